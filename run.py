@@ -1,0 +1,86 @@
+"""One cell of a sweep: prune a suspect network by one strategy, and see what that is worth.
+
+python run.py                                      one cell, on the embedded faces
+python run.py -m prune.frac=0.02,0.04,0.1          the lab's sweep
+mlflow ui                                          compare the runs in a browser
+"""
+
+import os
+from pathlib import Path
+
+os.environ["PROJECT_ROOT"] = str(Path(__file__).resolve().parent)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import hydra
+from omegaconf import DictConfig
+
+from sweep import terminal
+
+with terminal.quiet():
+    import tensorflow  # noqa: F401
+
+from sweep import figures, networks, orders
+from sweep.callback import build, tracked
+from sweep.curve import Answers, pruning_curve
+from sweep.cuts import Cut
+from sweep.evaluation import evaluate
+from sweep.goodnet import GoodNet
+from sweep.tracking import Log
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@tracked
+def main(cfg: DictConfig, log: Log) -> None:
+    # Clean images, perhaps poisoned ones, and the suspect network B.
+    attack, source, suspect = build(cfg.attack), build(cfg.data), build(cfg.badnet)
+    with log.stage("data"):
+        files = suspect.files(source.files(attack), attack)
+    with log.stage("badnet"):
+        badnet = suspect.network(files, attack, source.shape, source.classes)
+        shape, classes = networks.shape_and_classes(badnet)
+    with log.stage("read"):
+        images = files.images(shape, classes, cfg.seed)
+        log.tags({"data_digest": files.digest(), "network_digest": networks.digest(badnet)})
+
+    # Cut B at the layer and rank its channels, on clean validation images alone.
+    with log.stage("rank"):
+        cut = Cut(badnet, cfg.prune.layer, cfg.prune.semantics)
+        evidence = orders.Evidence(cut.maps(images["valid"].pixels), cut.weights, cfg.seed)
+        order = build(cfg.prune.order)
+        channels = orders.ranking(order(evidence))
+        log.tags({"layer": cut.layer, "threat_model": orders.threat_model(order)})
+
+    # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
+    with log.stage("curve"):
+        with terminal.progress("pruning", sum(map(len, images.values())), "images") as done:
+            answers = {
+                name: Answers(cut.answers(i.pixels, channels, done), i.labels, i.true_labels)
+                for name, i in images.items()
+            }
+        curve = pruning_curve(channels, classes, **answers)
+        stop = build(cfg.prune.stop)(curve.valid)
+        log.tags({"stop_reached": stop.reached})
+
+    # The repaired network B', GoodNet of the two, and what they are worth.
+    with log.stage("evaluate"):
+        goodnet = GoodNet(badnet, cut.pruned(channels[: stop.step]))
+        repaired = {
+            name: networks.predict(goodnet.repaired, i.pixels) for name, i in images.items()
+        }
+        log.metrics(evaluate(classes, answers, repaired))
+        log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / len(channels)})
+
+    with log.stage("log"):
+        title = f"{cut.layer}, {len(channels)} channels, order {log.params['prune.order']}"
+        log.curves({f"curve/{name}": rate for name, rate in curve.rates.items()})
+        log.text("curve.csv", curve.to_csv(cut.layer))
+        log.figure("figures/curve.png", figures.curve(curve.rates, stop.step, title))
+        means = evidence.maps.mean(axis=0)
+        log.figure(
+            "figures/activations.png", figures.activations(means, channels, stop.step, title)
+        )
+        log.models(goodnet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""One sweep: every cell checked before the first runs, a parent run, the comparison at the end.
+
+`tracked` makes a cell out of the story in run.py; `Sweep` is the Hydra callback around all cells.
+Hydra only warns of an exception in a callback, so errors leave here as SystemExit.
+"""
+
+import atexit
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import InstantiationException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from sweep import BadInput, NotApplicable, comparison, orders, settings, terminal, tracking
+from sweep.cuts import Cut
+from sweep.networks import shape_and_classes
+from sweep.stops import ValidCurve
+
+PARENT = "parent.json"  # in the sweep's folder: how its cells, in whatever process, find the parent
+
+
+def build(node: DictConfig) -> Any:
+    """Hydra's instantiate; BadInput of the target comes through as it is."""
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, BadInput):
+            raise error.__cause__ from None
+        raise
+
+
+def check(cfg: DictConfig) -> None:
+    """Look at all that can be wrong with a cell before anything long starts.
+
+    Raises BadInput, or NotApplicable where the order does not apply to the network.
+    """
+    settings.check(plain(cfg))
+    attack, source, suspect = build(cfg.attack), build(cfg.data), build(cfg.badnet)
+    network = suspect.blueprint(source.shape, source.classes)
+    shape, classes = shape_and_classes(network)
+    source.check(shape, classes)
+    if suspect.trains and attack.target >= classes:
+        raise BadInput(f"attack.target is {attack.target}; expected a class, 0 to {classes - 1}")
+    cut = Cut(network, cfg.prune.layer, cfg.prune.semantics)
+    nothing = np.zeros((cut.channels + 1, 1), dtype=int)
+    build(cfg.prune.stop)(ValidCurve.of(nothing, nothing[0]))
+    orders.require(build(cfg.prune.order), cut.layer, weights=cut.weights)
+
+
+def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[DictConfig], None]:
+    """Make a Hydra job of `story(cfg, log)`: checked, in a run of its own, errors in a sentence.
+
+    In a sweep a failing cell is marked and the next goes on; alone it ends the program.
+    """
+
+    @wraps(story)
+    def job(cfg: DictConfig) -> None:
+        hydra = HydraConfig.get()
+        alone = hydra.mode == RunMode.RUN
+        try:
+            if alone:
+                check(cfg)
+                sweep = {"parent": None, "experiment": connect(cfg)}
+            else:
+                sweep = json.loads((Path(hydra.sweep.dir) / PARENT).read_text())
+                connect(cfg)
+            with tracking.run(
+                sweep["experiment"],
+                name=", ".join(hydra.overrides.task) or "default",
+                params=params(cfg),
+                tags={"job": 0 if alone else hydra.job.num, "sweep": sweep["parent"] or "none"},
+                parent=sweep["parent"],
+            ) as log:
+                log.text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+                if not alone:
+                    check(cfg)
+                story(cfg, log)
+        except Exception as error:
+            if alone:
+                fail(error)
+            if not isinstance(error, BadInput):
+                traceback.print_exc()
+
+    return job
+
+
+def fail(error: Exception) -> None:
+    """End the program with `error`: one sentence for bad input, a traceback for all else."""
+    if not isinstance(error, BadInput) or os.environ.get("HYDRA_FULL_ERROR"):
+        traceback.print_exception(error)
+        raise SystemExit(1)
+    print(f"prunesweep: {error}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def connect(cfg: DictConfig) -> str:
+    """Connect to MLflow as `cfg` says; the experiment's id."""
+    root = Path(os.environ["PROJECT_ROOT"])
+    return tracking.connect(cfg.tracking.uri, cfg.tracking.experiment, root)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
+def params(cfg: DictConfig) -> dict[str, Any]:
+    """The flattened config, and each group's choice under the group's name.
+
+    What is empty or says only how Hydra builds an object is left out, and so are the published
+    numbers.
+    """
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, node: Any) -> None:
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                walk(f"{prefix}.{key}" if prefix else key, value)
+        elif not prefix.endswith("_partial_"):
+            flat[prefix] = node
+
+    config = plain(cfg)
+    config.pop("published")
+    walk("", config)
+    chosen = {
+        group.replace("/", "."): choice
+        for group, choice in HydraConfig.get().runtime.choices.items()
+        if not group.startswith("hydra/") and choice is not None
+    }
+    chosen.pop("prune", None)
+    return flat | chosen
+
+
+class Sweep(Callback):
+    """Around all cells of a multirun."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            self._start(config)
+        except Exception as error:
+            fail(error)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        atexit.unregister(self._abandon)
+        try:
+            unwell = self._compare(config)
+        except Exception as error:
+            self._end("FAILED")
+            fail(error)
+        self._end("FAILED" if unwell else "FINISHED")
+        if unwell:
+            terminal.say(f"{unwell} of {len(self.cells)} cells failed; see the table.")
+            raise SystemExit(1)
+
+    def _start(self, config: DictConfig) -> None:
+        self.cells = dict(enumerate(cells(config)))
+        wrong: dict[str, list[str]] = {}
+        for overrides, cfg in self.cells.values():
+            try:
+                check(cfg)
+            except NotApplicable:
+                continue
+            except BadInput as error:
+                wrong.setdefault(str(error), []).append(" ".join(overrides))
+        if wrong:
+            several = [f"{error}\n  (in: {'; '.join(where)})" for error, where in wrong.items()]
+            raise BadInput("nothing was started.\n" + "\n".join(several))
+        terminal.say(f"{len(self.cells)} cells")
+        self.experiment = connect(config)
+        task = list(config.hydra.overrides.task)
+        self.parent = mlflow.MlflowClient().create_run(
+            self.experiment,
+            run_name="sweep: " + " ".join(task),
+            tags={key: str(value) for key, value in tracking.origin().items()}
+            | {"overrides": " ".join(task), "cells": str(len(self.cells))},
+        )
+        atexit.register(self._abandon)
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        parent = {"parent": self.parent.info.run_id, "experiment": self.experiment}
+        (folder / PARENT).write_text(json.dumps(parent))
+
+    def _compare(self, config: DictConfig) -> int:
+        """Log and print the comparison; the number of cells that failed."""
+        connect(config)
+        runs = tracking.children(self.experiment, self.parent.info.run_id)
+        rows = comparison.rows([overrides for overrides, _ in self.cells.values()], runs)
+        log = tracking.Log(self.parent.info.run_id)
+        log.text("comparison.csv", comparison.to_csv(rows))
+        log.figure("figures/comparison.png", comparison.figure(rows))
+        comparison.show(rows)
+        published = OmegaConf.to_container(config.published)
+        if published:
+            comparison.show_published(rows, published)
+        terminal.say("Compare the runs in a browser: mlflow ui")
+        return sum(row.status not in ("FINISHED", tracking.SKIPPED) for row in rows)
+
+    def _end(self, status: str) -> None:
+        mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)
+
+    def _abandon(self) -> None:
+        self._end("KILLED")
+
+
+def cells(config: DictConfig) -> Iterator[tuple[list[str], DictConfig]]:
+    """The cells that Hydra's own sweeper makes of a multirun: overrides and composed config."""
+    loader = GlobalHydra.instance().config_loader()
+    params = dict(config.hydra.sweeper.get("params") or {})
+    arguments = [f"{key}={value}" for key, value in params.items()]
+    arguments += config.hydra.overrides.task
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    for overrides in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]:
+        cfg = loader.load_sweep_config(config, list(overrides))
+        with_hydra = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+        yield list(overrides), with_hydra

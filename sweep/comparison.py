@@ -1,0 +1,140 @@
+"""The cells of a sweep side by side: one table for the terminal, CSV and a figure for MLflow."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import Any
+
+from matplotlib.figure import Figure
+from mlflow.entities import Run
+
+from sweep import figures, terminal
+
+#: Rates in the terminal's table: metric, heading.
+COLUMNS = (
+    ("repaired/valid_accuracy", "B'\nvalid"),
+    ("repaired/clean_accuracy", "B'\nclean"),
+    ("repaired/attack_success_rate", "B'\nASR"),
+    ("goodnet/clean_accuracy", "G\nclean"),
+    ("goodnet/attack_success_rate", "G\nASR"),
+    ("goodnet/detection_rate", "G de-\ntected"),
+    ("goodnet/false_alarm_rate", "G false\nalarms"),
+)
+MISSING = "MISSING"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell: its number, its overrides, and what its run left (none where it never started)."""
+
+    job: int
+    overrides: dict[str, str]
+    run_id: str = ""
+    status: str = MISSING
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error: str = "the cell left no run"
+
+
+def rows(cells: Sequence[Sequence[str]], runs: Sequence[Run]) -> list[Row]:
+    """A row for each of `cells` (lists of overrides), in their order, from their runs."""
+    by_job = {int(run.data.tags["job"]): run for run in runs}
+    return [_row(job, overrides, by_job.get(job)) for job, overrides in enumerate(cells)]
+
+
+def _row(job: int, overrides: Sequence[str], run: Run | None) -> Row:
+    settings = dict(override.lstrip("+").split("=", 1) for override in overrides)
+    if run is None:
+        return Row(job, settings)
+    tags = run.data.tags
+    status = tags.get("status", run.info.status)
+    return Row(job, settings, run.info.run_id, status, run.data.metrics, tags.get("error", ""))
+
+
+def to_csv(table: Sequence[Row]) -> str:
+    """All rows, all overrides, all metrics that are not curves; empty where there is none."""
+    settings = list(dict.fromkeys(key for row in table for key in row.overrides))
+    metrics = sorted({key for row in table for key in row.metrics if not key.startswith("curve/")})
+    text = StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(["job", "run_id", "status", *settings, *metrics, "error"])
+    for row in table:
+        given = [row.overrides.get(key, "") for key in settings]
+        measured = [row.metrics.get(key, "") for key in metrics]
+        out.writerow([row.job, row.run_id, row.status, *given, *measured, row.error])
+    return text.getvalue()
+
+
+def figure(table: Sequence[Row]) -> Figure:
+    """The rates of all cells that have any."""
+    keys = varying(table)
+    done = [row for row in table if row.metrics]
+    names = [" ".join(f"{_short(k)}={row.overrides.get(k, '')}" for k in keys) for row in done]
+    return figures.comparison(names, [row.metrics for row in done], "Cells of the sweep")
+
+
+def show(table: Sequence[Row]) -> None:
+    """Print the comparison, and a sentence for each cell that has no numbers."""
+    keys = varying(table)
+    well = all(row.status == "FINISHED" for row in table)
+    heads = [*map(_short, keys), *([] if well else ["status"]), "pruned"]
+    lines = []
+    untouched = _untouched(table)
+    if untouched:
+        lines.append(["B", *[""] * (len(heads) - 2), "0", *untouched])
+    for row in table:
+        words = [row.overrides.get(key, "") for key in keys] + ([] if well else [row.status])
+        pruned = row.metrics.get("prune/channels")
+        numbers = [terminal.percent(row.metrics.get(metric)) for metric, _ in COLUMNS]
+        lines.append([*words, "-" if pruned is None else str(int(pruned)), *numbers])
+    terminal.table([*heads, *(head for _, head in COLUMNS)], lines, len(heads) - 1, "In %")
+    for row in table:
+        if row.error:
+            terminal.say(f"cell {row.job} {row.status}: {row.error}")
+
+
+def show_published(table: Sequence[Row], published: Sequence[Mapping[str, Any]]) -> None:
+    """Print published numbers beside the measured ones.
+
+    Each of `published` has `when` (overrides it belongs to), `metrics`, and `source`.
+    """
+    lines, sources = [], []
+    for row in table:
+        for entry in published:
+            if all(row.overrides.get(key) == str(value) for key, value in entry["when"].items()):
+                cell = " ".join(f"{_short(key)}={value}" for key, value in entry["when"].items())
+                for metric, value in entry["metrics"].items():
+                    measured = row.metrics.get(metric)
+                    lines.append([cell, metric, *_pair(metric, value, measured)])
+                    cell = ""
+                sources.append(entry["source"])
+    if lines:
+        terminal.table(["cell", "metric", "published", "measured"], lines, 2, "Published, in %")
+        for source in dict.fromkeys(sources):
+            terminal.say(f"published by: {source}")
+
+
+def varying(table: Sequence[Row]) -> list[str]:
+    """The overrides that tell the cells apart; where none does, all of them."""
+    keys = list(dict.fromkeys(key for row in table for key in row.overrides))
+    apart = [key for key in keys if len({row.overrides.get(key) for row in table}) > 1]
+    return apart or keys
+
+
+def _untouched(table: Sequence[Row]) -> list[str] | None:
+    """The rates of B itself, where it is the same in all cells."""
+    names = ("badnet/valid_accuracy", "badnet/clean_accuracy", "badnet/attack_success_rate")
+    found = {tuple(row.metrics.get(name) for name in names) for row in table if row.metrics}
+    if len(found) != 1:
+        return None
+    return [*map(terminal.percent, found.pop()), "", "", "", ""]
+
+
+def _pair(metric: str, published: float, measured: float | None) -> list[str]:
+    if metric == "prune/channels":
+        return [str(published), "-" if measured is None else str(int(measured))]
+    return [terminal.percent(published), terminal.percent(measured)]
+
+
+def _short(key: str) -> str:
+    return key.rsplit(".", 1)[-1].rsplit("/", 1)[-1]

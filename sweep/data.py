@@ -1,0 +1,335 @@
+"""Images and labels, from HDF5 in the lab's layout; the embedded faces take the same path.
+
+A file holds `data`, (images, channels, height, width) or channels last, and `label`, (images,);
+poisoned files carry the target as label and may hold `true_label` and `clean_index`. In memory
+images are float32, (images, height, width, channels), divided by `data.scale`.
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep import BadInput, attacks, faces, files
+from sweep.attacks import Attack
+
+ROWS = 1024  # images read at a time
+COLOURS = (1, 3, 4)  # numbers of colour channels by which a layout is told
+LAYOUT = {
+    "valid": "cl/valid.h5",
+    "test": "cl/test.h5",
+    "poisoned_valid": "bd/bd_valid.h5",
+    "poisoned_test": "bd/bd_test.h5",
+    "train": "cl/train.h5",
+}
+REQUIRED = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class Images:
+    """pixels: float32 (n, height, width, channels); labels, true_labels: int64 (n,)."""
+
+    pixels: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    true_labels: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.pixels.shape[1:]
+
+    def expect(self, shape: tuple[int, ...], classes: int, name: str) -> "Images":
+        """Return self; raise BadInput where a network of `shape` and `classes` cannot take it."""
+        if self.shape != shape:
+            raise BadInput(
+                f"the {name} images are {_times(self.shape)}, the network expects {_times(shape)} "
+                f"(height x width x channels)"
+            )
+        for labels in (self.labels, self.true_labels):
+            if labels is not None and labels.max() >= classes:
+                raise BadInput(
+                    f"the {name} labels go up to {labels.max()}, the network has {classes} classes "
+                    f"(0 to {classes - 1})"
+                )
+        return self
+
+    def sample(self, count: int | None, seed: int) -> "Images":
+        """`count` of the images, drawn by seed without replacement, in file order; None: all."""
+        if count is None:
+            return self
+        if not 1 <= count <= len(self):
+            raise BadInput(_too_many(count, len(self)))
+        drawn = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        return Images(self.pixels[drawn], self.labels[drawn])
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the images lie and how they are read; absent files are None.
+
+    `attack` is the one that made the poisoned files, None where somebody else did.
+    """
+
+    valid: Path
+    test: Path
+    poisoned_valid: Path | None = None
+    poisoned_test: Path | None = None
+    train: Path | None = None
+    scale: float = 1.0
+    channels: str = "auto"
+    valid_images: int | None = None
+    attack: Attack | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.read("valid").shape
+
+    @property
+    def classes(self) -> int:
+        labelled = [self.read(name) for name in ("train", "valid", "test")]
+        return 1 + max(int(images.labels.max()) for images in labelled if images is not None)
+
+    def files(self, attack: Attack) -> "Files":
+        """Itself; where nothing is trained, own files come with the poisoned images they have."""
+        return self
+
+    def read(self, name: str) -> Images | None:
+        """Read one of valid, test, poisoned_valid, poisoned_test, train; None where absent."""
+        path = getattr(self, name)
+        if path is None:
+            return None
+        status = path.stat()
+        return _read(path, self.scale, self.channels, status.st_size, status.st_mtime_ns)
+
+    def check(self, shape: tuple[int, ...], classes: int) -> None:
+        """Read all files that there are; BadInput where a network of `shape` cannot take them."""
+        for name in LAYOUT:
+            images = self.read(name)
+            if images is not None:
+                images.expect(shape, classes, name.replace("_", " "))
+        self.read("valid").sample(self.valid_images, seed=0)
+
+    def images(self, shape: tuple[int, ...], classes: int, seed: int) -> dict[str, Images]:
+        """What a run looks at, checked: "valid" (drawn by seed), "test", "poisoned" where known."""
+        self.check(shape, classes)
+        poisoned = self.read("poisoned_test")
+        return {
+            "valid": self.read("valid").sample(self.valid_images, seed),
+            "test": self.read("test"),
+        } | ({} if poisoned is None else {"poisoned": poisoned})
+
+    def digest(self) -> str:
+        """One digest of the content of all files that there are, and of how they are read."""
+        paths = {name: getattr(self, name) for name in LAYOUT}
+        digests = {name: files.digest(path) for name, path in paths.items() if path is not None}
+        return files.key([digests, self.scale, self.channels])
+
+
+def h5(root: str | None = None, **given: Any) -> Files:
+    """Own files: a folder `root` in the lab's layout, single files named apart, or both.
+
+    Single files are given by the names of `LAYOUT`; what else is given goes to `Files`. Raises
+    BadInput where a required or a named file is missing.
+    """
+    folder = None if root is None else Path(root).expanduser().absolute()
+    if folder is not None and not folder.is_dir():
+        raise BadInput(f"data.root={root} is not a folder; expected one with {_layout()}")
+    paths: dict[str, Path | None] = {}
+    for name, place in LAYOUT.items():
+        own = given.pop(name, None)
+        if own is not None:
+            paths[name] = Path(own).expanduser().absolute()
+            if not paths[name].is_file():
+                raise BadInput(f"data.{name}={own} is not a file; expected an HDF5 file")
+        elif folder is not None and (folder / place).is_file():
+            paths[name] = folder / place
+        elif name in REQUIRED:
+            lacking = "data.root is not set" if folder is None else f"{folder} has no {place}"
+            raise BadInput(
+                f"no clean {name} images: {lacking}; set data.root to a folder with {_layout()}, "
+                f"or data.{name} to a file"
+            )
+    return Files(**paths, **given)
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The embedded faces, rendered once and kept as files in the lab's layout under `folder`.
+
+    Of each of the `identities` there are `images_per_identity` training images and a third as
+    many (at least one) for validation and for test; the poisoned images are those of validation
+    and test that do not show the attack's target. Equal settings give equal files.
+    """
+
+    identities: int
+    images_per_identity: int
+    seed: int
+    folder: str
+    scale: float = 1.0
+    valid_images: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return faces.SHAPE
+
+    @property
+    def classes(self) -> int:
+        return self.identities
+
+    def check(self, shape: tuple[int, ...], classes: int) -> None:
+        """Nothing to look at yet but how many images there will be."""
+        held_out = self.identities * _held_out(self.images_per_identity)
+        if self.valid_images is not None and self.valid_images > held_out:
+            raise BadInput(_too_many(self.valid_images, held_out))
+        if shape != self.shape or classes != self.classes:
+            raise BadInput(
+                f"the faces are {_times(self.shape)} of {self.classes} people; the network expects "
+                f"{_times(shape)} and has {classes} classes"
+            )
+
+    def files(self, attack: Attack) -> Files:
+        settings = [self.identities, self.images_per_identity, self.seed, attack.poisons()]
+        root = Path(self.folder) / f"faces-{files.key(settings, faces, attacks)}"
+        with files.lock(root):
+            if not root.is_dir():
+                with files.whole(root) as unfinished:
+                    _render(unfinished, self.identities, self.images_per_identity, self.seed)
+                    _poison(h5(str(unfinished)), unfinished, attack)
+        return h5(str(root), scale=self.scale, valid_images=self.valid_images, attack=attack)
+
+
+def attacked(source: Files, attack: Attack, folder: str) -> Files:
+    """`source` with its clean images poisoned by `attack`, kept under `folder`."""
+    if source.attack == attack:
+        return source
+    settings = [source.digest(), source.channels, attack.poisons()]
+    root = Path(folder) / f"attacked-{files.key(settings, attacks)}"
+    with files.lock(root):
+        if not root.is_dir():
+            with files.whole(root) as unfinished:
+                _poison(source, unfinished, attack)
+    poisoned = {f"poisoned_{name}": root / LAYOUT[f"poisoned_{name}"] for name in REQUIRED}
+    return replace(source, **poisoned, attack=attack)
+
+
+def _held_out(images_per_identity: int) -> int:
+    return max(1, images_per_identity // 3)
+
+
+def _too_many(count: int, there: int) -> str:
+    return f"data.valid_images is {count}; expected 1 to {there}, the clean validation images"
+
+
+def _render(root: Path, identities: int, images_per_identity: int, seed: int) -> None:
+    people = faces.people(identities, seed)
+    held_out = _held_out(images_per_identity)
+    sizes = {"train": images_per_identity, "valid": held_out, "test": held_out}
+    for number, (name, each) in enumerate(sizes.items(), start=1):
+        who = np.tile(np.arange(identities), each)
+        # a list seeds apart from the people and from the other splits, whatever the seed
+        _write(root / LAYOUT[name], faces.photographs(people, who, seed=[seed, number]), label=who)
+
+
+def _poison(source: Files, root: Path, attack: Attack) -> None:
+    for name in REQUIRED:
+        with h5py.File(getattr(source, name)) as file:
+            labels = _labels(file, "label")
+            index = np.flatnonzero(labels != attack.target)
+            pixels = _channels_last(file["data"][:], source.channels, file.filename)[index]
+        _write(
+            root / LAYOUT[f"poisoned_{name}"],
+            attack.trigger(pixels),
+            label=np.full(len(index), attack.target),
+            true_label=labels[index],
+            clean_index=index,
+        )
+
+
+def _write(path: Path, pixels: NDArray, **labels: NDArray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["data"] = np.moveaxis(pixels, -1, 1)
+        for name, values in labels.items():
+            file[name] = values
+
+
+@lru_cache(maxsize=len(LAYOUT))
+def _read(path: Path, scale: float, channels: str, size: int, changed: int) -> Images:
+    """Read one file; its size and time of change stand in the key so that a new one is read."""
+    if not h5py.is_hdf5(path):
+        raise BadInput(f"{path} is not an HDF5 file; expected one with 'data' and 'label'")
+    with h5py.File(path) as file:
+        for name in ("data", "label"):
+            if not isinstance(file.get(name), h5py.Dataset):
+                held = ", ".join(map(repr, file)) or "nothing"
+                raise BadInput(f"{path} has no dataset {name!r}; it holds {held}")
+        pixels = _pixels(file["data"], scale, channels, path)
+        labels = _labels(file, "label")
+        true_labels = _labels(file, "true_label") if "true_label" in file else None
+    for name, values in (("label", labels), ("true_label", true_labels)):
+        if values is not None and len(values) != len(pixels):
+            raise BadInput(f"{path} holds {len(pixels)} images and {len(values)} values of {name}")
+    return Images(pixels, labels, true_labels)
+
+
+def _pixels(data: h5py.Dataset, scale: float, channels: str, path: Path) -> NDArray[np.float32]:
+    if data.ndim != 4 or not len(data) or data.dtype.kind not in "fiu":
+        raise BadInput(
+            f"{path}: data is {data.dtype} of shape {data.shape}; expected numbers, "
+            f"(images, channels, height, width) or (images, height, width, channels)"
+        )
+    _, *image = _channels_last(np.empty((0, *data.shape[1:])), channels, path).shape
+    pixels = np.empty((len(data), *image), dtype=np.float32)
+    for start in range(0, len(data), ROWS):
+        rows = data.astype(np.float32)[start : start + ROWS]
+        if not np.isfinite(rows).all():
+            bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=(1, 2, 3)))[0])
+            raise BadInput(
+                f"{path}: image {bad} has pixels that are NaN or infinite; mend it or drop it"
+            )
+        pixels[start : start + ROWS] = _channels_last(rows, channels, path)
+    pixels /= scale
+    pixels.setflags(write=False)
+    return pixels
+
+
+def _channels_last(pixels: NDArray, channels: str, path: Path | str) -> NDArray:
+    """View (n, channels, height, width) as (n, height, width, channels), or leave it so."""
+    if channels == "auto":
+        first, last = pixels.shape[1] in COLOURS, pixels.shape[3] in COLOURS
+        if first == last:
+            raise BadInput(
+                f"{path}: cannot tell which axis of images {pixels.shape[1:]} is the colour; "
+                f"set data.channels=first or data.channels=last"
+            )
+        channels = "first" if first else "last"
+    return np.moveaxis(pixels, 1, -1) if channels == "first" else pixels
+
+
+def _labels(file: h5py.File, name: str) -> NDArray[np.int64]:
+    values = file[name][:]
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    whole = values.ndim == 1 and values.dtype.kind in "fiu" and np.all(values == np.rint(values))
+    if not whole or values.min(initial=0) < 0:
+        raise BadInput(
+            f"{file.filename}: {name} is {values.dtype} of shape {values.shape}; "
+            f"expected one whole number >= 0 an image, its class"
+        )
+    labels = values.astype(np.int64)
+    labels.setflags(write=False)
+    return labels
+
+
+def _layout() -> str:
+    return " and ".join(LAYOUT[name] for name in REQUIRED) + " (poisoned: bd/bd_test.h5)"
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,69 @@
+"""Files as runs leave them: whole or not at all, one writer at a time, named by what made them."""
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from filelock import FileLock
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what is written there takes its place at the end.
+
+    On an error nothing is left. `path` may become a file or a folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name
+        yield unfinished
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(unfinished, path)
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the one lock of `path`, across processes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(path.name + ".lock")):
+        yield
+
+
+def key(settings: Any, *made_by: ModuleType) -> str:
+    """Name for what `settings` (JSON) and the sources of the modules `made_by` determine."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode())
+    for module in made_by:
+        digest.update(inspect.getsource(module).encode())
+    return digest.hexdigest()[:12]
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, partial):
+        name = f"{value.func.__module__}.{value.func.__qualname__}"
+        return {"_target_": name, "args": value.args, **value.keywords}
+    return str(value)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, remembered while its size and time of change stay the same."""
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,24 @@
+"""GoodNet as MLflow serves it: logged as code, next to the Keras file that it answers with.
+
+It imports nothing of this package, so that the logged model works where the package is not.
+"""
+
+from typing import Any
+
+import keras
+import mlflow
+import numpy as np
+
+
+class GoodNetModel(mlflow.pyfunc.PythonModel):
+    """Images float32 (n, height, width, channels), as B sees them, to classes int64 (n,)."""
+
+    def load_context(self, context: Any) -> None:
+        self.network = keras.models.load_model(context.artifacts["goodnet"], compile=False)
+
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:
+        classes = self.network.predict(model_input, batch_size=256, verbose=0)
+        return np.asarray(classes, dtype=np.int64)
+
+
+mlflow.models.set_model(GoodNetModel())

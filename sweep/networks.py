@@ -1,0 +1,165 @@
+"""Load a stranger's network and ask it for classes.
+
+A network is a Keras functional model, images (n, height, width, channels) in, one score a class
+out. Files are read in safe mode: no code of theirs runs.
+"""
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from sweep import BadInput
+
+tf.get_logger().setLevel("ERROR")  # two traces a network are no cause for alarm
+
+BATCH = 256  # images a pass: their maps stay in the processor's cache while channels are pruned
+
+
+def load(path: Path, architecture: Callable[[int], keras.Model] | None = None) -> keras.Model:
+    """Load a network from .keras, whole .h5, or weights only; told apart by content, not by name.
+
+    `architecture` builds the untrained network for a number of classes; weights-only files need it.
+    Raises BadInput where the file is none of these, or holds code of its own.
+    """
+    if zipfile.is_zipfile(path):
+        return plain(_keras(path, ".keras", _load_whole))
+    if not h5py.is_hdf5(path):
+        raise BadInput(
+            f"{path} is not a network: neither a .keras file nor HDF5; "
+            f"expected what Keras' model.save or model.save_weights wrote"
+        )
+    with h5py.File(path) as file:
+        if "model_config" in file.attrs:
+            return plain(_keras(path, ".h5", _load_whole))
+        suffix = ".h5" if "layer_names" in file.attrs else ".weights.h5"
+        classes = _classes(file)
+    if architecture is None:
+        raise BadInput(
+            f"{path} holds weights only; set badnet.architecture=deepid, or save the whole network"
+        )
+    network = architecture(classes)
+    _keras(path, suffix, network.load_weights)
+    return plain(network)
+
+
+def _load_whole(path: str) -> keras.Model:
+    return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+def _keras(path: Path, suffix: str, read: Callable[[str], Any]) -> Any:
+    """Let Keras read `path` under a name by which it knows the format; its errors in one line."""
+    with tempfile.TemporaryDirectory() as folder:
+        named = Path(folder) / f"network{suffix}"
+        os.symlink(path.absolute(), named)
+        try:
+            return read(str(named))
+        except Exception as error:  # Keras raises whatever a malformed file makes it stumble on
+            lines = str(error).strip().splitlines() or [""]
+            reason = f"{type(error).__name__}: {lines[0]}"
+            raise BadInput(f"{path} cannot be loaded as a network ({reason})") from error
+
+
+def _classes(file: h5py.File) -> int:
+    """Number of classes of a weights-only file: the width of the matrix no other one follows."""
+    matrices: list[tuple[int, int]] = []
+
+    def collect(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.ndim == 2:
+            matrices.append(item.shape)
+
+    file.visititems(collect)
+    inputs = {rows for rows, _ in matrices}
+    widths = {columns for _, columns in matrices} - inputs
+    if len(widths) != 1:
+        raise BadInput(
+            f"{file.filename} holds no weights of a classifier: among its matrices {matrices} "
+            f"there is not one last one"
+        )
+    return widths.pop()
+
+
+def plain(network: Any) -> keras.Model:
+    """`network` as a functional model with one input and one output of shape (n, classes).
+
+    One sigmoid (or logit) unit becomes two scores. Raises BadInput for anything else.
+    """
+    if not isinstance(network, keras.Model) or not getattr(network, "inputs", None):
+        raise BadInput(
+            f"the network is a {type(network).__name__} without a graph; expected a functional or "
+            f"Sequential Keras model with a known input shape"
+        )
+    inputs, outputs = network.inputs, network.outputs
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise BadInput(
+            f"the network has {len(inputs)} inputs and {len(outputs)} outputs; expected 1"
+        )
+    (scores,) = outputs
+    if scores.ndim != 2 or scores.shape[-1] is None:
+        raise BadInput(f"the network's output is {scores.shape}; expected (images, classes)")
+    if scores.shape[-1] == 1:
+        scores = _two_scores(scores, network)
+    return keras.Model(inputs[0], scores, name=network.name)
+
+
+def _two_scores(score: Any, network: keras.Model) -> Any:
+    """Scores (threshold - s, s - threshold) of a single unit: their argmax is its class."""
+    last = network.layers[-1]
+    sigmoid = getattr(last, "activation", None) is keras.activations.sigmoid
+    threshold = 0.5 if sigmoid else 0.0
+    layer = keras.layers.Dense(
+        2,
+        kernel_initializer=keras.initializers.Constant([[-1.0, 1.0]]),
+        bias_initializer=keras.initializers.Constant([threshold, -threshold]),
+        trainable=False,
+        name="two_scores",
+    )
+    return layer(score)
+
+
+def digest(network: keras.Model) -> str:
+    """One digest of a network's graph and weights, whatever file it came from."""
+    content = hashlib.sha256(network.to_json().encode())
+    for weight in network.get_weights():
+        content.update(np.ascontiguousarray(weight).tobytes())
+    return content.hexdigest()
+
+
+def shape_and_classes(network: keras.Model) -> tuple[tuple[int, ...], int]:
+    """What `network` takes and says: an image's shape, and the number of classes."""
+    return tuple(network.inputs[0].shape[1:]), network.outputs[0].shape[-1]
+
+
+def classifier(forward: Callable[..., Any]) -> Callable[..., NDArray[np.int64]]:
+    """`forward`, from arrays to scores, as a compiled function to predicted classes, int64 (n,)."""
+    scores = tf.function(forward, reduce_retracing=True, autograph=False)
+
+    def classes(*inputs: NDArray) -> NDArray[np.int64]:
+        values = scores(*map(tf.convert_to_tensor, inputs)).numpy()
+        if not np.isfinite(values).all():
+            raise BadInput(
+                "the network gives scores that are NaN or infinite; expected finite ones"
+            )
+        return values.argmax(axis=-1)
+
+    return classes
+
+
+def predict(network: keras.Model, pixels: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Predicted class of each image, shape (n,)."""
+    classes = classifier(lambda images: network(images, training=False))
+    return np.concatenate([classes(pixels[rows]) for rows in batches(len(pixels))])
+
+
+def batches(count: int) -> Iterator[slice]:
+    """Slices of at most `BATCH` that together cover `count` images."""
+    return (slice(start, min(start + BATCH, count)) for start in range(0, count, BATCH))

@@ -1,0 +1,115 @@
+"""Which channel first: an order scores the channels of the cut layer from clean evidence.
+
+An order is a pure function `(evidence: Evidence, ...) -> scores`, float array of shape (channels,);
+the lowest score is pruned first (`ranking`). What an order needs beyond activations it declares
+with `@needs(...)`, beside its formula.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sweep import NotApplicable
+
+Scores = NDArray[np.float64]
+Channels = NDArray[np.int64]
+Order = Callable[..., Scores]
+
+#: Everything an order may declare, and how its absence reads in a sentence.
+NEEDS = {"weights": "the weights of the layer that produces the channels"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that an order may see.
+
+    maps: activations of the clean validation images at the cut, float32 (images, ..., channels).
+    weights: kernel of the layer that produces the channels, (..., channels); None where the cut
+        layer mixes several producers (a residual sum).
+    seed: the run's one integer.
+    """
+
+    maps: NDArray[np.float32]
+    weights: NDArray[np.float32] | None
+    seed: int
+
+    @property
+    def channels(self) -> int:
+        return self.maps.shape[-1]
+
+
+def needs(*what: str) -> Callable[[Order], Order]:
+    """Declare what an order needs beside clean activations; see `NEEDS`."""
+    assert set(what) <= set(NEEDS), what
+
+    def declare(order: Order) -> Order:
+        order.needs = frozenset(what)
+        return order
+
+    return declare
+
+
+def needs_of(order: Order) -> frozenset[str]:
+    """What `order` declared; also of a `functools.partial` as Hydra makes it."""
+    while isinstance(order, partial):
+        order = order.func
+    return getattr(order, "needs", frozenset())
+
+
+def require(order: Order, layer: str, weights: NDArray | None) -> None:
+    """Raise NotApplicable where `order` needs what there is not at `layer`."""
+    if "weights" in needs_of(order) and weights is None:
+        raise NotApplicable(
+            f"this order needs {NEEDS['weights']}, and no single layer does at {layer!r}; "
+            f"take another order, or a layer behind one convolution or Dense"
+        )
+
+
+def threat_model(order: Order) -> str:
+    """Who can use `order`: a defender, or an oracle that holds poisoned images."""
+    return "oracle" if "poisoned" in needs_of(order) else "defender"
+
+
+def ranking(scores: ArrayLike) -> Channels:
+    """The channels by rising score, first pruned first; ties break by channel number.
+
+    >>> ranking([0.5, 0.0, 2.0, 0.0])
+    array([1, 3, 0, 2])
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 1 or not np.isfinite(scores).all():
+        raise ValueError(
+            f"an order must give one finite score a channel, got shape {scores.shape} "
+            f"with {np.count_nonzero(~np.isfinite(scores))} values not finite"
+        )
+    return np.argsort(scores, kind="stable")
+
+
+def mean_activation(evidence: Evidence) -> Scores:
+    """Mean activation over images and positions, lowest first: channels asleep on clean images.
+
+    Source: Liu, Dolan-Gavitt, Garg, "Fine-Pruning", RAID 2018, arXiv 1805.12185.
+    """
+    axes = tuple(range(evidence.maps.ndim - 1))
+    return evidence.maps.mean(axis=axes, dtype=np.float64)
+
+
+@needs("weights")
+def l1_norm(evidence: Evidence, *, descending: bool = False) -> Scores:
+    """L1 norm of each channel's filter (without bias), lowest first, or highest if `descending`.
+
+    Lowest first is compression's order: Li et al., "Pruning Filters for Efficient ConvNets",
+    ICLR 2017, arXiv 1608.08710. Highest first looks for backdoor channels, which often have larger
+    weights: Zhu et al., ICCV 2023, arXiv 2304.11823.
+    """
+    kernel = np.abs(evidence.weights, dtype=np.float64)
+    norms = kernel.reshape(-1, kernel.shape[-1]).sum(axis=0)
+    return -norms if descending else norms
+
+
+def random(evidence: Evidence) -> Scores:
+    """A permutation drawn by the run's seed: the control that every comparison needs."""
+    return np.random.default_rng(evidence.seed).permutation(evidence.channels).astype(np.float64)

@@ -1,0 +1,82 @@
+"""What a person reads in the terminal: progress while something runs long, tables at the end."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+EVERY = 5.0  # seconds between two plain lines of progress
+
+console = Console(highlight=False)
+
+
+@contextmanager
+def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show how far `what` has come; yields a function to be told how many more are done.
+
+    A bar with the time left where output is a terminal, else a plain line now and then.
+    """
+    if console.is_terminal:
+        columns = (
+            "{task.description}",
+            BarColumn(),
+            "{task.completed}/{task.total} {task.fields[unit]}",
+        )
+        parts = [TextColumn(c) if isinstance(c, str) else c for c in columns]
+        with Progress(*parts, TimeRemainingColumn(), console=console, transient=True) as bar:
+            task = bar.add_task(what, total=total, unit=unit)
+            yield lambda more: bar.advance(task, more)
+        return
+    done, told = 0, time.monotonic()
+
+    def advance(more: int) -> None:
+        nonlocal done, told
+        done += more
+        if time.monotonic() - told >= EVERY:
+            told = time.monotonic()
+            say(f"  {what}: {done} of {total} {unit}")
+
+    yield advance
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what native code writes to standard error: TensorFlow greets before it can be told."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def say(line: str) -> None:
+    """Print one line, wrapped by the terminal."""
+    console.print(line, markup=False, soft_wrap=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int, title: str) -> None:
+    """Print a table; the first `left` columns are words, the others numbers."""
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
+    for number, column in enumerate(columns):
+        shown.add_column(column, justify="left" if number < left else "right", overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    console.print()
+    console.print(shown)
+    console.print()
+
+
+def percent(value: float | None) -> str:
+    """A rate as a percentage with two places, a dash where there is none.
+
+    >>> percent(0.9576), percent(None)
+    ('95.76', '-')
+    """
+    return "-" if value is None else f"{100 * value:.2f}"

@@ -1,0 +1,216 @@
+"""One run in MLflow: params, tags, metrics, figures, models.
+
+By default everything lies in `mlflow.db` and `mlruns/` of one folder, where a bare `mlflow ui`
+finds it. `run` opens a run and ends it with the right status, whatever happens inside.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import keras
+import mlflow
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+from mlflow.entities import Metric, Run, RunTag
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types.schema import Schema, TensorSpec
+
+from sweep import BadInput, NotApplicable, files
+from sweep.goodnet import GoodNet
+
+PYFUNC = Path(__file__).with_name("goodnet_pyfunc.py")
+BATCH = 1000  # metric values an MLflow server takes in one call
+SKIPPED = "SKIPPED"
+
+
+def connect(uri: str | None, experiment: str, root: Path) -> str:
+    """Point MLflow at `uri` and return the id of `experiment`, made where it is not there.
+
+    Default: MLFLOW_TRACKING_URI where set, else SQLite in `root`. A lock keeps several processes
+    from creating the same empty database, which would destroy it.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    with files.lock(root / "outputs" / "mlflow"):
+        mlflow.set_tracking_uri(uri)
+        found = mlflow.get_experiment_by_name(experiment)
+        if found is None:
+            return mlflow.create_experiment(experiment, _artifacts(uri, experiment))
+    if found.lifecycle_stage != "active":
+        raise BadInput(
+            f"tracking.experiment={experiment} was deleted in MLflow; restore it or name another"
+        )
+    return found.experiment_id
+
+
+def _artifacts(uri: str, experiment: str) -> str | None:
+    """Where artifacts go: beside a SQLite file; a server has a place of its own."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlruns" / experiment).as_uri()
+
+
+class Log:
+    """What one run writes down."""
+
+    def __init__(self, run_id: str, params: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.run_id = run_id
+        self.params = params
+        self._client = MlflowClient()
+        self._started = time.perf_counter()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage of the run as metric `time/<name>`, in seconds."""
+        started = time.perf_counter()
+        yield
+        self.metrics({f"time/{name}": time.perf_counter() - started})
+
+    def total(self) -> None:
+        self.metrics({"time/total": time.perf_counter() - self._started})
+
+    def metrics(self, values: Mapping[str, float]) -> None:
+        self.curves({name: [value] for name, value in values.items()})
+
+    def curves(self, curves: Mapping[str, Any]) -> None:
+        """Log each array as a metric with steps 0, 1, 2 ..."""
+        now = int(time.time() * 1000)
+        values = [
+            Metric(name, float(value), now, step)
+            for name, curve in curves.items()
+            for step, value in enumerate(curve)
+        ]
+        for start in range(0, len(values), BATCH):
+            self._client.log_batch(self.run_id, metrics=values[start : start + BATCH])
+
+    def tags(self, values: Mapping[str, Any]) -> None:
+        tags = [RunTag(name, str(value)) for name, value in values.items()]
+        self._client.log_batch(self.run_id, tags=tags)
+
+    def text(self, name: str, text: str) -> None:
+        self._client.log_text(self.run_id, text, name)
+
+    def figure(self, name: str, figure: Figure) -> None:
+        self._client.log_figure(self.run_id, figure, name, save_kwargs={"dpi": 150})
+
+    def models(self, goodnet: GoodNet) -> None:
+        """Log B' (`repaired`), GoodNet (`goodnet`, a pyfunc) and `goodnet.keras`."""
+        pixels = TensorSpec(np.dtype(np.float32), (-1, *goodnet.shape), "images")
+        scores = TensorSpec(np.dtype(np.float32), (-1, goodnet.classes))
+        answer = TensorSpec(np.dtype(np.int64), (-1,))
+        # nothing is to be guessed from an example: signature and requirements are given
+        warnings.filterwarnings("ignore", "An input example was not provided", UserWarning)
+        needed = [f"{module.__name__}=={module.__version__}" for module in (keras, np, tf)]
+        mlflow.keras.log_model(
+            goodnet.repaired,
+            name="repaired",
+            signature=ModelSignature(Schema([_unnamed(pixels)]), Schema([scores])),
+            pip_requirements=needed,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "goodnet.keras"
+            goodnet.to_keras().save(path)
+            self._client.log_artifact(self.run_id, str(path))
+            mlflow.pyfunc.log_model(
+                name="goodnet",
+                python_model=str(PYFUNC),
+                artifacts={"goodnet": str(path)},
+                signature=ModelSignature(Schema([_unnamed(pixels)]), Schema([answer])),
+                pip_requirements=[f"mlflow=={mlflow.__version__}", *needed],
+            )
+
+
+def _unnamed(spec: TensorSpec) -> TensorSpec:
+    return TensorSpec(spec.type, spec.shape)
+
+
+@contextmanager
+def run(
+    experiment_id: str,
+    name: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, Any],
+    parent: str | None = None,
+) -> Iterator[Log]:
+    """Open a run; at the end it is FINISHED, or FAILED with its sentence, or KILLED.
+
+    NotApplicable ends it FINISHED, tagged SKIPPED. All exceptions go on to the caller.
+    """
+    started = mlflow.start_run(
+        experiment_id=experiment_id,
+        run_name=name,
+        parent_run_id=parent,
+        tags={key: str(value) for key, value in {**origin(), **tags}.items()},
+    )
+    log, status = Log(started.info.run_id, params), "FAILED"
+    try:
+        mlflow.log_params(dict(params))
+        yield log
+        log.total()
+        status = "FINISHED"
+    except NotApplicable as error:
+        log.tags({"status": SKIPPED, "error": error})
+        status = "FINISHED"
+        raise
+    except Exception as error:
+        log.tags({"error": sentence(error)})
+        raise
+    except BaseException:
+        status = "KILLED"
+        raise
+    finally:
+        mlflow.end_run(status)
+
+
+def sentence(error: BaseException) -> str:
+    """An error in one line; those of the program itself by the name of their kind."""
+    return str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+
+
+def origin() -> dict[str, Any]:
+    """Tags that say where a run comes from: commit, host, process, versions."""
+    root = Path(__file__).parent.parent
+    tags = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "python": sys.version.split()[0],
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+    }
+    try:
+        git = ["git", "-C", str(root)]
+        commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True, stderr=-3).strip()
+        changed = subprocess.check_output([*git, "status", "--porcelain"], text=True, stderr=-3)
+    except (OSError, subprocess.CalledProcessError):
+        return tags
+    return tags | {
+        "mlflow.source.git.commit": commit,
+        "git_commit": commit,
+        "git_dirty": bool(changed),
+    }
+
+
+def children(experiment_id: str, parent: str) -> list[Run]:
+    """The child runs of `parent`."""
+    found, token = [], None
+    while True:
+        page = MlflowClient().search_runs(
+            [experiment_id], f"tags.mlflow.parentRunId = '{parent}'", page_token=token
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
