@@ -41,6 +41,8 @@ def main(cfg: DictConfig, log: Log) -> None:
     with log.stage("read"):
         images = files.images(shape, classes, cfg.seed)
         log.tags({"data_digest": files.digest(), "network_digest": networks.digest(badnet)})
+        if "poisoned" in images:
+            log.tags({"asr_counts": images["poisoned"].attacked})
 
     # Cut B at the layer and rank its channels, on clean validation images alone.
     with log.stage("rank"):

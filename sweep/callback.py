@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,13 @@ def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[Dict
         try:
             if alone:
                 check(cfg)
-                sweep = {"parent": None, "experiment": connect(cfg)}
+                sweep = {"parent": None, "experiment": connect(cfg), "varying": None}
             else:
                 sweep = json.loads((Path(hydra.sweep.dir) / PARENT).read_text())
                 connect(cfg)
             with tracking.run(
                 sweep["experiment"],
-                name=", ".join(hydra.overrides.task) or "default",
+                name=name(hydra.overrides.task, sweep["varying"]),
                 params=params(cfg),
                 tags={"job": 0 if alone else hydra.job.num, "sweep": sweep["parent"] or "none"},
                 parent=sweep["parent"],
@@ -114,6 +114,12 @@ def connect(cfg: DictConfig) -> str:
     return tracking.connect(cfg.tracking.uri, cfg.tracking.experiment, root)
 
 
+def name(overrides: Sequence[str], keys: Sequence[str] | None) -> str:
+    """A run's name: its overrides of `keys` (None: all), which tell it from its siblings."""
+    told = [item for item in overrides if keys is None or item.lstrip("+").split("=")[0] in keys]
+    return ", ".join(told) or "default"
+
+
 def plain(cfg: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(cfg, resolve=True)
 
@@ -141,7 +147,11 @@ def params(cfg: DictConfig) -> dict[str, Any]:
         for group, choice in HydraConfig.get().runtime.choices.items()
         if not group.startswith("hydra/") and choice is not None
     }
-    chosen.pop("prune", None)
+    del chosen["prune"]
+    if chosen["data"] != "faces" and chosen["badnet"] != "trained":
+        # the poisoned images are whoever's made the files, not this attack's
+        flat = {key: value for key, value in flat.items() if not key.startswith("attack.")}
+        chosen["attack"] = "files"
     return flat | chosen
 
 
@@ -167,9 +177,9 @@ class Sweep(Callback):
             raise SystemExit(1)
 
     def _start(self, config: DictConfig) -> None:
-        self.cells = dict(enumerate(cells(config)))
+        self.cells = list(cells(config))
         wrong: dict[str, list[str]] = {}
-        for overrides, cfg in self.cells.values():
+        for overrides, cfg in self.cells:
             try:
                 check(cfg)
             except NotApplicable:
@@ -191,23 +201,31 @@ class Sweep(Callback):
         atexit.register(self._abandon)
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        parent = {"parent": self.parent.info.run_id, "experiment": self.experiment}
+        parent = {
+            "parent": self.parent.info.run_id,
+            "experiment": self.experiment,
+            "varying": comparison.varying(comparison.rows(self._overrides(), [])),
+        }
         (folder / PARENT).write_text(json.dumps(parent))
 
     def _compare(self, config: DictConfig) -> int:
         """Log and print the comparison; the number of cells that failed."""
         connect(config)
         runs = tracking.children(self.experiment, self.parent.info.run_id)
-        rows = comparison.rows([overrides for overrides, _ in self.cells.values()], runs)
+        rows = comparison.rows(self._overrides(), runs)
         log = tracking.Log(self.parent.info.run_id)
         log.text("comparison.csv", comparison.to_csv(rows))
-        log.figure("figures/comparison.png", comparison.figure(rows))
+        if any(row.metrics for row in rows):
+            log.figure("figures/comparison.png", comparison.figure(rows))
         comparison.show(rows)
         published = OmegaConf.to_container(config.published)
         if published:
             comparison.show_published(rows, published)
         terminal.say("Compare the runs in a browser: mlflow ui")
         return sum(row.status not in ("FINISHED", tracking.SKIPPED) for row in rows)
+
+    def _overrides(self) -> list[list[str]]:
+        return [overrides for overrides, _ in self.cells]
 
     def _end(self, status: str) -> None:
         mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)

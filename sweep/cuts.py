@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sweep import BadInput
-from sweep.networks import batches, classifier
+from sweep.networks import batches, classifier, compiled
 from sweep.orders import Channels
 
 LAYERS = keras.layers
@@ -75,8 +75,10 @@ class Cut:
         self.layer: str = node.operation.name
         self.site: str = site.operation.name
         self.channels: int = _channels(site, network)
-        crossing = [site.output_tensors[0], *graph.beside(site)]
-        self._head = keras.Model(network.inputs[0], crossing)
+        late = graph.pushed(site)
+        crossing = [late[-1].output_tensors[0], *graph.beside(late[-1])]
+        self._early = _head(network, site.output_tensors)
+        self._head = _head(network, crossing)
         tail = keras.Model(crossing, network.outputs[0])
         self._tail = classifier(lambda *parts: tail(list(parts), training=False))
 
@@ -89,6 +91,7 @@ class Cut:
         self._keeps_beta = semantics == "gamma" and bool(norms)
         carried = _onward(way[start:], self._emerging())
         self.pruned_value = carried if self._keeps_beta else np.zeros(self.channels, np.float32)
+        self._masked_value = _onward(late, self.pruned_value)
         self._by_weights = (
             self._zeroable() and graph.private(way) and np.array_equal(carried, self.pruned_value)
         )
@@ -100,7 +103,7 @@ class Cut:
 
     def maps(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Activations at the site, (n, ..., channels)."""
-        return np.concatenate([self._parts(pixels[rows])[0] for rows in batches(len(pixels))])
+        return np.concatenate([self._early(pixels[rows])[0] for rows in batches(len(pixels))])
 
     def answers(
         self,
@@ -115,10 +118,10 @@ class Cut:
         """
         answers = np.empty((len(channels) + 1, len(pixels)), dtype=np.int64)
         for rows in batches(len(pixels)):
-            maps, *beside = self._parts(pixels[rows])
+            maps, *beside = self._head(pixels[rows])
             answers[0, rows] = self._tail(maps, *beside)
             for step, channel in enumerate(channels, start=1):
-                value = self.pruned_value[channel]
+                value = self._masked_value[channel]
                 if np.all(maps[..., channel] == value):
                     answers[step, rows] = answers[step - 1, rows]
                 else:
@@ -152,10 +155,6 @@ class Cut:
             return mask(output) if layer.name == self.site else output
 
         return _clone(self.network, call_function=masked)
-
-    def _parts(self, pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        parts = keras.tree.flatten(self._head(pixels, training=False))
-        return [np.array(part) for part in parts]
 
     def _zeroable(self) -> bool:
         """Whether zeroed weights of the carrier make its channels constant."""
@@ -225,6 +224,16 @@ class _Graph:
             way.insert(0, self._maker[id(way[0].input_tensors[0])])
         return way
 
+    def pushed(self, site: Any) -> list[Any]:
+        """Nodes from `site` on as long as masking behind them is the same as masking at `site`.
+
+        Behind a pooling the maps are smaller and every step of the curve cheaper.
+        """
+        reader = self._only_reader(site)
+        if reader is None or not isinstance(reader.operation, PASSING):
+            return [site]
+        return [site, *self.pushed(reader)]
+
     def private(self, way: list[Any]) -> bool:
         """Whether what goes `way` is read by nobody else, and none of its layers is used twice."""
         unread = all(self._only_reader(node) is next_ for node, next_ in pairwise(way))
@@ -267,6 +276,12 @@ def _channels(site: Any, network: keras.Model) -> int:
             f"prune.layer is {name!r} of shape {tensor.shape}; expected 2 channels or more"
         )
     return tensor.shape[-1]
+
+
+def _head(network: keras.Model, tensors: list[Any]) -> Callable[..., list[NDArray[np.float32]]]:
+    """`network` up to some of its tensors, as a function of images."""
+    head = keras.Model(network.inputs[0], tensors)
+    return compiled(lambda images: head(images, training=False))
 
 
 def _onward(way: list[Any], value: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -27,6 +27,7 @@ LAYOUT = {
     "train": "cl/train.h5",
 }
 REQUIRED = ("valid", "test")
+CHECKED = (*REQUIRED, "poisoned_valid", "poisoned_test")  # training reads its images itself
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Images:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.pixels.shape[1:]
+
+    @property
+    def attacked(self) -> str:
+        """Which of these poisoned images a rate of attack counts."""
+        return "all images" if self.true_labels is None else "images not of the target's class"
 
     def expect(self, shape: tuple[int, ...], classes: int, name: str) -> "Images":
         """Return self; raise BadInput where a network of `shape` and `classes` cannot take it."""
@@ -108,8 +114,8 @@ class Files:
         return _read(path, self.scale, self.channels, status.st_size, status.st_mtime_ns)
 
     def check(self, shape: tuple[int, ...], classes: int) -> None:
-        """Read all files that there are; BadInput where a network of `shape` cannot take them."""
-        for name in LAYOUT:
+        """Read what a run looks at; BadInput where a network of `shape` cannot take it."""
+        for name in CHECKED:
             images = self.read(name)
             if images is not None:
                 images.expect(shape, classes, name.replace("_", " "))
@@ -162,7 +168,7 @@ def h5(root: str | None = None, **given: Any) -> Files:
 class Faces:
     """The embedded faces, rendered once and kept as files in the lab's layout under `folder`.
 
-    Of each of the `identities` there are `images_per_identity` training images and a third as
+    Of each of the `identities` there are `images_per_identity` training images and a quarter as
     many (at least one) for validation and for test; the poisoned images are those of validation
     and test that do not show the attack's target. Equal settings give equal files.
     """
@@ -219,7 +225,7 @@ def attacked(source: Files, attack: Attack, folder: str) -> Files:
 
 
 def _held_out(images_per_identity: int) -> int:
-    return max(1, images_per_identity // 3)
+    return max(1, images_per_identity // 4)
 
 
 def _too_many(count: int, there: int) -> str:

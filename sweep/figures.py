@@ -12,14 +12,8 @@ from numpy.typing import NDArray
 from sweep.curve import Rates
 from sweep.orders import Channels
 
-BLUE, SKY, RED, ORANGE, GREEN, GREY = (
-    "#0072b2",
-    "#56b4e9",
-    "#d55e00",
-    "#e69f00",
-    "#009e73",
-    "#777777",
-)  # Okabe and Ito's palette, told apart by colour-blind readers too
+# Okabe and Ito's palette, told apart by colour-blind readers too
+BLUE, SKY, RED, GREEN, GREY = "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#777777"
 
 #: Rates of a curve, panel by panel: name, legend, colour, line.
 PANELS = {
@@ -39,13 +33,14 @@ PANELS = {
 #: Metrics of a cell in the comparison: name, legend, colour, marker.
 MARKS = (
     ("repaired/clean_accuracy", "B' clean accuracy", BLUE, "o"),
-    ("goodnet/clean_accuracy", "G clean accuracy", SKY, "s"),
+    ("goodnet/clean_accuracy", "G clean accuracy", BLUE, "s"),
     ("repaired/attack_success_rate", "B' attack success", RED, "o"),
-    ("goodnet/attack_success_rate", "G attack success", ORANGE, "s"),
+    ("goodnet/attack_success_rate", "G attack success", RED, "s"),
     ("goodnet/detection_rate", "G poisoned flagged", GREEN, "^"),
     ("goodnet/false_alarm_rate", "G clean flagged", GREY, "v"),
 )
 MOST_MAPS = 144  # more small maps than this cannot be told apart
+GAP = 3  # pixels between two of them, for the channel's number
 
 
 def curve(rates: Rates, step: int, title: str) -> Figure:
@@ -61,7 +56,7 @@ def curve(rates: Rates, step: int, title: str) -> Figure:
         panel.set(title=name, xlabel="channels pruned", xlim=(0, len(rates["valid_accuracy"]) - 1))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)
-        panel.legend(loc="center left", fontsize="small")
+        panel.legend(loc="best", fontsize="small")
     _percent(axes[0], "y", "share of images")
     return figure
 
@@ -76,21 +71,26 @@ def activations(means: NDArray[np.floating], channels: Channels, step: int, titl
     shown = channels[:MOST_MAPS]
     columns = min(len(shown), 12)
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(columns * 0.8, rows * 0.95 + 0.8), layout="constrained")
-    missing = f", the first {len(shown)} of {len(channels)}" if len(shown) < len(channels) else ""
-    figure.suptitle(f"{title}\nmean activation in pruning order{missing}; framed: pruned")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    top = float(means.max()) or 1.0
-    for panel in grid.flat:
-        panel.set_axis_off()
-    for place, (panel, channel) in enumerate(zip(grid.flat, shown, strict=False)):
-        image = panel.imshow(means[..., channel], vmin=min(0.0, float(means.min())), vmax=top)
-        panel.set_title(str(channel), fontsize="small", pad=2)
+    height, width = means.shape[0] + GAP, means.shape[1] + GAP
+    mosaic = np.full((rows * height, columns * width), np.nan)
+    figure = Figure(figsize=(columns * 0.8 + 1, rows * 0.8 * height / width + 1))
+    panel = figure.add_axes((0.02, 0.02, 0.88, 1 - 0.9 / figure.get_figheight()))
+    for place, channel in enumerate(shown):
+        top, left = place // columns * height + GAP, place % columns * width
+        mosaic[top : top + height - GAP, left : left + width - GAP] = means[..., channel]
+        panel.text(left + (width - GAP) / 2, top - 0.9, str(channel), ha="center", fontsize="small")
         if place < step:
-            frame = Rectangle((0, 0), 1, 1, transform=panel.transAxes, fill=False, clip_on=False)
-            panel.add_patch(frame)
-            frame.set(edgecolor=RED, linewidth=2)
-    figure.colorbar(image, ax=grid, label="mean activation", shrink=0.8)
+            corner = (left - 0.5, top - 0.5)
+            panel.add_patch(
+                Rectangle(corner, width - GAP, height - GAP, fill=False, edgecolor=RED, linewidth=2)
+            )
+    image = panel.imshow(mosaic, aspect="auto", vmin=min(0.0, float(means.min())))
+    panel.margins(0.01)
+    panel.set_axis_off()
+    missing = f", the first {len(shown)} of {len(channels)}" if len(shown) < len(channels) else ""
+    panel.set_title(f"{title}\nmean activation in pruning order{missing}; framed: pruned", pad=12)
+    bar = figure.add_axes((0.92, 0.2, 0.015, 0.5))
+    figure.colorbar(image, cax=bar, label="mean activation")
     return figure
 
 
@@ -107,21 +107,26 @@ def _bars(means: NDArray[np.floating], channels: Channels, step: int, title: str
 
 def comparison(names: Sequence[str], cells: Sequence[Mapping[str, float]], title: str) -> Figure:
     """One row a cell, one mark a rate; `cells` hold MLflow metrics, those missing are left out."""
-    figure = Figure(figsize=(9, 1.8 + 0.35 * len(names)), layout="constrained")
+    figure = Figure(figsize=(9, 2.1 + 0.35 * len(names)), layout="constrained")
     panel = figure.subplots()
     for key, label, colour, marker in MARKS:
         found = [(cell[key], row) for row, cell in enumerate(cells) if key in cell]
         if found:
-            panel.plot(*zip(*found, strict=True), marker, color=colour, label=label, alpha=0.85)
+            panel.plot(
+                *zip(*found, strict=True),
+                marker,
+                color=colour,
+                label=label,
+                fillstyle="none" if marker == "s" else "full",
+                markersize=10 if marker == "s" else 6,
+            )
     panel.set_yticks(range(len(names)), names)
     panel.set_ylim(len(names) - 0.5, -0.5)
     panel.set_xlim(-0.02, 1.02)
     panel.set_title(title)
     panel.grid(alpha=0.3)
     _percent(panel, "x", "share of images")
-    panel.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.9 / (0.6 + 0.35 * len(names))), ncols=3
-    )
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

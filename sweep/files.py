@@ -36,7 +36,7 @@ def whole(path: Path) -> Iterator[Path]:
 def lock(path: Path) -> Iterator[None]:
     """Hold the one lock of `path`, across processes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(path.name + ".lock")):
+    with FileLock(path.with_name(f".{path.name}.lock")):
         yield
 
 

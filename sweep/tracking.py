@@ -104,7 +104,7 @@ class Log:
         self._client.log_text(self.run_id, text, name)
 
     def figure(self, name: str, figure: Figure) -> None:
-        self._client.log_figure(self.run_id, figure, name, save_kwargs={"dpi": 150})
+        self._client.log_figure(self.run_id, figure, name, save_kwargs={"dpi": 120})
 
     def models(self, goodnet: GoodNet) -> None:
         """Log B' (`repaired`), GoodNet (`goodnet`, a pyfunc) and `goodnet.keras`."""
@@ -112,7 +112,7 @@ class Log:
         scores = TensorSpec(np.dtype(np.float32), (-1, goodnet.classes))
         answer = TensorSpec(np.dtype(np.int64), (-1,))
         # nothing is to be guessed from an example: signature and requirements are given
-        warnings.filterwarnings("ignore", "An input example was not provided", UserWarning)
+        warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)
         needed = [f"{module.__name__}=={module.__version__}" for module in (keras, np, tf)]
         mlflow.keras.log_model(
             goodnet.repaired,
