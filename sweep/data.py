@@ -1,11 +1,11 @@
-"""Images and labels, from HDF5 in the lab's layout; the embedded faces take the same path.
+"""Images and labels, from HDF5 files in the lab's layout.
 
 A file holds `data`, (images, channels, height, width) or channels last, and `label`, (images,);
 poisoned files carry the target as label and may hold `true_label` and `clean_index`. In memory
 images are float32, (images, height, width, channels), divided by `data.scale`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep import BadInput, attacks, faces, files
+from sweep import BadInput, files
 from sweep.attacks import Attack
 
 ROWS = 1024  # images read at a time
@@ -70,7 +70,10 @@ class Images:
         if count is None:
             return self
         if not 1 <= count <= len(self):
-            raise BadInput(_too_many(count, len(self)))
+            raise BadInput(
+                f"data.valid_images is {count}; expected 1 to {len(self)}, as many clean "
+                f"validation images as there are"
+            )
         drawn = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
         return Images(self.pixels[drawn], self.labels[drawn])
 
@@ -162,107 +165,6 @@ def h5(root: str | None = None, **given: Any) -> Files:
                 f"or data.{name} to a file"
             )
     return Files(**paths, **given)
-
-
-@dataclass(frozen=True)
-class Faces:
-    """The embedded faces, rendered once and kept as files in the lab's layout under `folder`.
-
-    Of each of the `identities` there are `images_per_identity` training images and a quarter as
-    many (at least one) for validation and for test; the poisoned images are those of validation
-    and test that do not show the attack's target. Equal settings give equal files.
-    """
-
-    identities: int
-    images_per_identity: int
-    seed: int
-    folder: str
-    scale: float = 1.0
-    valid_images: int | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return faces.SHAPE
-
-    @property
-    def classes(self) -> int:
-        return self.identities
-
-    def check(self, shape: tuple[int, ...], classes: int) -> None:
-        """Nothing to look at yet but how many images there will be."""
-        held_out = self.identities * _held_out(self.images_per_identity)
-        if self.valid_images is not None and self.valid_images > held_out:
-            raise BadInput(_too_many(self.valid_images, held_out))
-        if shape != self.shape or classes != self.classes:
-            raise BadInput(
-                f"the faces are {_times(self.shape)} of {self.classes} people; the network expects "
-                f"{_times(shape)} and has {classes} classes"
-            )
-
-    def files(self, attack: Attack) -> Files:
-        settings = [self.identities, self.images_per_identity, self.seed, attack.poisons()]
-        root = Path(self.folder) / f"faces-{files.key(settings, faces, attacks)}"
-        with files.lock(root):
-            if not root.is_dir():
-                with files.whole(root) as unfinished:
-                    _render(unfinished, self.identities, self.images_per_identity, self.seed)
-                    _poison(h5(str(unfinished)), unfinished, attack)
-        return h5(str(root), scale=self.scale, valid_images=self.valid_images, attack=attack)
-
-
-def attacked(source: Files, attack: Attack, folder: str) -> Files:
-    """`source` with its clean images poisoned by `attack`, kept under `folder`."""
-    if source.attack == attack:
-        return source
-    settings = [source.digest(), source.channels, attack.poisons()]
-    root = Path(folder) / f"attacked-{files.key(settings, attacks)}"
-    with files.lock(root):
-        if not root.is_dir():
-            with files.whole(root) as unfinished:
-                _poison(source, unfinished, attack)
-    poisoned = {f"poisoned_{name}": root / LAYOUT[f"poisoned_{name}"] for name in REQUIRED}
-    return replace(source, **poisoned, attack=attack)
-
-
-def _held_out(images_per_identity: int) -> int:
-    return max(1, images_per_identity // 4)
-
-
-def _too_many(count: int, there: int) -> str:
-    return f"data.valid_images is {count}; expected 1 to {there}, the clean validation images"
-
-
-def _render(root: Path, identities: int, images_per_identity: int, seed: int) -> None:
-    people = faces.people(identities, seed)
-    held_out = _held_out(images_per_identity)
-    sizes = {"train": images_per_identity, "valid": held_out, "test": held_out}
-    for number, (name, each) in enumerate(sizes.items(), start=1):
-        who = np.tile(np.arange(identities), each)
-        # a list seeds apart from the people and from the other splits, whatever the seed
-        _write(root / LAYOUT[name], faces.photographs(people, who, seed=[seed, number]), label=who)
-
-
-def _poison(source: Files, root: Path, attack: Attack) -> None:
-    for name in REQUIRED:
-        with h5py.File(getattr(source, name)) as file:
-            labels = _labels(file, "label")
-            index = np.flatnonzero(labels != attack.target)
-            pixels = _channels_last(file["data"][:], source.channels, file.filename)[index]
-        _write(
-            root / LAYOUT[f"poisoned_{name}"],
-            attack.trigger(pixels),
-            label=np.full(len(index), attack.target),
-            true_label=labels[index],
-            clean_index=index,
-        )
-
-
-def _write(path: Path, pixels: NDArray, **labels: NDArray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        file["data"] = np.moveaxis(pixels, -1, 1)
-        for name, values in labels.items():
-            file[name] = values
 
 
 @lru_cache(maxsize=len(LAYOUT))

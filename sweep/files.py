@@ -1,7 +1,6 @@
 """Files as runs leave them: whole or not at all, one writer at a time, named by what made them."""
 
 import hashlib
-import inspect
 import json
 import os
 import shutil
@@ -44,8 +43,15 @@ def key(settings: Any, *made_by: ModuleType) -> str:
     """Name for what `settings` (JSON) and the sources of the modules `made_by` determine."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode())
     for module in made_by:
-        digest.update(inspect.getsource(module).encode())
+        for source in _sources(module):
+            digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _sources(module: ModuleType) -> list[Path]:
+    """The source files of a module, or of all modules of a package."""
+    path = Path(module.__file__)
+    return sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]
 
 
 def _plain(value: Any) -> Any:

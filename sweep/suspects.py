@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from sweep import BadInput, attacks, badnets, files, networks, terminal
 from sweep.attacks import Attack
-from sweep.data import Files, attacked
+from sweep.data import Files
+from sweep.datasets import attacked
 
 Shape = tuple[int, ...]
 

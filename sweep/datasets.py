@@ -1,0 +1,120 @@
+"""Data sets made here: the embedded faces, and own images poisoned by an attack.
+
+Both lie on disk in the lab's layout with `true_label` and `clean_index`, made once and kept, so
+that they take the same path as files from elsewhere.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep import BadInput, attacks, faces, files
+from sweep.attacks import Attack
+from sweep.data import LAYOUT, REQUIRED, Files, h5
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The embedded faces, rendered once and kept under `folder`.
+
+    Of each of the `identities` there are `images_per_identity` training images and a quarter as
+    many (at least one) for validation and for test; the poisoned images are those of validation
+    and test that do not show the attack's target. Equal settings give equal files.
+    """
+
+    identities: int
+    images_per_identity: int
+    seed: int
+    folder: str
+    scale: float = 1.0
+    valid_images: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return faces.SHAPE
+
+    @property
+    def classes(self) -> int:
+        return self.identities
+
+    @property
+    def held_out(self) -> int:
+        """Images of each person for validation, and as many for test."""
+        return max(1, self.images_per_identity // 4)
+
+    def check(self, shape: tuple[int, ...], classes: int) -> None:
+        """BadInput where the images to come cannot serve a network of `shape` and `classes`."""
+        there = self.identities * self.held_out
+        if (self.valid_images or 0) > there:
+            raise BadInput(
+                f"data.valid_images is {self.valid_images}; expected 1 to {there}, as many clean "
+                f"validation images as there will be"
+            )
+        if shape != self.shape or classes < self.classes:
+            raise BadInput(
+                f"the faces are {self.shape} (height, width, channels) of {self.classes} people; "
+                f"the network expects {shape} and has {classes} classes"
+            )
+
+    def files(self, attack: Attack) -> Files:
+        """The files, rendered and poisoned by `attack` where they are not there yet."""
+        settings = [self.identities, self.images_per_identity, self.seed, attack.poisons()]
+        root = Path(self.folder) / f"faces-{files.key(settings, faces, attacks)}"
+        with files.lock(root):
+            if not root.is_dir():
+                with files.whole(root) as unfinished:
+                    self._render(unfinished)
+                    _poison(h5(str(unfinished)), attack, unfinished)
+        return h5(str(root), scale=self.scale, valid_images=self.valid_images, attack=attack)
+
+    def _render(self, root: Path) -> None:
+        people = faces.people(self.identities, self.seed)
+        sizes = {"train": self.images_per_identity, "valid": self.held_out, "test": self.held_out}
+        for number, (name, each) in enumerate(sizes.items(), start=1):
+            who = np.tile(np.arange(self.identities), each)
+            # two numbers seed apart from the people and from the other splits, whatever the seed
+            photographs = faces.photographs(people, who, seed=[self.seed, number])
+            _write(root / LAYOUT[name], photographs, label=who)
+
+
+def attacked(source: Files, attack: Attack, folder: str) -> Files:
+    """`source` with the poisoned counterparts of its clean images, kept under `folder`."""
+    if source.attack == attack:
+        return source
+    settings = [source.digest(), attack.poisons()]
+    root = Path(folder) / f"attacked-{files.key(settings, attacks)}"
+    with files.lock(root):
+        if not root.is_dir():
+            with files.whole(root) as unfinished:
+                _poison(source, attack, unfinished)
+    poisoned = {f"poisoned_{name}": root / LAYOUT[f"poisoned_{name}"] for name in REQUIRED}
+    return replace(source, **poisoned, attack=attack)
+
+
+def _poison(source: Files, attack: Attack, root: Path) -> None:
+    """Write what `attack` makes of the clean validation and test files, in their own dtype."""
+    for name in REQUIRED:
+        with h5py.File(getattr(source, name)) as file:
+            dtype = file["data"].dtype
+        clean = replace(source, scale=1.0).read(name)
+        index = np.flatnonzero(clean.labels != attack.target)
+        _write(
+            root / LAYOUT[f"poisoned_{name}"],
+            attack.trigger(clean.pixels[index].astype(dtype)),
+            channels=source.channels,
+            label=np.full(len(index), attack.target),
+            true_label=clean.labels[index],
+            clean_index=index,
+        )
+
+
+def _write(path: Path, pixels: NDArray, channels: str = "auto", **labels: NDArray) -> None:
+    """Write images and labels; channels first, as the lab does, unless told "last"."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["data"] = pixels if channels == "last" else np.moveaxis(pixels, -1, 1)
+        for name, values in labels.items():
+            file[name] = values
