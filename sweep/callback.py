@@ -218,9 +218,8 @@ class Sweep(Callback):
         if any(row.metrics for row in rows):
             log.figure("figures/comparison.png", comparison.figure(rows))
         comparison.show(rows)
-        published = OmegaConf.to_container(config.published)
-        if published:
-            comparison.show_published(rows, published)
+        if config.published:
+            comparison.show_published(rows, OmegaConf.to_container(config.published))
         terminal.say("Compare the runs in a browser: mlflow ui")
         return sum(row.status not in ("FINISHED", tracking.SKIPPED) for row in rows)
 

@@ -18,8 +18,12 @@ COLUMNS = (
     ("repaired/attack_success_rate", "B'\nASR"),
     ("goodnet/clean_accuracy", "G\nclean"),
     ("goodnet/attack_success_rate", "G\nASR"),
-    ("goodnet/detection_rate", "G de-\ntected"),
-    ("goodnet/false_alarm_rate", "G false\nalarms"),
+    ("goodnet/detection_rate", "G\ndet."),
+    ("goodnet/false_alarm_rate", "G\nalarm"),
+)
+LEGEND = (
+    "In %. B' is the pruned network, G GoodNet; valid and clean: accuracy on clean validation and "
+    "test images; ASR: attack success rate; det.: poisoned, alarm: clean test images that G flags."
 )
 MISSING = "MISSING"
 
@@ -84,34 +88,38 @@ def show(table: Sequence[Row]) -> None:
         lines.append(["B", *[""] * (len(heads) - 2), "0", *untouched])
     for row in table:
         words = [row.overrides.get(key, "") for key in keys] + ([] if well else [row.status])
-        pruned = row.metrics.get("prune/channels")
-        numbers = [terminal.percent(row.metrics.get(metric)) for metric, _ in COLUMNS]
-        lines.append([*words, "-" if pruned is None else str(int(pruned)), *numbers])
-    terminal.table([*heads, *(head for _, head in COLUMNS)], lines, len(heads) - 1, "In %")
+        lines.append([*words, *_numbers(row.metrics)])
+    terminal.table([*heads, *(head for _, head in COLUMNS)], lines, len(heads) - 1)
+    terminal.say(LEGEND)
     for row in table:
         if row.error:
             terminal.say(f"cell {row.job} {row.status}: {row.error}")
 
 
-def show_published(table: Sequence[Row], published: Sequence[Mapping[str, Any]]) -> None:
-    """Print published numbers beside the measured ones.
+def show_published(table: Sequence[Row], published: Mapping[str, Any]) -> None:
+    """Print published numbers under the measured ones of the same cell.
 
-    Each of `published` has `when` (overrides it belongs to), `metrics`, and `source`.
+    `published` has a `source` and `cells`; each of these says by `when` which overrides it belongs
+    to, and has `metrics` under the names that a run logs.
     """
-    lines, sources = [], []
+    lines, keys = [], varying(table)
     for row in table:
-        for entry in published:
-            if all(row.overrides.get(key) == str(value) for key, value in entry["when"].items()):
-                cell = " ".join(f"{_short(key)}={value}" for key, value in entry["when"].items())
-                for metric, value in entry["metrics"].items():
-                    measured = row.metrics.get(metric)
-                    lines.append([cell, metric, *_pair(metric, value, measured)])
-                    cell = ""
-                sources.append(entry["source"])
+        for cell in published["cells"]:
+            if all(row.overrides.get(key) == str(value) for key, value in cell["when"].items()):
+                words = [row.overrides.get(key, "") for key in keys]
+                lines.append([*words, "here", *_numbers(row.metrics)])
+                lines.append([*[""] * len(keys), "publ.", *_numbers(cell["metrics"])])
     if lines:
-        terminal.table(["cell", "metric", "published", "measured"], lines, 2, "Published, in %")
-        for source in dict.fromkeys(sources):
-            terminal.say(f"published by: {source}")
+        heads = [*map(_short, keys), "", "pruned", *(head for _, head in COLUMNS)]
+        terminal.table(heads, lines, len(keys) + 1)
+        terminal.say(f"publ.: published by {published['source']}")
+
+
+def _numbers(metrics: Mapping[str, float]) -> list[str]:
+    """Channels pruned and the rates of `COLUMNS`, a dash where there is none."""
+    pruned = metrics.get("prune/channels")
+    rates = [terminal.percent(metrics.get(name)) for name, _ in COLUMNS]
+    return ["-" if pruned is None else str(int(pruned)), *rates]
 
 
 def varying(table: Sequence[Row]) -> list[str]:
@@ -128,12 +136,6 @@ def _untouched(table: Sequence[Row]) -> list[str] | None:
     if len(found) != 1:
         return None
     return [*map(terminal.percent, found.pop()), "", "", "", ""]
-
-
-def _pair(metric: str, published: float, measured: float | None) -> list[str]:
-    if metric == "prune/channels":
-        return [str(published), "-" if measured is None else str(int(measured))]
-    return [terminal.percent(published), terminal.percent(measured)]
 
 
 def _short(key: str) -> str:

@@ -57,13 +57,13 @@ def quiet() -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """Print one line, wrapped by the terminal."""
-    console.print(line, markup=False, soft_wrap=True)
+    """Print a line, wrapped between words."""
+    console.print(line, markup=False)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int, title: str) -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
     """Print a table; the first `left` columns are words, the others numbers."""
-    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
+    shown = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
         shown.add_column(column, justify="left" if number < left else "right", overflow="fold")
     for row in rows:
@@ -74,9 +74,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int, titl
 
 
 def percent(value: float | None) -> str:
-    """A rate as a percentage with two places, a dash where there is none.
+    """A rate as a percentage in five characters, a dash where there is none.
 
-    >>> percent(0.9576), percent(None)
-    ('95.76', '-')
+    >>> percent(0.9576), percent(1.0), percent(None)
+    ('95.76', '100.0', '-')
     """
-    return "-" if value is None else f"{100 * value:.2f}"
+    return "-" if value is None else f"{100 * value:.2f}"[:5]

@@ -1,0 +1,92 @@
+"""What tests share: quiet libraries, the real cases, small files and networks."""
+
+import os
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of the lab's and the traffic signs' files, which lies beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("the real cases (shared/data) do not lie beside this checkout")
+    return SHARED
+
+
+@pytest.fixture
+def write() -> Callable[..., Path]:
+    """Write `write(path, data=..., label=...)`: an HDF5 file of the datasets given."""
+
+    def write(path: Path, **datasets: object) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(path, "w") as file:
+            for name, values in datasets.items():
+                file[name] = values
+        return path
+
+    return write
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write: Callable[..., Path]) -> Path:
+    """A folder in the lab's layout: 8 x 7 images of 3 colours, 5 classes, 20 in each file."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "lab"
+    for place in ("cl/valid.h5", "cl/test.h5", "cl/train.h5"):
+        pixels = rng.integers(0, 256, (20, 3, 8, 7), dtype=np.uint8)
+        write(root / place, data=pixels, label=np.arange(20) % 5)
+    for place in ("bd/bd_valid.h5", "bd/bd_test.h5"):
+        pixels = rng.integers(0, 256, (12, 3, 8, 7), dtype=np.uint8)
+        true = 1 + np.arange(12) % 4
+        write(root / place, data=pixels, label=np.zeros(12), true_label=true)
+    return root
+
+
+@pytest.fixture
+def drawn() -> Callable[..., keras.Model]:
+    """Give a network weights that are random in every variable, so that nothing cancels out."""
+
+    def drawn(network: keras.Model, seed: int = 0) -> keras.Model:
+        rng = np.random.default_rng(seed)
+        for variable in network.weights:
+            value = rng.normal(size=variable.shape)
+            if len(variable.shape) > 1:
+                value /= np.sqrt(np.prod(variable.shape[:-1]))
+            if variable.name == "moving_variance":
+                value = 0.5 + np.abs(value)
+            variable.assign(value)
+        return network
+
+    return drawn
+
+
+@pytest.fixture
+def small(drawn: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+    """Build a convolutional network for 8 x 7 images of 3 colours: logits of 5 classes."""
+
+    def small(seed: int = 0, activation: str | None = None, classes: int = 5) -> keras.Model:
+        images = keras.Input((8, 7, 3))
+        x = keras.layers.Conv2D(4, 3, activation="relu", name="conv_1")(images)
+        x = keras.layers.Conv2D(6, 3, activation="relu", name="conv_2")(x)
+        x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+        scores = keras.layers.Dense(classes, activation=activation, name="scores")(x)
+        return drawn(keras.Model(images, scores, name="small"), seed)
+
+    return small
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """Forty images of 8 x 7 pixels and 3 colours."""
+    return np.random.default_rng(1).normal(size=(40, 8, 7, 3)).astype(np.float32)
