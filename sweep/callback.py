@@ -90,6 +90,8 @@ def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[Dict
                 if not alone:
                     check(cfg)
                 story(cfg, log)
+            if alone:
+                show(hydra.overrides.task, log)
         except Exception as error:
             if alone:
                 fail(error)
@@ -97,6 +99,12 @@ def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[Dict
                 traceback.print_exc()
 
     return job
+
+
+def show(overrides: Sequence[str], log: tracking.Log) -> None:
+    """Print the one row of a cell that ran alone."""
+    comparison.show(comparison.rows([overrides], [mlflow.get_run(log.run_id)]))
+    terminal.say("Look at the run in a browser: mlflow ui")
 
 
 def fail(error: Exception) -> None:

@@ -79,17 +79,19 @@ def figure(table: Sequence[Row]) -> Figure:
 
 def show(table: Sequence[Row]) -> None:
     """Print the comparison, and a sentence for each cell that has no numbers."""
-    keys = varying(table)
-    well = all(row.status == "FINISHED" for row in table)
-    heads = [*map(_short, keys), *([] if well else ["status"]), "pruned"]
+    keys = varying(table) if len(table) > 1 else []
+    names = [_short(key) for key in keys] or [""]
+    heads = [*names, "pruned"]
     lines = []
     untouched = _untouched(table)
     if untouched:
-        lines.append(["B", *[""] * (len(heads) - 2), "0", *untouched])
+        lines.append(["B", *[""] * (len(names) - 1), "0", *untouched])
     for row in table:
-        words = [row.overrides.get(key, "") for key in keys] + ([] if well else [row.status])
-        lines.append([*words, *_numbers(row.metrics)])
-    terminal.table([*heads, *(head for _, head in COLUMNS)], lines, len(heads) - 1)
+        numbers = _numbers(row.metrics)
+        if row.status != "FINISHED":
+            numbers[0] = row.status
+        lines.append([*([row.overrides.get(key, "") for key in keys] or ["B'"]), *numbers])
+    terminal.table([*heads, *(head for _, head in COLUMNS)], lines, len(names))
     terminal.say(LEGEND)
     for row in table:
         if row.error:

@@ -5,6 +5,7 @@ new network (`Cut.pruned`).
 """
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import keras
@@ -43,8 +44,8 @@ class Cut:
         crossing = [late[-1].output_tensors[0], *graph.beside(late[-1])]
         self._early = _head(network, site.output_tensors)
         self._head = _head(network, crossing)
-        tail = keras.Model(crossing, network.outputs[0])
-        self._tail = classifier(lambda *parts: tail(list(parts), training=False))
+        self._tail = classifier(lambda *parts: graph.run(late[-1], crossing, parts))
+        self._turn = graph.calls(site).index(site)
 
         # The channels' way: the layer that produces them, what they pass, the site.
         way = graph.way(site)
@@ -57,7 +58,9 @@ class Cut:
         self.pruned_value = carried if self._keeps_beta else np.zeros(self.channels, np.float32)
         self._masked_value = _onward(late, self.pruned_value)
         self._by_weights = (
-            self._zeroable() and graph.private(way) and np.array_equal(carried, self.pruned_value)
+            self._zeroable()
+            and graph.private(way[start:])
+            and np.array_equal(carried, self.pruned_value)
         )
 
     @property
@@ -105,18 +108,24 @@ class Cut:
             copy = _clone(self.network)
             carrier = copy.get_layer(self._carrier.name)
             for weight in _carrying(carrier, keep_beta=self._keeps_beta):
-                value = np.array(weight)
+                value = weight.numpy().copy()
                 value[..., channels] = 0
                 weight.assign(value)
             return copy
         kept = np.ones(self.channels, dtype=np.float32)
         kept[channels] = 0
         offset = (1 - kept) * self.pruned_value
-        mask = LAYERS.Rescaling(kept.tolist(), offset.tolist(), name=f"{self.site}_mask")
+        name = f"{self.site}_mask"
+        while any(layer.name == name for layer in self.network.layers):  # of an earlier pruning
+            name += "_"
+        mask = LAYERS.Rescaling(kept.tolist(), offset.tolist(), name=name)
+
+        turns = count()
 
         def masked(layer: Any, *args: Any, **kwargs: Any) -> Any:
             output = layer(*args, **kwargs)
-            return mask(output) if layer.name == self.site else output
+            here = layer.name == self.site and next(turns) == self._turn
+            return mask(output) if here else output
 
         return _clone(self.network, call_function=masked)
 
@@ -138,8 +147,10 @@ class Cut:
 
 def _channels(site: Any, network: keras.Model) -> int:
     """Number of channels at `site`; BadInput where there is nothing to prune."""
-    (tensor,) = site.output_tensors
+    tensor, *more = site.output_tensors
     name = site.operation.name
+    if more:
+        raise BadInput(f"prune.layer is {name!r} of {1 + len(more)} outputs; expected a layer of 1")
     if isinstance(site.operation, LAYERS.InputLayer) or any(tensor is t for t in network.outputs):
         raise BadInput(
             f"prune.layer is {name!r}, the network's input or output; expected a layer between"
@@ -162,8 +173,13 @@ def _onward(way: list[Any], value: NDArray[np.float32]) -> NDArray[np.float32]:
     shape = [size or 32 for size in way[0].output_tensors[0].shape[1:]]
     maps = np.broadcast_to(value, (1, *shape))
     for node in way[1:]:
-        maps = node.operation(maps, training=False)
-    return np.asarray(maps).reshape(-1, value.size)[0]
+        maps = np.asarray(node.operation(maps, training=False))
+        if not np.allclose(maps, maps.reshape(-1, value.size)[0]):
+            raise BadInput(
+                f"a constant channel is not constant any more behind {node.operation.name!r}; "
+                f"set prune.semantics=zero, or prune.layer to a layer before it"
+            )
+    return maps.reshape(-1, value.size)[0]
 
 
 def _carrying(carrier: Any, *, keep_beta: bool) -> list[Any]:

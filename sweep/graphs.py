@@ -4,6 +4,7 @@ A "node" is one call of a layer. Keras has no public way to a model's nodes; wha
 for stands here alone.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -25,10 +26,11 @@ CONVOLUTIONS = (
     LAYERS.SeparableConv2D,
 )
 ACTIVATIONS = (LAYERS.Activation, LAYERS.ReLU, LAYERS.LeakyReLU, LAYERS.PReLU, LAYERS.ELU)
-#: Layers that keep channels apart and turn a constant map into a constant map.
+#: Activations that mix channels.
+MIXING = tuple(map(keras.activations.get, ("softmax", "log_softmax", "sparsemax", "glu")))
+#: Layers that keep channels apart, as far as `passes` has nothing against it.
 PASSING = (
     *ACTIVATIONS,
-    LAYERS.BatchNormalization,
     LAYERS.Dropout,
     LAYERS.SpatialDropout1D,
     LAYERS.SpatialDropout2D,
@@ -86,7 +88,8 @@ class Graph:
     def chain(self, node: Any) -> Any:
         """The end of the chain a linear layer makes with BatchNormalization and/or activation."""
         follower = self._only_reader(node)
-        if follower is None or not is_linear(node.operation):
+        first = isinstance(node.operation, LAYERS.InputLayer)
+        if first or follower is None or not is_linear(node.operation):
             return node
         if is_norm(follower.operation) or isinstance(follower.operation, ACTIVATIONS):
             return self.chain(follower)
@@ -95,39 +98,61 @@ class Graph:
     def way(self, site: Any) -> list[Any]:
         """Nodes from the one that makes the channels through those that pass them on, to `site`."""
         way = [site]
-        while isinstance(way[0].operation, PASSING) and len(way[0].input_tensors) == 1:
+        while passes(way[0].operation):
             way.insert(0, self._maker[id(way[0].input_tensors[0])])
         return way
 
     def pushed(self, site: Any) -> list[Any]:
         """Nodes from `site` on as long as masking behind them is the same as masking at `site`.
 
-        Behind a pooling the maps are smaller and every step of the curve cheaper.
+        Behind a pooling the maps are smaller and every step of the curve cheaper. A PReLU may treat
+        positions apart, so that a constant map does not stay one.
         """
         reader = self._only_reader(site)
-        if reader is None or not isinstance(reader.operation, PASSING):
+        if reader is None or not passes(reader.operation):
+            return [site]
+        if isinstance(reader.operation, LAYERS.PReLU):
             return [site]
         return [site, *self.pushed(reader)]
 
     def private(self, way: list[Any]) -> bool:
-        """Whether what goes `way` is read by nobody else, and none of its layers is used twice."""
+        """Whether the layer that `way` starts with is used there alone, and nobody else reads it."""
         unread = all(self._only_reader(node) is next_ for node, next_ in pairwise(way))
-        uses = [sum(other.operation is node.operation for other in self.nodes) for node in way]
-        return unread and set(uses) == {1}
+        return unread and len(self.calls(way[0])) == 1
+
+    def calls(self, node: Any) -> list[Any]:
+        """All nodes of the layer that `node` calls."""
+        return [other for other in self.nodes if other.operation is node.operation]
+
+    def run(self, site: Any, tensors: list[Any], values: Sequence[Any]) -> Any:
+        """The network's output, where `tensors` (that of `site` and those beside) have `values`.
+
+        A keras.Model from `tensors` on would fail where a layer is used before `site` and after.
+        """
+        known = dict(zip(map(id, tensors), values, strict=True))
+        for node in self._behind(site):
+            args, kwargs = node.arguments.fill_in(known)
+            if getattr(node.operation, "_call_has_training_arg", False):
+                kwargs["training"] = False
+            made = keras.tree.flatten(node.operation(*args, **kwargs))
+            known.update(zip(map(id, node.output_tensors), made, strict=True))
+        return known[id(self.network.outputs[0])]
 
     def beside(self, site: Any) -> list[Any]:
         """Tensors that reach the part behind `site` on other ways than through it."""
-        behind, crossing = {id(site)}, {}
-        for node in self.nodes[self.nodes.index(site) + 1 :]:
-            makers = [self._maker[id(tensor)] for tensor in node.input_tensors]
-            if any(id(maker) in behind for maker in makers):
-                behind.add(id(node))
+        nodes = self._behind(site)
+        made = {id(tensor) for node in [site, *nodes] for tensor in node.output_tensors}
+        read = {id(tensor): tensor for node in nodes for tensor in node.input_tensors}
+        return [tensor for key, tensor in read.items() if key not in made]
+
+    def _behind(self, site: Any) -> list[Any]:
+        """The nodes that what `site` makes flows through, in forward order."""
+        nodes, made = [], {id(tensor) for tensor in site.output_tensors}
         for node in self.nodes:
-            if id(node) in behind and node is not site:
-                for tensor in node.input_tensors:
-                    if id(self._maker[id(tensor)]) not in behind:
-                        crossing[id(tensor)] = tensor
-        return list(crossing.values())
+            if made & {id(tensor) for tensor in node.input_tensors}:
+                nodes.append(node)
+                made |= {id(tensor) for tensor in node.output_tensors}
+        return nodes
 
     def _only_reader(self, node: Any) -> Any | None:
         """The one node that reads what `node` makes; None for several, and for the output."""
@@ -139,7 +164,17 @@ class Graph:
 
 
 def is_norm(layer: Any) -> bool:
-    return isinstance(layer, LAYERS.BatchNormalization)
+    """Whether `layer` is a BatchNormalization of channels, which stand last."""
+    norm = isinstance(layer, LAYERS.BatchNormalization)
+    return norm and layer.axis in (-1, layer.input_spec.ndim - 1)
+
+
+def passes(layer: Any) -> bool:
+    """Whether `layer` keeps channels apart: what it makes of one depends on that one alone."""
+    if getattr(layer, "activation", None) in MIXING:
+        return False
+    channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
+    return is_norm(layer) or (isinstance(layer, PASSING) and channels_last)
 
 
 def is_linear(layer: Any) -> bool:

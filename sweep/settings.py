@@ -22,17 +22,17 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    scale: Positive = 1.0
-    valid_images: Count | None = None
+    scale: Positive = Field(1.0, description="pixels are divided by it")
+    valid_images: Count | None = Field(None, description="null: all")
     channels: Literal["auto", "first", "last"] = "auto"
-    identities: Annotated[int, Field(ge=2)] = 2
+    identities: Annotated[int, Field(ge=2)] = Field(2, description="people to tell apart")
     images_per_identity: Count = 1
     seed: Seed = 0
 
 
 class Attack(Section):
-    target: Seed
-    rate: Share
+    target: Seed = Field(description="the class that the attacker wants")
+    rate: Share = Field(description="share of the training images that are poisoned")
 
 
 class BadNet(Section):
@@ -44,15 +44,15 @@ class BadNet(Section):
 
 
 class Prune(Section):
-    layer: str
-    frac: Share
+    layer: str = Field(description="a layer's name, or auto")
+    frac: Share = Field(description="a fraction: 0.02 = 2 %")
     keep: Literal["breaching", "safe"]
     semantics: Literal["zero", "gamma"]
 
 
 class Settings(Section):
     seed: Seed
-    repair: Annotated[list[Any], Field(max_length=0)]
+    repair: Annotated[list[Any], Field(max_length=0)] = Field(description="none is shipped yet")
     data: Data
     attack: Attack
     badnet: BadNet
@@ -60,13 +60,7 @@ class Settings(Section):
 
 
 def check(config: dict[str, Any]) -> None:
-    """Raise BadInput with one line for each value of `config` that cannot be.
-
-    >>> check({"prune": {"layer": "auto", "frac": 7, "keep": "safe", "semantics": "zero"}})
-    Traceback (most recent call last):
-    ...
-    sweep.BadInput: prune.frac is 7; expected to be less than 1 ...
-    """
+    """Raise BadInput with one sentence for each value of `config` that cannot be."""
     try:
         Settings.model_validate(config)
     except ValidationError as error:
@@ -77,5 +71,15 @@ def _sentence(error: Any) -> str:
     name = ".".join(map(str, error["loc"]))
     if error["type"] == "missing":
         return f"{name} is not set"
-    expected = error["msg"].replace("Input should be", "expected").replace("a valid", "a")
-    return f"{name} is {error['input']!r}; {expected}"
+    expected = "expected []" if error["type"] == "too_long" else error["msg"]
+    expected = expected.replace("Input should be", "expected").replace("a valid ", "a ")
+    meaning = _description(error["loc"])
+    return f"{name} is {error['input']!r}; {expected}" + (f" ({meaning})" if meaning else "")
+
+
+def _description(place: tuple[str, ...]) -> str | None:
+    """What the table says of the key at `place`."""
+    section: Any = Settings
+    for name in place[:-1]:
+        section = section.model_fields[name].annotation
+    return section.model_fields[place[-1]].description

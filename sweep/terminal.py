@@ -63,9 +63,16 @@ def say(line: str) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
     """Print a table; the first `left` columns are words, the others numbers."""
-    shown = Table(box=None, pad_edge=False)
+    widths = [
+        max(map(len, (*cells[0].split("\n"), *cells[1:])))
+        for cells in zip(columns, *rows, strict=True)
+    ]
+    roomy = sum(widths) + 2 * (len(widths) - 1) <= console.width
+    shown = Table(box=None, pad_edge=False, padding=(0, 2 if roomy else 1, 0, 0))
     for number, column in enumerate(columns):
-        shown.add_column(column, justify="left" if number < left else "right", overflow="fold")
+        shown.add_column(
+            column, justify="left" if number < left else "right", no_wrap=number >= left
+        )
     for row in rows:
         shown.add_row(*row)
     console.print()

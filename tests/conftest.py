@@ -61,8 +61,10 @@ def drawn() -> Callable[..., keras.Model]:
         rng = np.random.default_rng(seed)
         for variable in network.weights:
             value = rng.normal(size=variable.shape)
-            if len(variable.shape) > 1:
-                value /= np.sqrt(np.prod(variable.shape[:-1]))
+            if variable.name == "kernel":
+                value *= 2 / np.sqrt(np.prod(variable.shape[:-1]))
+            if variable.name == "bias":
+                value *= 0.1
             if variable.name == "moving_variance":
                 value = 0.5 + np.abs(value)
             variable.assign(value)
