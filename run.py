@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 
 os.environ["PROJECT_ROOT"] = str(Path(__file__).resolve().parent)
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import hydra
 from omegaconf import DictConfig

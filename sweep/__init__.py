@@ -3,7 +3,14 @@
 The parts stand one noun a file; `run.py` in the repository's root tells their story.
 """
 
+import os
+
 __version__ = "0.1.0"
+
+# These are read when the libraries are first imported; what the user has set stays.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 class BadInput(ValueError):

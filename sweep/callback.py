@@ -81,7 +81,7 @@ def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[Dict
                 connect(cfg)
             with tracking.run(
                 sweep["experiment"],
-                name=name(hydra.overrides.task, sweep["varying"]),
+                name=name(cfg, hydra.overrides.task, sweep["varying"]),
                 params=params(cfg),
                 tags={"job": 0 if alone else hydra.job.num, "sweep": sweep["parent"] or "none"},
                 parent=sweep["parent"],
@@ -122,10 +122,16 @@ def connect(cfg: DictConfig) -> str:
     return tracking.connect(cfg.tracking.uri, cfg.tracking.experiment, root)
 
 
-def name(overrides: Sequence[str], keys: Sequence[str] | None) -> str:
-    """A run's name: its overrides of `keys` (None: all), which tell it from its siblings."""
-    told = [item for item in overrides if keys is None or item.lstrip("+").split("=")[0] in keys]
-    return ", ".join(told) or "default"
+def name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] | None) -> str:
+    """A run's name: in a sweep what tells it from its siblings, alone its strategy."""
+    if varying is not None:
+        return _told(overrides, varying)
+    chosen = HydraConfig.get().runtime.choices
+    return f"{chosen['prune/order']} {chosen['prune/stop']} {cfg.prune.frac} {cfg.prune.layer}"
+
+
+def _told(overrides: Sequence[str], keys: Sequence[str]) -> str:
+    return ", ".join(item for item in overrides if item.lstrip("+").split("=")[0] in keys)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -186,6 +192,8 @@ class Sweep(Callback):
 
     def _start(self, config: DictConfig) -> None:
         self.cells = list(cells(config))
+        rows = comparison.rows(self._overrides(), [])
+        varying = comparison.varying(rows)
         wrong: dict[str, list[str]] = {}
         for overrides, cfg in self.cells:
             try:
@@ -193,18 +201,18 @@ class Sweep(Callback):
             except NotApplicable:
                 continue
             except BadInput as error:
-                wrong.setdefault(str(error), []).append(" ".join(overrides))
+                wrong.setdefault(str(error), []).append(_told(overrides, varying))
         if wrong:
             several = [f"{error}\n  (in: {'; '.join(where)})" for error, where in wrong.items()]
             raise BadInput("nothing was started.\n" + "\n".join(several))
         terminal.say(f"{len(self.cells)} cells")
         self.experiment = connect(config)
-        task = list(config.hydra.overrides.task)
+        swept = [f"{key}={','.join(comparison.values(rows, key))}" for key in varying]
         self.parent = mlflow.MlflowClient().create_run(
             self.experiment,
-            run_name="sweep: " + " ".join(task),
+            run_name="sweep " + ", ".join(swept),
             tags={key: str(value) for key, value in tracking.origin().items()}
-            | {"overrides": " ".join(task), "cells": str(len(self.cells))},
+            | {"overrides": " ".join(config.hydra.overrides.task), "cells": str(len(rows))},
         )
         atexit.register(self._abandon)
         folder = Path(config.hydra.sweep.dir)
@@ -212,7 +220,7 @@ class Sweep(Callback):
         parent = {
             "parent": self.parent.info.run_id,
             "experiment": self.experiment,
-            "varying": comparison.varying(comparison.rows(self._overrides(), [])),
+            "varying": varying,
         }
         (folder / PARENT).write_text(json.dumps(parent))
 

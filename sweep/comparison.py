@@ -131,6 +131,11 @@ def varying(table: Sequence[Row]) -> list[str]:
     return apart or keys
 
 
+def values(table: Sequence[Row], key: str) -> list[str]:
+    """The values that `key` has in the cells, each once."""
+    return list(dict.fromkeys(row.overrides.get(key, "") for row in table))
+
+
 def _untouched(table: Sequence[Row]) -> list[str] | None:
     """The rates of B itself, where it is the same in all cells."""
     names = ("badnet/valid_accuracy", "badnet/clean_accuracy", "badnet/attack_success_rate")

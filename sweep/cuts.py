@@ -66,7 +66,7 @@ class Cut:
     @property
     def weights(self) -> NDArray[np.float32] | None:
         """Kernel of the nearest layer that produces the channels, (..., channels), or None."""
-        return None if self._producer is None else np.asarray(self._producer.kernel)
+        return None if self._producer is None else self._producer.kernel.numpy()
 
     def maps(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Activations at the site, (n, ..., channels)."""
@@ -140,7 +140,7 @@ class Cut:
         zero = np.zeros(self.channels, dtype=np.float32)
         if is_norm(self._carrier):
             beta = self._carrier.beta if self._keeps_beta else None
-            return zero if beta is None else np.asarray(beta)
+            return zero if beta is None else beta.numpy()
         activation = getattr(self._carrier, "activation", None)
         return zero if activation is None else np.asarray(activation(zero))
 

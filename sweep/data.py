@@ -5,6 +5,7 @@ poisoned files carry the target as label and may hold `true_label` and `clean_in
 images are float32, (images, height, width, channels), divided by `data.scale`.
 """
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -146,14 +147,14 @@ def h5(root: str | None = None, **given: Any) -> Files:
     Single files are given by the names of `LAYOUT`; what else is given goes to `Files`. Raises
     BadInput where a required or a named file is missing.
     """
-    folder = None if root is None else Path(root).expanduser().absolute()
+    folder = None if root is None else Path(os.path.expanduser(root)).absolute()
     if folder is not None and not folder.is_dir():
         raise BadInput(f"data.root={root} is not a folder; expected one with {_layout()}")
     paths: dict[str, Path | None] = {}
     for name, place in LAYOUT.items():
         own = given.pop(name, None)
         if own is not None:
-            paths[name] = Path(own).expanduser().absolute()
+            paths[name] = Path(os.path.expanduser(own)).absolute()
             if not paths[name].is_file():
                 raise BadInput(f"data.{name}={own} is not a file; expected an HDF5 file")
         elif folder is not None and (folder / place).is_file():
@@ -172,18 +173,27 @@ def _read(path: Path, scale: float, channels: str, size: int, changed: int) -> I
     """Read one file; its size and time of change stand in the key so that a new one is read."""
     if not h5py.is_hdf5(path):
         raise BadInput(f"{path} is not an HDF5 file; expected one with 'data' and 'label'")
-    with h5py.File(path) as file:
-        for name in ("data", "label"):
-            if not isinstance(file.get(name), h5py.Dataset):
-                held = ", ".join(map(repr, file)) or "nothing"
-                raise BadInput(f"{path} has no dataset {name!r}; it holds {held}")
-        pixels = _pixels(file["data"], scale, channels, path)
-        labels = _labels(file, "label")
-        true_labels = _labels(file, "true_label") if "true_label" in file else None
+    try:
+        with h5py.File(path) as file:
+            pixels = _pixels(_dataset(file, "data"), scale, channels, path)
+            labels = _labels(_dataset(file, "label"), path, "label")
+            true_labels = None
+            if "true_label" in file:
+                true_labels = _labels(_dataset(file, "true_label"), path, "true_label")
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error}); is the file whole?") from error
     for name, values in (("label", labels), ("true_label", true_labels)):
         if values is not None and len(values) != len(pixels):
             raise BadInput(f"{path} holds {len(pixels)} images and {len(values)} values of {name}")
     return Images(pixels, labels, true_labels)
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        held = ", ".join(map(repr, file)) or "nothing"
+        raise BadInput(f"{file.filename} has no dataset {name!r}; it holds {held}")
+    return found
 
 
 def _pixels(data: h5py.Dataset, scale: float, channels: str, path: Path) -> NDArray[np.float32]:
@@ -220,14 +230,12 @@ def _channels_last(pixels: NDArray, channels: str, path: Path | str) -> NDArray:
     return np.moveaxis(pixels, 1, -1) if channels == "first" else pixels
 
 
-def _labels(file: h5py.File, name: str) -> NDArray[np.int64]:
-    values = file[name][:]
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    whole = values.ndim == 1 and values.dtype.kind in "fiu" and np.all(values == np.rint(values))
-    if not whole or values.min(initial=0) < 0:
+def _labels(data: h5py.Dataset, path: Path, name: str) -> NDArray[np.int64]:
+    one_each = data.shape and data.shape[1:] in ((), (1,)) and data.dtype.kind in "fiu"
+    values = data[:].reshape(-1) if one_each else np.array(np.nan)
+    if not np.all((values >= 0) & (values < 2**31) & (values == np.rint(values))):
         raise BadInput(
-            f"{file.filename}: {name} is {values.dtype} of shape {values.shape}; "
+            f"{path}: {name} is {data.dtype} of shape {data.shape}; "
             f"expected one whole number >= 0 an image, its class"
         )
     labels = values.astype(np.int64)

@@ -97,10 +97,15 @@ def attacked(source: Files, attack: Attack, folder: str) -> Files:
 def _poison(source: Files, attack: Attack, root: Path) -> None:
     """Write what `attack` makes of the clean validation and test files, in their own dtype."""
     for name in REQUIRED:
+        clean = replace(source, scale=1.0).read(name)
         with h5py.File(getattr(source, name)) as file:
             dtype = file["data"].dtype
-        clean = replace(source, scale=1.0).read(name)
         index = np.flatnonzero(clean.labels != attack.target)
+        if not len(index):
+            raise BadInput(
+                f"all {name} images are of class {attack.target}, the attack's target, so that "
+                f"there is none to poison; set attack.target to another class"
+            )
         _write(
             root / LAYOUT[f"poisoned_{name}"],
             attack.trigger(clean.pixels[index].astype(dtype)),

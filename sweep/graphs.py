@@ -116,7 +116,7 @@ class Graph:
         return [site, *self.pushed(reader)]
 
     def private(self, way: list[Any]) -> bool:
-        """Whether the layer that `way` starts with is used there alone, and nobody else reads it."""
+        """Whether the layer that starts `way` is used once, and no other reader leaves the way."""
         unread = all(self._only_reader(node) is next_ for node, next_ in pairwise(way))
         return unread and len(self.calls(way[0])) == 1
 

@@ -38,17 +38,20 @@ def load(path: Path, architecture: Callable[[int], keras.Model] | None = None) -
             f"{path} is not a network: neither a .keras file nor HDF5; "
             f"expected what Keras' model.save or model.save_weights wrote"
         )
-    with h5py.File(path) as file:
-        if "model_config" in file.attrs:
-            return plain(_keras(path, ".h5", _load_whole))
-        suffix = ".h5" if "layer_names" in file.attrs else ".weights.h5"
-        classes = _classes(file)
+    try:
+        with h5py.File(path) as file:
+            whole, legacy = "model_config" in file.attrs, "layer_names" in file.attrs
+            classes = None if whole else _classes(file)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error}); is the file whole?") from error
+    if whole:
+        return plain(_keras(path, ".h5", _load_whole))
     if architecture is None:
         raise BadInput(
             f"{path} holds weights only; set badnet.architecture=deepid, or save the whole network"
         )
     network = architecture(classes)
-    _keras(path, suffix, network.load_weights)
+    _keras(path, ".h5" if legacy else ".weights.h5", network.load_weights)
     return plain(network)
 
 
@@ -71,21 +74,20 @@ def _keras(path: Path, suffix: str, read: Callable[[str], Any]) -> Any:
 
 def _classes(file: h5py.File) -> int:
     """Number of classes of a weights-only file: the width of the matrix no other one follows."""
-    matrices: list[tuple[int, int]] = []
+    matrices: set[tuple[int, int]] = set()
 
     def collect(_: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.ndim == 2:
-            matrices.append(item.shape)
+            matrices.add(item.shape)
 
     file.visititems(collect)
-    inputs = {rows for rows, _ in matrices}
-    widths = {columns for _, columns in matrices} - inputs
-    if len(widths) != 1:
+    last = [one for one in matrices if not any(one[1] == rows for rows, _ in matrices - {one})]
+    if len(last) != 1:
         raise BadInput(
-            f"{file.filename} holds no weights of a classifier: among its matrices {matrices} "
-            f"there is not one last one"
+            f"{file.filename} holds no weights of a classifier: among its matrices "
+            f"{sorted(matrices)} there is not one last one"
         )
-    return widths.pop()
+    return last[0][1]
 
 
 def plain(network: Any) -> keras.Model:
@@ -113,9 +115,11 @@ def plain(network: Any) -> keras.Model:
 
 def _two_scores(score: Any, network: keras.Model) -> Any:
     """Scores (threshold - s, s - threshold) of a single unit: their argmax is its class."""
-    last = network.layers[-1]
+    last = network
+    while isinstance(last, keras.Model):
+        last = keras.Model(last.inputs[0], last.outputs[0]).operations[-1]
     sigmoid = getattr(last, "activation", None) is keras.activations.sigmoid
-    threshold = 0.5 if sigmoid else 0.0
+    threshold = 0.5 if sigmoid or type(last).__name__ == "Sigmoid" else 0.0  # keras.ops.sigmoid
     layer = keras.layers.Dense(
         2,
         kernel_initializer=keras.initializers.Constant([[-1.0, 1.0]]),

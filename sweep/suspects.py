@@ -53,7 +53,7 @@ class FromFile:
         if self.path is None:
             raise BadInput("badnet.path is not set; expected the file of the suspect network")
         names = [self.path] if isinstance(self.path, str) else list(self.path)
-        paths = [Path(name).expanduser().absolute() for name in names]
+        paths = [Path(os.path.expanduser(name)).absolute() for name in names]
         for path in paths:
             if path.is_file():
                 return path

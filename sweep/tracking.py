@@ -17,8 +17,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
 import keras
 import mlflow
 import numpy as np
@@ -184,6 +182,7 @@ def origin() -> dict[str, Any]:
     """Tags that say where a run comes from: commit, host, process, versions."""
     root = Path(__file__).parent.parent
     tags = {
+        "mlflow.source.name": "run.py",
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "python": sys.version.split()[0],

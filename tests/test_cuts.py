@@ -355,7 +355,7 @@ def test_maps_are_the_activations_of_the_site(small_deepid, faces):
     maps = cut.maps(faces)
     assert maps.shape == (60, 4, 4, 60)
     assert maps.dtype == np.float32
-    slow = keras.Model(small_deepid.inputs, small_deepid.get_layer("conv_3").output)
+    slow = keras.Model(small_deepid.input, small_deepid.get_layer("conv_3").output)
     np.testing.assert_allclose(maps, slow(faces), rtol=1e-5, atol=1e-6)
 
 
@@ -558,7 +558,8 @@ def test_a_layer_of_one_channel_is_refused():
 
 def test_a_layer_of_several_outputs_is_refused():
     images = keras.Input(SHAPE)
-    two = keras.Model(images, [layers.Conv2D(2, 3)(images), layers.Conv2D(3, 3)(images)], name="two")
+    two = [layers.Conv2D(channels, 3)(images) for channels in (2, 3)]
+    two = keras.Model(images, two, name="two")
     x = layers.Concatenate()(two(images))
     network = keras.Model(images, layers.Dense(5)(layers.Flatten()(x)))
     with pytest.raises(BadInput, match=r"'two'.*2 outputs"):

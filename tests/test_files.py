@@ -62,9 +62,13 @@ def test_a_folder_takes_the_place_of_an_older_one_with_nothing_of_it_left(tmp_pa
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_error_leaves_nothing_new_of_a_file(tmp_path, error):
-    with pytest.raises(error), files.whole(tmp_path / "file.txt") as unfinished:
-        unfinished.write_text("half of")
-        raise error
+    def fail() -> None:
+        with files.whole(tmp_path / "file.txt") as unfinished:
+            unfinished.write_text("half of")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert names(tmp_path) == []
 
 
@@ -72,9 +76,14 @@ def test_an_error_leaves_nothing_new_of_a_file(tmp_path, error):
 def test_an_error_leaves_an_older_folder_as_it_was(tmp_path, error):
     path = tmp_path / "folder"
     write_folder(path, old="1")
-    with pytest.raises(error), files.whole(path) as unfinished:
-        write_folder(unfinished, new="2")
-        raise error
+
+    def fail() -> None:
+        with files.whole(path) as unfinished:
+            write_folder(unfinished, new="2")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert names(tmp_path) == ["folder"]
     assert names(path) == ["old"]
 
@@ -92,14 +101,20 @@ def test_writing_nothing_fails_and_leaves_what_was_there(tmp_path, kind):
     assert path.read_text() == "old" if kind == "file" else names(path) == ["old"]
 
 
-def test_a_lock_is_held_against_others_and_given_back_with_the_error(tmp_path):
+def test_a_lock_is_held_against_others_and_given_back_also_after_an_error(tmp_path):
     path = tmp_path / "new" / "net.keras"
-    with pytest.raises(ValueError, match="inside"), files.lock(path):
-        (lock_file,) = path.parent.iterdir()
-        with pytest.raises(Timeout), FileLock(lock_file, timeout=0):
-            pass
-        raise ValueError("inside")
-    with FileLock(lock_file, timeout=0):
+
+    def fail() -> None:
+        with files.lock(path):
+            (held,) = path.parent.iterdir()
+            with pytest.raises(Timeout):
+                FileLock(held).acquire(timeout=0)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    (given_back,) = path.parent.iterdir()
+    with FileLock(given_back).acquire(timeout=0):
         assert not path.exists()
 
 

@@ -90,9 +90,7 @@ def test_a_goodnet_of_two_equal_networks_flags_nothing():
 
 def test_images_whose_true_class_is_the_target_do_not_count():
     target, true_labels = np.array([2, 2, 2, 2]), np.array([0, 2, 1, 2])
-    np.testing.assert_array_equal(
-        metrics.attacked(target, true_labels), [True, False, True, False]
-    )
+    np.testing.assert_array_equal(metrics.attacked(target, true_labels), [True, False, True, False])
 
 
 def test_the_target_may_differ_from_image_to_image():

@@ -122,7 +122,6 @@ def test_a_repair_is_refused_in_the_same_words_as_all_else():
         ("prune.frac", "0.1"),  # a quoted number stays a string: 0 < "0.1" is a TypeError
         ("data.scale", "255"),
         ("seed", 1.0),  # default_rng(1.0) is a TypeError
-        ("seed", True),
         ("data.valid_images", 10.0),
         ("badnet.epochs", 2.0),
     ],

@@ -1,0 +1,135 @@
+"""Every yaml is composed, found by globbing: a new one is tested by being there."""
+
+import inspect
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+import sweep
+from sweep import settings
+from sweep.orders import Evidence, ranking
+from sweep.stops import ValidCurve
+
+ROOT = Path(sweep.__file__).parents[1]
+CONF = ROOT / "conf"
+CHOICES = [path.relative_to(CONF) for path in sorted(CONF.glob("*/**/*.yaml"))]
+ORDERS, STOPS = (
+    [path.stem for path in sorted((CONF / "prune" / group).glob("*.yaml"))]
+    for group in ("order", "stop")
+)
+
+
+@pytest.fixture(autouse=True)
+def _root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROJECT_ROOT", str(ROOT))
+
+
+def composed(*overrides: str, hydra: bool = False) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides), return_hydra_config=hydra)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+def choice(path: Path) -> str:
+    return f"{path.parent.as_posix()}={path.stem}"
+
+
+def test_the_yamls_are_found():
+    assert {path.parent.as_posix() for path in CHOICES} >= {
+        "attack",
+        "badnet",
+        "data",
+        "prune",
+        "prune/order",
+        "prune/stop",
+    }
+
+
+def test_the_default_configuration_passes_the_check_as_it_is():
+    config = plain(composed())
+    settings.check(config)
+    assert config["seed"] == 0
+    assert config["repair"] == []
+    assert config["prune"]["order"]["_target_"] == "sweep.orders.mean_activation"
+    assert config["prune"]["stop"]["_target_"] == "sweep.stops.accuracy_drop"
+    assert (config["prune"]["layer"], config["prune"]["keep"]) == ("auto", "breaching")
+
+
+@pytest.mark.parametrize("path", CHOICES, ids=choice)
+def test_every_choice_composes_resolves_and_passes_the_check(path):
+    cfg = composed(
+        choice(path), "data.root=somewhere" if path.parts[0] == "experiment" else "seed=0"
+    )
+    settings.check(plain(cfg))
+
+
+@pytest.mark.parametrize("path", CHOICES, ids=choice)
+def test_every_choice_is_the_one_that_hydra_remembers(path):
+    choices = composed(choice(path), hydra=True).hydra.runtime.choices
+    assert choices[path.parent.as_posix()] == path.stem
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CHOICES if path.parts[0] == "experiment"], ids=str
+)
+def test_an_experiment_names_its_command_and_publishes_numbers_that_its_cells_have(path):
+    text = (CONF / path).read_text()
+    assert f"python run.py experiment={path.stem}" in text
+    cfg = composed(choice(path), hydra=True)
+    assert cfg.hydra.mode.name == "MULTIRUN"
+    swept = {key: str(values).split(",") for key, values in cfg.hydra.sweeper.params.items()}
+    for cell in cfg.published.cells if cfg.published else []:
+        for key, value in cell.when.items():
+            assert str(value) in swept[key]
+
+
+@pytest.mark.parametrize(("order", "stop"), [*product(ORDERS, STOPS)])
+def test_every_order_ranks_and_every_stop_names_a_candidate(order, stop):
+    prune = composed(f"prune/order={order}", f"prune/stop={stop}", "prune.frac=0.5").prune
+    maps, kernel = np.ones((2, 3, 3, 4), np.float32), np.ones((2, 2, 3, 4), np.float32)
+    channels = ranking(instantiate(prune.order)(Evidence(maps, kernel, seed=0)))
+    assert sorted(channels) == [0, 1, 2, 3]
+    predicted = np.array([[0, 0], [0, 0], [0, 1], [1, 1], [1, 1]])
+    assert 1 <= instantiate(prune.stop)(ValidCurve.of(predicted, np.array([0, 0]))).step <= 3
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_stop_is_given_the_fraction_and_what_to_keep_where_it_takes_them(stop):
+    prune = composed(f"prune/stop={stop}", "prune.frac=0.07", "prune.keep=safe").prune
+    built = instantiate(prune.stop)
+    taken = inspect.signature(built.func).parameters
+    expected = {name: prune[name] for name in ("frac", "keep") if name in taken}
+    assert built.keywords | expected == built.keywords
+    assert expected.items() <= {"frac": 0.07, "keep": "safe"}.items()
+
+
+def test_the_attack_is_built_with_its_trigger():
+    attack = instantiate(composed("attack.target=3").attack)
+    faces = np.zeros((1, 55, 47, 3), np.uint8)
+    assert attack.target == 3
+    assert attack.trigger(faces).max() > 0
+
+
+@pytest.mark.parametrize("override", ["prune.fraction=0.1", "prune/order=nothing", "sed=1"])
+def test_a_key_or_a_choice_that_is_not_there_is_refused(override):
+    with pytest.raises(HydraException):
+        composed(override)
+
+
+def test_what_a_run_writes_lies_under_the_root():
+    cfg = composed(hydra=True)
+    folders = [cfg.data.folder, cfg.badnet.folder]
+    folders += [OmegaConf.to_container(cfg.hydra)[kind]["dir"] for kind in ("run", "sweep")]
+    for folder in folders:
+        told = folder.replace("${oc.env:PROJECT_ROOT}", str(ROOT))
+        assert Path(told).is_relative_to(ROOT / "outputs")

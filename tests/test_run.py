@@ -1,0 +1,317 @@
+"""The program as its user runs it: commands, exit codes, what stands in MLflow afterwards."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import keras
+import mlflow
+import numpy as np
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ("data.identities=8", "data.images_per_identity=8", "badnet.epochs=2")
+CURVE = {
+    "valid_accuracy",
+    "clean_accuracy",
+    "attack_success_rate",
+    "goodnet_accuracy",
+    "goodnet_attack_success_rate",
+    "goodnet_detection_rate",
+    "goodnet_false_alarm_rate",
+}
+POISONED = ("attack_success_rate", "robust_accuracy", "detection_rate", "defense_effectiveness")
+
+
+class Project:
+    """A copy of the program in a folder of its own, so that runs write nothing into this one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copy(ROOT / "run.py", folder)
+        shutil.copytree(ROOT / "conf", folder / "conf")
+
+    def run(self, *arguments: str, exits: int = 0) -> str:
+        """Run `python run.py` with `arguments` from elsewhere; what it printed."""
+        elsewhere = self.folder / "elsewhere"
+        elsewhere.mkdir(exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, str(self.folder / "run.py"), *arguments],
+            cwd=elsewhere,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == exits, done.stdout
+        assert not any(elsewhere.iterdir()), "nothing is written where the command was given"
+        return done.stdout
+
+    def runs(self, experiment: str) -> list[Run]:
+        """All runs of an experiment, the newest first."""
+        client = self.client()
+        found = client.get_experiment_by_name(experiment)
+        return [] if found is None else list(client.search_runs([found.experiment_id]))
+
+    def client(self) -> MlflowClient:
+        mlflow.set_tracking_uri(f"sqlite:///{self.folder / 'mlflow.db'}")
+        return MlflowClient()
+
+    def artifacts(self, run: Run, path: str = "") -> set[str]:
+        found = set()
+        for item in self.client().list_artifacts(run.info.run_id, path):
+            found |= self.artifacts(run, item.path) if item.is_dir else {item.path}
+        return found
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("project"))
+
+
+def read(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    return list(csv.DictReader(Path(path).read_text().splitlines()))
+
+
+def split(runs: list[Run]) -> tuple[Run, list[Run]]:
+    """The parent and its children, in the order of their cells."""
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    return parent, sorted(children, key=lambda run: int(run.data.tags["job"]))
+
+
+@pytest.fixture(scope="module")
+def sweep(project: Project) -> tuple[str, Run, list[Run]]:
+    """A sweep on few embedded faces: what it printed, its parent, its cells."""
+    printed = project.run("-m", *SMALL, "prune.frac=0.02,0.1", "tracking.experiment=faces")
+    return printed, *split(project.runs("faces"))
+
+
+def test_a_sweep_ends_with_a_table_of_80_columns_and_how_to_look(sweep) -> None:
+    printed, _, _ = sweep
+    lines = printed.rstrip().splitlines()
+    assert lines[-1] == "Compare the runs in a browser: mlflow ui"
+    assert max(map(len, lines)) <= 80
+    (head,) = [line for line in lines if line.startswith("frac")]
+    assert head.split() == [
+        *("frac", "pruned", "valid", "clean", "ASR", "clean", "ASR", "det.", "alarm")
+    ]
+    assert [line.split()[0] for line in lines if line[:1] in "B0"] == ["B", "0.02", "0.1"]
+
+
+def test_every_metric_of_the_contract_is_logged_and_lies_in_0_to_1(sweep) -> None:
+    _, _, (_, cell) = sweep
+    rates = {key: value for key, value in cell.data.metrics.items() if "time/" not in key}
+    expected = {f"curve/{name}" for name in CURVE}
+    expected |= {f"{who}/clean_accuracy" for who in ("badnet", "repaired", "goodnet")}
+    expected |= {f"{who}/attack_success_rate" for who in ("badnet", "repaired", "goodnet")}
+    expected |= {f"{who}/robust_accuracy" for who in ("badnet", "repaired", "goodnet")}
+    expected |= {f"{who}/defense_effectiveness" for who in ("repaired", "goodnet")}
+    expected |= {"goodnet/detection_rate", "goodnet/false_alarm_rate"}
+    expected |= {"badnet/valid_accuracy", "repaired/valid_accuracy"}
+    assert set(rates) == expected | {"prune/channels", "prune/fraction"}
+    assert all(0 <= value <= 1 for key, value in rates.items() if key != "prune/channels")
+    assert rates["prune/fraction"] == rates["prune/channels"] / 60
+    assert cell.data.metrics["time/total"] > 0
+
+
+def test_curves_have_a_point_a_step_and_the_cell_stands_on_its_curve(project, sweep) -> None:
+    _, _, cells = sweep
+    for cell in cells:
+        step = int(cell.data.metrics["prune/channels"])
+        for name in CURVE:
+            history = project.client().get_metric_history(cell.info.run_id, f"curve/{name}")
+            points = {point.step: point.value for point in history}
+            assert set(points) == set(range(61))
+            if name.startswith("goodnet_"):
+                metric = "goodnet/" + name.removeprefix("goodnet_").replace("acc", "clean_acc")
+            else:
+                metric = f"repaired/{name}"
+            assert points[step] == pytest.approx(cell.data.metrics[metric], abs=1e-9), name
+
+
+def test_params_are_the_flattened_config_and_the_choice_of_each_group(sweep) -> None:
+    _, _, (cell, _) = sweep
+    expected = {
+        "data": "faces",
+        "data.identities": "8",
+        "attack": "sunglasses",
+        "attack.rate": "0.1",
+        "badnet": "trained",
+        "badnet.epochs": "2",
+        "prune.order": "mean_activation",
+        "prune.stop": "accuracy_drop",
+        "prune.frac": "0.02",
+        "prune.layer": "auto",
+        "prune.keep": "breaching",
+        "repair": "[]",
+        "seed": "0",
+    }
+    assert expected.items() <= cell.data.params.items()
+
+
+def test_tags_say_where_numbers_come_from(sweep) -> None:
+    _, parent, cells = sweep
+    for cell in cells:
+        tags = cell.data.tags
+        assert tags["sweep"] == parent.info.run_id
+        assert tags["threat_model"] == "defender"
+        assert tags["layer"] == "conv_3"
+        assert tags["asr_counts"] == "images not of the target's class"
+        assert tags["stop_reached"] in ("True", "False")
+        assert len(tags["network_digest"]) == 64
+        assert {"data_digest", "host", "pid", "keras", "tensorflow"} <= set(tags)
+    assert len({cell.data.tags["network_digest"] for cell in cells}) == 1
+
+
+def test_artifacts_and_models_of_a_cell(project, sweep) -> None:
+    _, _, (cell, _) = sweep
+    figures = {"figures/curve.png", "figures/activations.png"}
+    assert project.artifacts(cell) == {"config.yaml", "curve.csv", "goodnet.keras"} | figures
+    images = np.random.default_rng(0).uniform(0, 255, (5, 55, 47, 3)).astype(np.float32)
+    answers = mlflow.pyfunc.load_model(f"runs:/{cell.info.run_id}/goodnet").predict(images)
+    assert answers.dtype == np.int64
+    assert answers.shape == (5,)
+    repaired = mlflow.keras.load_model(f"runs:/{cell.info.run_id}/repaired")
+    kernel, bias = repaired.get_layer("conv_3").get_weights()
+    dead = (np.abs(kernel).sum(axis=(0, 1, 2)) == 0) & (bias == 0)
+    assert dead.sum() >= cell.data.metrics["prune/channels"]
+    path = project.client().download_artifacts(cell.info.run_id, "goodnet.keras")
+    as_keras = keras.models.load_model(path)
+    np.testing.assert_array_equal(as_keras.predict(images, verbose=0), answers)
+
+
+def test_curve_csv_names_the_channel_and_layer_of_each_step(project, sweep) -> None:
+    _, _, (cell, _) = sweep
+    path = project.client().download_artifacts(cell.info.run_id, "curve.csv")
+    rows = read(path)
+    assert set(rows[0]) == CURVE | {"pruned", "channel", "layer"}
+    assert [int(row["pruned"]) for row in rows] == list(range(61))
+    assert rows[0]["channel"] == "-1"
+    assert sorted(int(row["channel"]) for row in rows[1:]) == list(range(60))
+    assert {row["layer"] for row in rows} == {"conv_3"}
+
+
+def test_the_parent_holds_the_comparison_with_run_ids(project, sweep) -> None:
+    _, parent, cells = sweep
+    assert parent.info.status == "FINISHED"
+    assert project.artifacts(parent) == {"comparison.csv", "figures/comparison.png"}
+    path = project.client().download_artifacts(parent.info.run_id, "comparison.csv")
+    rows = read(path)
+    assert [row["run_id"] for row in rows] == [cell.info.run_id for cell in cells]
+    assert [row["prune.frac"] for row in rows] == ["0.02", "0.1"]
+    assert {row["status"] for row in rows} == {"FINISHED"}
+    for row, cell in zip(rows, cells, strict=True):
+        for name in ("goodnet/clean_accuracy", "repaired/attack_success_rate"):
+            assert float(row[name]) == cell.data.metrics[name]
+
+
+def test_the_trained_badnet_and_the_faces_are_reused_and_numbers_are_reproduced(
+    project, sweep
+) -> None:
+    _, _, (first, _) = sweep
+    kept = list((project.folder / "outputs" / "badnets").glob("*/bd_net.keras"))
+    changed = [path.stat().st_mtime_ns for path in kept]
+    printed = project.run(*SMALL, "prune.frac=0.02", "tracking.experiment=alone")
+    assert "training" not in printed
+    assert printed.rstrip().endswith("Look at the run in a browser: mlflow ui")
+    assert [path.stat().st_mtime_ns for path in kept] == changed
+    (alone,) = project.runs("alone")
+    rates = [key for key in first.data.metrics if not key.startswith("time/")]
+    assert {k: alone.data.metrics[k] for k in rates} == {k: first.data.metrics[k] for k in rates}
+
+
+def own_files(folder: Path, size: int = 32, images: int = 24) -> list[str]:
+    """Clean files only, a network of its own kind, and the overrides that name them."""
+    rng = np.random.default_rng(0)
+    for name in ("valid", "test"):
+        path = folder / "cl" / f"{name}.h5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(path, "w") as file:
+            file["data"] = rng.integers(0, 256, (images, size, size, 3), dtype=np.uint8)
+            file["label"] = rng.integers(0, 4, images)
+    keras.utils.set_random_seed(0)
+    image = keras.Input((size, size, 3))
+    x = keras.layers.Conv2D(6, 3, activation="relu", name="stem")(image)
+    y = keras.layers.Conv2D(6, 3, activation="relu", padding="same", name="branch")(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Add(name="sum")([x, y]))
+    keras.Model(image, keras.layers.Dense(4, name="logits")(x)).save(folder / "own.keras")
+    network = f"badnet.path={folder / 'own.keras'}"
+    return ["data=h5", f"data.root={folder}", "data.scale=255", "badnet=file", network]
+
+
+def test_failing_and_skipped_cells_stand_in_the_table_and_the_others_go_on(
+    project, tmp_path
+) -> None:
+    broken = "_target_: operator.truediv\n_partial_: true\n"
+    (project.folder / "conf" / "prune" / "order" / "broken.yaml").write_text(broken)
+    own = own_files(tmp_path)
+    orders = "prune/order=broken,l1_norm,mean_activation"
+    printed = project.run("-m", *own, orders, "prune.layer=sum", "tracking.experiment=own", exits=1)
+    parent, cells = split(project.runs("own"))
+    assert parent.info.status == "FAILED"
+    assert [cell.info.status for cell in cells] == ["FAILED", "FINISHED", "FINISHED"]
+    assert "TypeError" in cells[0].data.tags["error"]
+    assert cells[1].data.tags["status"] == "SKIPPED"
+    assert "needs the weights" in cells[1].data.tags["error"]
+    assert not cells[1].data.metrics
+    for word in ("FAILED", "SKIPPED", "1 of 3 cells failed"):
+        assert word in printed
+    metrics = cells[2].data.metrics
+    assert "goodnet/false_alarm_rate" in metrics
+    assert not [key for key in metrics if key.endswith(POISONED)]
+    assert cells[2].data.params["attack"] == "files"
+
+
+def test_bad_input_starts_nothing_and_says_so_in_a_sentence(project, tmp_path) -> None:
+    before = len(project.runs("bad"))
+    printed = project.run("-m", "prune.frac=0.02,7", "tracking.experiment=bad", exits=2)
+    assert printed.splitlines() == [
+        "prunesweep: nothing was started.",
+        "prune.frac is 7; expected less than 1 (a fraction: 0.02 = 2 %)",
+        "  (in: prune.frac=7)",
+    ]
+    missing = project.run(
+        "data=h5", f"data.root={tmp_path}", "badnet=file", "tracking.experiment=bad", exits=2
+    )
+    assert missing.startswith("prunesweep: no clean valid images:")
+    assert "Traceback" not in missing
+    assert len(project.runs("bad")) == before
+
+
+def test_the_gtsrb_sweep_prints_the_reference_stops(project, shared) -> None:
+    gtsrb = shared / "gtsrb"
+    project.run(
+        "-m",
+        "data=h5",
+        f"data.root={gtsrb}",
+        "data.scale=255",
+        "badnet=file",
+        f"badnet.path={gtsrb / 'bd_net.keras'}",
+        "prune.layer=conv_3",
+        "prune.frac=0.02,0.04,0.1",
+        "tracking.experiment=gtsrb",
+    )
+    _, cells = split(project.runs("gtsrb"))
+    assert [cell.data.metrics["prune/channels"] for cell in cells] == [24, 27, 32]
+    assert {cell.data.tags["asr_counts"] for cell in cells} == {"all images"}
+    path = project.client().download_artifacts(cells[0].info.run_id, "curve.csv")
+    measured = read(path)
+    reference = read(gtsrb / "naive_curve.csv")
+    assert [row["channel"] for row in measured] == [row["channel"] for row in reference]
+    for ours, theirs in zip(measured, reference, strict=True):
+        assert float(ours["clean_accuracy"]) == pytest.approx(
+            float(theirs["test_accuracy"]), abs=2 / 4000
+        )
+        assert float(ours["goodnet_false_alarm_rate"]) == pytest.approx(
+            float(theirs["goodnet_clean_rejected"]), abs=2 / 4000
+        )

@@ -1,0 +1,201 @@
+"""The suspect network: the first file that is there, or one that is trained once and kept."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sweep import BadInput, attacks, badnets
+from sweep.attacks import Attack
+from sweep.badnets import deepid
+from sweep.data import Files, h5
+from sweep.networks import digest, load, predict
+from sweep.suspects import FromFile, Trained
+
+SHAPE = (31, 31, 3)
+ATTACK = Attack(partial(attacks.sunglasses, white=255.0), target=1, rate=0.2)
+
+
+@pytest.fixture
+def source(tmp_path, write) -> Files:
+    """Nine images of three classes, three of which are bright, three middling, three dark."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(9) % 3
+    for name in ("train", "valid", "test"):
+        data = (labels[:, None, None, None] * 80 + rng.integers(0, 60, (9, 3, 31, 31))).astype("u1")
+        write(tmp_path / "own" / "cl" / f"{name}.h5", data=data, label=labels)
+    return h5(str(tmp_path / "own"), scale=255)
+
+
+@pytest.fixture
+def trained(tmp_path) -> Trained:
+    folder = str(tmp_path / "badnets")
+    return Trained(epochs=1, batch_size=4, learning_rate=1e-3, seed=0, folder=folder)
+
+
+@pytest.fixture
+def trainings(monkeypatch) -> list[dict]:
+    """The keyword arguments of every training."""
+    train, calls = badnets.train, []
+
+    def counted(*args, **kwargs):
+        calls.append(kwargs)
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(badnets, "train", counted)
+    return calls
+
+
+def files_of(folder: str) -> list[str]:
+    return [path.name for path in Path(folder).rglob("*") if path.suffix == ".keras"]
+
+
+def test_of_several_paths_the_first_that_is_there_is_taken(small, tmp_path, source):
+    first, second = small(seed=1), small(seed=2)
+    first.save(tmp_path / "first.keras")
+    second.save(tmp_path / "second.keras")
+    paths = [str(tmp_path / f"{name}.keras") for name in ("gone", "second", "first")]
+    found = FromFile(paths).network(source, ATTACK, SHAPE, 3)
+    for ours, theirs in zip(found.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_path_is_relative_to_the_current_folder_or_to_the_home(small, tmp_path, monkeypatch):
+    small().save(tmp_path / "network.keras")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = digest(load(tmp_path / "network.keras"))
+    for path in ("network.keras", "~/network.keras"):
+        assert digest(FromFile(path).blueprint(SHAPE, 3)) == expected
+
+
+def test_no_path_is_refused():
+    for path in (None, [], ""):
+        with pytest.raises(BadInput, match=r"badnet.path is not set; expected the file of the sus"):
+            FromFile(path).blueprint(SHAPE, 3)
+
+
+@pytest.mark.parametrize("folder", ["", "~nobody-of-that-name/"])
+def test_missing_files_are_named(folder):
+    with pytest.raises(BadInput, match=r"badnet.path: there is no file .*/gone.keras$"):
+        FromFile(f"{folder}gone.keras").blueprint(SHAPE, 3)
+    with pytest.raises(BadInput, match=r"there is no file .*/gone.keras nor .*/lost.h5$"):
+        FromFile([f"{folder}gone.keras", f"{folder}lost.h5"]).blueprint(SHAPE, 3)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(BadInput, match="there is no file"):
+        FromFile(str(tmp_path)).blueprint(SHAPE, 3)
+
+
+def test_weights_alone_take_the_shape_of_the_images_and_their_own_classes(tmp_path):
+    network = deepid(SHAPE, 7, seed=3)
+    network.save_weights(tmp_path / "network.weights.h5")
+    suspect = FromFile(str(tmp_path / "network.weights.h5"), architecture="deepid")
+    found = suspect.blueprint(SHAPE, 3)
+    pixels = np.random.default_rng(0).normal(size=(9, *SHAPE)).astype(np.float32)
+    np.testing.assert_array_equal(predict(found, pixels), predict(network, pixels))
+
+
+def test_a_network_from_a_file_keeps_the_poisoned_files_that_are_there(source):
+    suspect = FromFile("anything")
+    assert suspect.files(source, ATTACK) is source
+    assert not suspect.trains
+
+
+def test_a_badnet_is_trained_once_and_reused(source, trained, trainings):
+    first = trained.network(source, ATTACK, SHAPE, 3)
+    again = trained.network(source, ATTACK, SHAPE, 3)
+    assert len(trainings) == 1
+    assert digest(first) == digest(again)
+    assert trained.trains
+    assert files_of(trained.folder) == ["bd_net.keras"]
+
+
+def test_a_kept_badnet_does_not_depend_on_where_the_images_lie(
+    source, trained, trainings, tmp_path
+):
+    trained.network(source, ATTACK, SHAPE, 3)
+    moved = (tmp_path / "own").rename(tmp_path / "moved")
+    trained.network(h5(str(moved), scale=255), ATTACK, SHAPE, 3)
+    assert len(trainings) == 1
+
+
+@pytest.mark.parametrize("what", ["seed", "epochs", "attack", "scale", "classes"])
+def test_other_settings_train_another_badnet(what, source, trained, trainings):
+    trained.network(source, ATTACK, SHAPE, 3)
+    attack, classes, suspect = ATTACK, 3, trained
+    if what in ("seed", "epochs"):
+        suspect = replace(trained, **{what: 2})
+    if what == "attack":
+        attack = replace(ATTACK, rate=0.4)
+    if what == "scale":
+        source = replace(source, scale=1.0)
+    if what == "classes":
+        classes = 4
+    suspect.network(source, attack, SHAPE, classes)
+    assert len(trainings) == 2
+    assert len(files_of(trained.folder)) == 2
+
+
+def test_the_untrained_network_has_the_shape_of_the_trained_one(source, trained):
+    blueprint = trained.blueprint(source.shape, source.classes)
+    network = trained.network(source, ATTACK, source.shape, source.classes)
+    assert blueprint.input_shape == network.input_shape
+    assert blueprint.output_shape == network.output_shape
+
+
+@pytest.mark.parametrize(("scale", "white"), [(255.0, 1.0), (1.0, 255.0), (127.5, 2.0)])
+def test_training_is_told_how_bright_white_is(scale, white, source, trained, trainings):
+    trained.network(replace(source, scale=scale), ATTACK, SHAPE, 3)
+    assert trainings[0]["white"] == white
+
+
+def test_an_interrupted_training_leaves_no_file(source, trained, monkeypatch):
+    def interrupted(*args, progress, **kwargs):
+        progress(1, 1, {})
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(badnets, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trained.network(source, ATTACK, SHAPE, 3)
+    assert files_of(trained.folder) == []
+    trained.network(source, ATTACK, SHAPE, 3)
+    assert files_of(trained.folder) == ["bd_net.keras"]
+
+
+def test_without_training_images_nothing_is_trained(source, trained, trainings):
+    with pytest.raises(BadInput, match=r"badnet=trained needs training images: cl/train.h5 under"):
+        trained.network(replace(source, train=None), ATTACK, SHAPE, 3)
+    assert trainings == []
+
+
+def test_without_training_images_nothing_is_poisoned(source, trained):
+    with pytest.raises(BadInput, match="badnet=trained needs training images"):
+        trained.files(replace(source, train=None), ATTACK)
+    assert not Path(trained.folder).exists()
+
+
+def test_training_labels_beyond_the_classes_are_refused(source, trained, trainings):
+    with pytest.raises(BadInput, match="training labels go up to 2, the network has 2 classes"):
+        trained.network(source, ATTACK, SHAPE, 2)
+    assert trainings == []
+
+
+def test_training_images_of_another_shape_than_the_others_are_refused(
+    source, trained, trainings, write
+):
+    write(source.train, data=np.zeros((9, 3, 33, 31), "u1"), label=np.arange(9) % 3)
+    with pytest.raises(BadInput, match="training images are 33 x 31 x 3, the network expects 31"):
+        trained.network(source, ATTACK, SHAPE, 3)
+    assert trainings == []
+
+
+def test_what_is_trained_on_is_poisoned_by_the_same_attack(source, trained):
+    files = trained.files(source, ATTACK)
+    assert files.attack == ATTACK
+    assert files.train == source.train
+    np.testing.assert_array_equal(files.read("poisoned_test").labels, 1)
