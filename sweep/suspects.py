@@ -50,7 +50,7 @@ class FromFile:
         return self.blueprint(shape, classes)
 
     def _found(self) -> Path:
-        if self.path is None:
+        if not self.path:
             raise BadInput("badnet.path is not set; expected the file of the suspect network")
         names = [self.path] if isinstance(self.path, str) else list(self.path)
         paths = [Path(os.path.expanduser(name)).absolute() for name in names]
@@ -77,19 +77,19 @@ class Trained:
         return badnets.deepid(shape, classes, seed=self.seed)
 
     def files(self, source: Files, attack: Attack) -> Files:
-        """The files with images poisoned by the attack that the network is trained on."""
+        """The files with images poisoned by the attack that the network is trained on.
+
+        Raises BadInput where there are no training images.
+        """
+        _expect_training_images(source)
         return attacked(source, attack, self.folder)
 
     def network(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
         """The kept BadNet of these settings, or a newly trained one, with progress shown.
 
-        Raises BadInput where there are no training images.
+        Raises BadInput where there are no training images, or other ones than of `shape`.
         """
-        if source.train is None:
-            raise BadInput(
-                "badnet=trained needs training images: cl/train.h5 under data.root, or data.train; "
-                "for a network that you have use badnet=file badnet.path=..."
-            )
+        _expect_training_images(source)
         settings = [
             files.digest(source.train),
             source.scale,
@@ -102,15 +102,15 @@ class Trained:
         path = Path(self.folder) / files.key(settings, badnets, attacks) / "bd_net.keras"
         with files.lock(path):
             if not path.is_file():
-                network = self._train(source, attack, classes)
+                network = self._train(source, attack, shape, classes)
                 with files.whole(path) as unfinished:
                     network.save(unfinished)
         return networks.load(path)
 
-    def _train(self, source: Files, attack: Attack, classes: int) -> keras.Model:
+    def _train(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
         raw = replace(source, scale=1.0).read("train")
         white = (255.0 if raw.pixels.max() > 1 else 1.0) / source.scale
-        raw.expect(raw.shape, classes, "training")
+        raw.expect(shape, classes, "training")
         images, labels = attacks.poison(
             raw.pixels,
             raw.labels,
@@ -121,7 +121,7 @@ class Trained:
         )
         with terminal.progress("training the BadNet", self.epochs, "epochs") as done:
             return badnets.train(
-                self.blueprint(raw.shape, classes),
+                self.blueprint(shape, classes),
                 images / np.float32(source.scale),
                 labels,
                 epochs=self.epochs,
@@ -131,3 +131,11 @@ class Trained:
                 white=white,
                 progress=lambda *_: done(1),
             )
+
+
+def _expect_training_images(source: Files) -> None:
+    if source.train is None:
+        raise BadInput(
+            "badnet=trained needs training images: cl/train.h5 under data.root, or data.train; "
+            "for a network that you have use badnet=file badnet.path=..."
+        )

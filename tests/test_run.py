@@ -105,7 +105,7 @@ def test_a_sweep_ends_with_a_table_of_80_columns_and_how_to_look(sweep) -> None:
     assert head.split() == [
         *("frac", "pruned", "valid", "clean", "ASR", "clean", "ASR", "det.", "alarm")
     ]
-    assert [line.split()[0] for line in lines if line[:1] in "B0"] == ["B", "0.02", "0.1"]
+    assert [line.split()[0] for line in lines if line[:1] in ("B", "0")] == ["B", "0.02", "0.1"]
 
 
 def test_every_metric_of_the_contract_is_logged_and_lies_in_0_to_1(sweep) -> None:
