@@ -47,9 +47,8 @@ def main(cfg: DictConfig, log: Log) -> None:
     with log.stage("rank"):
         cut = Cut(badnet, cfg.prune.layer, cfg.prune.semantics)
         evidence = orders.Evidence(cut.maps(images["valid"].pixels), cut.weights, cfg.seed)
-        order = build(cfg.prune.order)
-        channels = orders.ranking(order(evidence))
-        log.tags({"layer": cut.layer, "threat_model": orders.threat_model(order)})
+        channels = orders.ranking(build(cfg.prune.order)(evidence))
+        log.tags({"layer": cut.layer, "threat_model": "defender"})
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):

@@ -5,8 +5,6 @@ The parts stand one noun a file; `run.py` in the repository's root tells their s
 
 import os
 
-__version__ = "0.1.0"
-
 # These are read when the libraries are first imported; what the user has set stays.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")

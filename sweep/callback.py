@@ -59,7 +59,7 @@ def check(cfg: DictConfig) -> None:
     cut = Cut(network, cfg.prune.layer, cfg.prune.semantics)
     nothing = np.zeros((cut.channels + 1, 1), dtype=int)
     build(cfg.prune.stop)(ValidCurve.of(nothing, nothing[0]))
-    orders.require(build(cfg.prune.order), cut.layer, weights=cut.weights)
+    orders.require(build(cfg.prune.order), cut.layer, {"weights": cut.weights})
 
 
 def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[DictConfig], None]:
@@ -135,6 +135,7 @@ def _told(overrides: Sequence[str], keys: Sequence[str]) -> str:
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
+    """`cfg` as dicts and lists, everything in it resolved."""
     return OmegaConf.to_container(cfg, resolve=True)
 
 
@@ -231,7 +232,7 @@ class Sweep(Callback):
         rows = comparison.rows(self._overrides(), runs)
         log = tracking.Log(self.parent.info.run_id)
         log.text("comparison.csv", comparison.to_csv(rows))
-        if any(row.metrics for row in rows):
+        if any(row.measured for row in rows):
             log.figure("figures/comparison.png", comparison.figure(rows))
         comparison.show(rows)
         if config.published:

@@ -39,6 +39,11 @@ class Row:
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: str = "the cell left no run"
 
+    @property
+    def measured(self) -> bool:
+        """Whether the cell came as far as any rate."""
+        return any(not name.startswith("time/") for name in self.metrics)
+
 
 def rows(cells: Sequence[Sequence[str]], runs: Sequence[Run]) -> list[Row]:
     """A row for each of `cells` (lists of overrides), in their order, from their runs."""
@@ -47,7 +52,7 @@ def rows(cells: Sequence[Sequence[str]], runs: Sequence[Run]) -> list[Row]:
 
 
 def _row(job: int, overrides: Sequence[str], run: Run | None) -> Row:
-    settings = dict(override.lstrip("+").split("=", 1) for override in overrides)
+    settings = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     if run is None:
         return Row(job, settings)
     tags = run.data.tags
@@ -72,15 +77,18 @@ def to_csv(table: Sequence[Row]) -> str:
 def figure(table: Sequence[Row]) -> Figure:
     """The rates of all cells that have any."""
     keys = varying(table)
-    done = [row for row in table if row.metrics]
-    names = [" ".join(f"{_short(k)}={row.overrides.get(k, '')}" for k in keys) for row in done]
+    done = [row for row in table if row.measured]
+    heads = list(zip(keys, _short(keys), strict=True))
+    names = [
+        " ".join(f"{head}={row.overrides.get(key, '')}" for key, head in heads) for row in done
+    ]
     return figures.comparison(names, [row.metrics for row in done], "Cells of the sweep")
 
 
 def show(table: Sequence[Row]) -> None:
     """Print the comparison, and a sentence for each cell that has no numbers."""
     keys = varying(table) if len(table) > 1 else []
-    names = [_short(key) for key in keys] or [""]
+    names = _short(keys) or [""]
     heads = [*names, "pruned"]
     lines = []
     untouched = _untouched(table)
@@ -107,12 +115,12 @@ def show_published(table: Sequence[Row], published: Mapping[str, Any]) -> None:
     lines, keys = [], varying(table)
     for row in table:
         for cell in published["cells"]:
-            if all(row.overrides.get(key) == str(value) for key, value in cell["when"].items()):
+            if all(_same(row.overrides.get(key), value) for key, value in cell["when"].items()):
                 words = [row.overrides.get(key, "") for key in keys]
                 lines.append([*words, "here", *_numbers(row.metrics)])
                 lines.append([*[""] * len(keys), "publ.", *_numbers(cell["metrics"])])
     if lines:
-        heads = [*map(_short, keys), "", "pruned", *(head for _, head in COLUMNS)]
+        heads = [*_short(keys), "", "pruned", *(head for _, head in COLUMNS)]
         terminal.table(heads, lines, len(keys) + 1)
         terminal.say(f"publ.: published by {published['source']}")
 
@@ -139,11 +147,20 @@ def values(table: Sequence[Row], key: str) -> list[str]:
 def _untouched(table: Sequence[Row]) -> list[str] | None:
     """The rates of B itself, where it is the same in all cells."""
     names = ("badnet/valid_accuracy", "badnet/clean_accuracy", "badnet/attack_success_rate")
-    found = {tuple(row.metrics.get(name) for name in names) for row in table if row.metrics}
+    found = {tuple(row.metrics.get(name) for name in names) for row in table if row.measured}
     if len(found) != 1:
         return None
     return [*map(terminal.percent, found.pop()), "", "", "", ""]
 
 
-def _short(key: str) -> str:
-    return key.rsplit(".", 1)[-1].rsplit("/", 1)[-1]
+def _same(override: str | None, value: Any) -> bool:
+    """Whether an override, a text, says `value`."""
+    if isinstance(value, float) and override is not None:
+        return float(override) == value
+    return override == str(value)
+
+
+def _short(keys: Sequence[str]) -> list[str]:
+    """Keys by their last part, where that tells them apart."""
+    last = [key.replace("/", ".").rsplit(".", 1)[-1] for key in keys]
+    return [key if last.count(end) > 1 else end for key, end in zip(keys, last, strict=True)]

@@ -123,6 +123,11 @@ class Files:
             images = self.read(name)
             if images is not None:
                 images.expect(shape, classes, name.replace("_", " "))
+                if images.true_labels is not None and np.all(images.true_labels == images.labels):
+                    raise BadInput(
+                        f"all {name.replace('_', ' ')} images are of the class that the attack "
+                        f"wants, so they tell nothing of it; leave data.{name} out"
+                    )
         self.read("valid").sample(self.valid_images, seed=0)
 
     def images(self, shape: tuple[int, ...], classes: int, seed: int) -> dict[str, Images]:

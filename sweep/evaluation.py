@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sweep import metrics
 from sweep.curve import Answers
-
-Labels = NDArray[np.integer]
+from sweep.metrics import Labels
 
 
 def evaluate(

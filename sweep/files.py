@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +25,8 @@ def whole(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         unfinished = Path(folder) / path.name
         yield unfinished
-        if path.is_dir():
-            shutil.rmtree(path)
+        if unfinished.is_dir() and path.is_dir():
+            os.replace(path, Path(folder) / "old")
         os.replace(unfinished, path)
 
 
@@ -55,12 +54,16 @@ def _sources(module: ModuleType) -> list[Path]:
 
 
 def _plain(value: Any) -> Any:
+    """What JSON does not know: dataclasses, functions with their settings, paths."""
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {"_target_": type(value).__qualname__, **named}
     if isinstance(value, partial):
         name = f"{value.func.__module__}.{value.func.__qualname__}"
-        return {"_target_": name, "args": value.args, **value.keywords}
-    return str(value)
+        return {"_target_": name, "_args_": value.args, **value.keywords}
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{value!r} has no stable name to make a key of")
 
 
 def digest(path: Path) -> str:

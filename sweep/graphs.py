@@ -178,6 +178,7 @@ def passes(layer: Any) -> bool:
 
 
 def is_linear(layer: Any) -> bool:
+    """Whether `layer` has no activation of its own and is none."""
     if isinstance(layer, ACTIVATIONS):
         return False
     return getattr(layer, "activation", None) in (None, keras.activations.linear)

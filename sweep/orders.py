@@ -5,9 +5,10 @@ the lowest score is pruned first (`ranking`). What an order needs beyond activat
 with `@needs(...)`, beside its formula.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +20,7 @@ Channels = NDArray[np.int64]
 Order = Callable[..., Scores]
 
 #: Everything an order may declare, and how its absence reads in a sentence.
-NEEDS = {"weights": "the weights of the layer that produces the channels"}
+NEEDS = {"weights": "the weights of one convolution or Dense layer that produces the channels"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Evidence:
 
 def needs(*what: str) -> Callable[[Order], Order]:
     """Declare what an order needs beside clean activations; see `NEEDS`."""
-    assert set(what) <= set(NEEDS), what
+    if not set(what) <= set(NEEDS):
+        raise ValueError(f"an order can declare {set(NEEDS)}, not {set(what)}")
 
     def declare(order: Order) -> Order:
         order.needs = frozenset(what)
@@ -59,18 +61,14 @@ def needs_of(order: Order) -> frozenset[str]:
     return getattr(order, "needs", frozenset())
 
 
-def require(order: Order, layer: str, weights: NDArray | None) -> None:
-    """Raise NotApplicable where `order` needs what there is not at `layer`."""
-    if "weights" in needs_of(order) and weights is None:
-        raise NotApplicable(
-            f"this order needs {NEEDS['weights']}, and no single layer does at {layer!r}; "
-            f"take another order, or a layer behind one convolution or Dense"
-        )
-
-
-def threat_model(order: Order) -> str:
-    """Who can use `order`: a defender, or an oracle that holds poisoned images."""
-    return "oracle" if "poisoned" in needs_of(order) else "defender"
+def require(order: Order, layer: str, there: Mapping[str, Any]) -> None:
+    """Raise NotApplicable where `order` needs what is None, at `layer`, of all that is `there`."""
+    for need in sorted(needs_of(order)):
+        if there[need] is None:
+            raise NotApplicable(
+                f"this order needs {NEEDS[need]}, and at {layer!r} there is none; "
+                f"take another order or another layer"
+            )
 
 
 def ranking(scores: ArrayLike) -> Channels:

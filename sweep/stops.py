@@ -66,7 +66,7 @@ def accuracy_drop(curve: ValidCurve, *, frac: float, keep: str = "breaching") ->
     """
     _check(frac, keep)
     drop = curve.correct[0] - curve.correct[1 : curve.channels]
-    breaching = np.flatnonzero(drop >= frac * curve.images - TOLERANCE) + 1
+    breaching = np.flatnonzero((drop > 0) & (drop >= frac * curve.images - TOLERANCE)) + 1
     if not len(breaching):
         return Stop(curve.channels - 1, reached=False)
     return Stop(int(breaching[0]) - (keep == "safe"))

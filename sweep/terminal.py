@@ -11,7 +11,7 @@ from rich.table import Table
 
 EVERY = 5.0  # seconds between two plain lines of progress
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)
 
 
 @contextmanager
@@ -22,12 +22,12 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
     """
     if console.is_terminal:
         columns = (
-            "{task.description}",
+            TextColumn("{task.description}"),
             BarColumn(),
-            "{task.completed}/{task.total} {task.fields[unit]}",
+            TextColumn("{task.completed}/{task.total} {task.fields[unit]}"),
+            TimeRemainingColumn(),
         )
-        parts = [TextColumn(c) if isinstance(c, str) else c for c in columns]
-        with Progress(*parts, TimeRemainingColumn(), console=console, transient=True) as bar:
+        with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(what, total=total, unit=unit)
             yield lambda more: bar.advance(task, more)
         return
@@ -58,7 +58,7 @@ def quiet() -> Iterator[None]:
 
 def say(line: str) -> None:
     """Print a line, wrapped between words."""
-    console.print(line, markup=False)
+    console.print(line)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:

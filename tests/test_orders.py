@@ -172,13 +172,13 @@ def test_an_order_declares_what_it_needs_also_behind_partials():
 
 
 def test_declaring_a_need_that_nobody_knows_fails_at_once():
-    with pytest.raises(AssertionError, match="moonlight"):
+    with pytest.raises(ValueError, match="moonlight"):
         needs("weights", "moonlight")
 
 
 def test_an_order_without_what_it_needs_is_not_applicable_and_says_why():
-    with pytest.raises(NotApplicable, match=r"needs the weights of .* at 'add_1'; take another"):
-        orders.require(partial(l1_norm), "add_1", weights=None)
+    with pytest.raises(NotApplicable, match=r"needs the weights of .* at 'add_1' there is none"):
+        orders.require(partial(l1_norm), "add_1", {"weights": None})
     assert issubclass(NotApplicable, BadInput)
 
 
@@ -186,10 +186,4 @@ def test_an_order_without_what_it_needs_is_not_applicable_and_says_why():
     ("order", "weights"), [(l1_norm, np.ones((2, 3))), (mean_activation, None), (random, None)]
 )
 def test_an_order_with_what_it_needs_is_applicable(order, weights):
-    orders.require(order, "conv_3", weights=weights)
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_an_order_that_needs_no_poisoned_images_is_a_defenders(order):
-    assert "poisoned" not in needs_of(order)
-    assert orders.threat_model(partial(order)) == "defender"
+    orders.require(order, "conv_3", {"weights": weights})
