@@ -212,7 +212,7 @@ class Sweep(Callback):
         self.parent = mlflow.MlflowClient().create_run(
             self.experiment,
             run_name="sweep " + ", ".join(swept),
-            tags={key: str(value) for key, value in tracking.origin().items()}
+            tags={key: tracking.text(value) for key, value in tracking.origin().items()}
             | {"overrides": " ".join(config.hydra.overrides.task), "cells": str(len(rows))},
         )
         atexit.register(self._abandon)

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep import BadInput, attacks, faces, files
+from sweep import BadInput, attacks, faces, files, terminal
 from sweep.attacks import Attack
 from sweep.data import LAYOUT, REQUIRED, Files, h5
 
@@ -71,6 +71,7 @@ class Faces:
         return h5(str(root), scale=self.scale, valid_images=self.valid_images, attack=attack)
 
     def _render(self, root: Path) -> None:
+        terminal.say(f"rendering photographs of {self.identities} people")
         people = faces.people(self.identities, self.seed)
         sizes = {"train": self.images_per_identity, "valid": self.held_out, "test": self.held_out}
         for number, (name, each) in enumerate(sizes.items(), start=1):

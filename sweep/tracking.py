@@ -95,7 +95,7 @@ class Log:
             self._client.log_batch(self.run_id, metrics=values[start : start + BATCH])
 
     def tags(self, values: Mapping[str, Any]) -> None:
-        tags = [RunTag(name, str(value)) for name, value in values.items()]
+        tags = [RunTag(name, text(value)) for name, value in values.items()]
         self._client.log_batch(self.run_id, tags=tags)
 
     def text(self, name: str, text: str) -> None:
@@ -151,7 +151,7 @@ def run(
         experiment_id=experiment_id,
         run_name=name,
         parent_run_id=parent,
-        tags={key: str(value) for key, value in {**origin(), **tags}.items()},
+        tags={key: text(value) for key, value in {**origin(), **tags}.items()},
     )
     log, status = Log(started.info.run_id, params), "FAILED"
     try:
@@ -176,6 +176,11 @@ def run(
 def sentence(error: BaseException) -> str:
     """An error in one line; those of the program itself by the name of their kind."""
     return str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+
+
+def text(value: Any) -> str:
+    """A tag's value: truth as true and false, all else as it reads."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def origin() -> dict[str, Any]:

@@ -32,7 +32,7 @@ ALLOWED = {
     "files": ({"filelock"}, set()),
     "terminal": ({"rich"}, set()),
     "data": ({"numpy", "h5py"}, NUMPY | {"files"}),
-    "datasets": ({"numpy", "h5py"}, NUMPY | {"files", "data"}),
+    "datasets": ({"numpy", "h5py"}, NUMPY | {"files", "data", "terminal"}),
     **dict.fromkeys(KERAS, (HEAVY, NUMPY | KERAS | {"files", "data", "datasets", "terminal"})),
     "figures": ({"matplotlib", "numpy"}, NUMPY),
     "comparison": ({"mlflow", "matplotlib"}, NUMPY | {"figures", "terminal"}),

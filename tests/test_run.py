@@ -167,7 +167,7 @@ def test_tags_say_where_numbers_come_from(sweep) -> None:
         assert tags["threat_model"] == "defender"
         assert tags["layer"] == "conv_3"
         assert tags["asr_counts"] == "images not of the target's class"
-        assert tags["stop_reached"] in ("True", "False")
+        assert tags["stop_reached"] in ("true", "false")
         assert len(tags["network_digest"]) == 64
         assert {"data_digest", "host", "pid", "keras", "tensorflow"} <= set(tags)
     assert len({cell.data.tags["network_digest"] for cell in cells}) == 1
