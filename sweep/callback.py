@@ -51,6 +51,7 @@ def check(cfg: DictConfig) -> None:
     """
     settings.check(plain(cfg))
     attack, source, suspect = build(cfg.attack), build(cfg.data), build(cfg.badnet)
+    suspect.check(source)
     network = suspect.blueprint(source.shape, source.classes)
     shape, classes = shape_and_classes(network)
     source.check(shape, classes)

@@ -6,6 +6,7 @@ images are float32, (images, height, width, channels), divided by `data.scale`.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -53,7 +54,9 @@ class Images:
 
     def expect(self, shape: tuple[int, ...], classes: int, name: str) -> "Images":
         """Return self; raise BadInput where a network of `shape` and `classes` cannot take it."""
-        if self.shape != shape:
+        if len(shape) != len(self.shape) or any(
+            size not in (None, own) for size, own in zip(shape, self.shape, strict=True)
+        ):
             raise BadInput(
                 f"the {name} images are {_times(self.shape)}, the network expects {_times(shape)} "
                 f"(height x width x channels)"
@@ -102,8 +105,9 @@ class Files:
 
     @property
     def classes(self) -> int:
-        labelled = [self.read(name) for name in ("train", "valid", "test")]
-        return 1 + max(int(images.labels.max()) for images in labelled if images is not None)
+        """One more than the highest label of the clean images."""
+        paths = [path for path in (self.train, self.valid, self.test) if path is not None]
+        return 1 + max(int(_open(path, _read_labels).max()) for path in paths)
 
     def files(self, attack: Attack) -> "Files":
         """Itself; where nothing is trained, own files come with the poisoned images they have."""
@@ -176,21 +180,28 @@ def h5(root: str | None = None, **given: Any) -> Files:
 @lru_cache(maxsize=len(LAYOUT))
 def _read(path: Path, scale: float, channels: str, size: int, changed: int) -> Images:
     """Read one file; its size and time of change stand in the key so that a new one is read."""
-    if not h5py.is_hdf5(path):
-        raise BadInput(f"{path} is not an HDF5 file; expected one with 'data' and 'label'")
-    try:
-        with h5py.File(path) as file:
-            pixels = _pixels(_dataset(file, "data"), scale, channels, path)
-            labels = _labels(_dataset(file, "label"), path, "label")
-            true_labels = None
-            if "true_label" in file:
-                true_labels = _labels(_dataset(file, "true_label"), path, "true_label")
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error}); is the file whole?") from error
+
+    def read(file: h5py.File) -> tuple[NDArray, NDArray, NDArray | None]:
+        pixels = _pixels(_dataset(file, "data"), scale, channels, path)
+        true_labels = _read_labels(file, "true_label") if "true_label" in file else None
+        return pixels, _read_labels(file), true_labels
+
+    pixels, labels, true_labels = _open(path, read)
     for name, values in (("label", labels), ("true_label", true_labels)):
         if values is not None and len(values) != len(pixels):
             raise BadInput(f"{path} holds {len(pixels)} images and {len(values)} values of {name}")
     return Images(pixels, labels, true_labels)
+
+
+def _open(path: Path, read: Callable[[h5py.File], Any]) -> Any:
+    """What `read` makes of the HDF5 file at `path`; BadInput where it is none, or damaged."""
+    if not h5py.is_hdf5(path):
+        raise BadInput(f"{path} is not an HDF5 file; expected one with 'data' and 'label'")
+    try:
+        with h5py.File(path) as file:
+            return read(file)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error}); is the file whole?") from error
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -235,12 +246,13 @@ def _channels_last(pixels: NDArray, channels: str, path: Path | str) -> NDArray:
     return np.moveaxis(pixels, 1, -1) if channels == "first" else pixels
 
 
-def _labels(data: h5py.Dataset, path: Path, name: str) -> NDArray[np.int64]:
+def _read_labels(file: h5py.File, name: str = "label") -> NDArray[np.int64]:
+    data = _dataset(file, name)
     one_each = data.shape and data.shape[1:] in ((), (1,)) and data.dtype.kind in "fiu"
     values = data[:].reshape(-1) if one_each else np.array(np.nan)
     if not np.all((values >= 0) & (values < 2**31) & (values == np.rint(values))):
         raise BadInput(
-            f"{path}: {name} is {data.dtype} of shape {data.shape}; "
+            f"{file.filename}: {name} is {data.dtype} of shape {data.shape}; "
             f"expected one whole number >= 0 an image, its class"
         )
     labels = values.astype(np.int64)

@@ -16,7 +16,7 @@ import tensorflow as tf
 from sweep import BadInput, attacks, badnets, files, networks, terminal
 from sweep.attacks import Attack
 from sweep.data import Files
-from sweep.datasets import attacked
+from sweep.datasets import Faces, attacked
 
 Shape = tuple[int, ...]
 
@@ -41,6 +41,9 @@ class FromFile:
                 return badnets.deepid(shape, classes)
 
         return networks.load(self._found(), build)
+
+    def check(self, source: Files | Faces) -> None:
+        """Nothing: the network is there, or `blueprint` says so."""
 
     def files(self, source: Files, attack: Attack) -> Files:
         """The files as they are: their poisoned images are whoever's made the network."""
@@ -76,12 +79,17 @@ class Trained:
     def blueprint(self, shape: Shape, classes: int) -> keras.Model:
         return badnets.deepid(shape, classes, seed=self.seed)
 
-    def files(self, source: Files, attack: Attack) -> Files:
-        """The files with images poisoned by the attack that the network is trained on.
+    def check(self, source: Files | Faces) -> None:
+        """Raise BadInput where there will be no training images."""
+        if isinstance(source, Files) and source.train is None:
+            raise BadInput(
+                "badnet=trained needs training images: cl/train.h5 under data.root, or data.train; "
+                "for a network that you have use badnet=file badnet.path=..."
+            )
 
-        Raises BadInput where there are no training images.
-        """
-        _expect_training_images(source)
+    def files(self, source: Files, attack: Attack) -> Files:
+        """The files with images poisoned by the attack that the network is trained on."""
+        self.check(source)
         return attacked(source, attack, self.folder)
 
     def network(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
@@ -89,7 +97,7 @@ class Trained:
 
         Raises BadInput where there are no training images, or other ones than of `shape`.
         """
-        _expect_training_images(source)
+        self.check(source)
         settings = [
             files.digest(source.train),
             source.scale,
@@ -131,11 +139,3 @@ class Trained:
                 white=white,
                 progress=lambda *_: done(1),
             )
-
-
-def _expect_training_images(source: Files) -> None:
-    if source.train is None:
-        raise BadInput(
-            "badnet=trained needs training images: cl/train.h5 under data.root, or data.train; "
-            "for a network that you have use badnet=file badnet.path=..."
-        )

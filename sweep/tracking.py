@@ -106,7 +106,7 @@ class Log:
 
     def models(self, goodnet: GoodNet) -> None:
         """Log B' (`repaired`), GoodNet (`goodnet`, a pyfunc) and `goodnet.keras`."""
-        pixels = TensorSpec(np.dtype(np.float32), (-1, *goodnet.shape), "images")
+        pixels = TensorSpec(np.dtype(np.float32), (-1, *(size or -1 for size in goodnet.shape)))
         scores = TensorSpec(np.dtype(np.float32), (-1, goodnet.classes))
         answer = TensorSpec(np.dtype(np.int64), (-1,))
         # nothing is to be guessed from an example: signature and requirements are given
@@ -115,7 +115,7 @@ class Log:
         mlflow.keras.log_model(
             goodnet.repaired,
             name="repaired",
-            signature=ModelSignature(Schema([_unnamed(pixels)]), Schema([scores])),
+            signature=ModelSignature(Schema([pixels]), Schema([scores])),
             pip_requirements=needed,
         )
         with tempfile.TemporaryDirectory() as folder:
@@ -126,13 +126,9 @@ class Log:
                 name="goodnet",
                 python_model=str(PYFUNC),
                 artifacts={"goodnet": str(path)},
-                signature=ModelSignature(Schema([_unnamed(pixels)]), Schema([answer])),
+                signature=ModelSignature(Schema([pixels]), Schema([answer])),
                 pip_requirements=[f"mlflow=={mlflow.__version__}", *needed],
             )
-
-
-def _unnamed(spec: TensorSpec) -> TensorSpec:
-    return TensorSpec(spec.type, spec.shape)
 
 
 @contextmanager

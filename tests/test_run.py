@@ -41,10 +41,12 @@ class Project:
         """Run `python run.py` with `arguments` from elsewhere; what it printed."""
         elsewhere = self.folder / "elsewhere"
         elsewhere.mkdir(exist_ok=True)
+        # MLflow leaves the URI of whoever used it in this process in the environment
+        inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
         done = subprocess.run(
             [sys.executable, str(self.folder / "run.py"), *arguments],
             cwd=elsewhere,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
+            env={**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
