@@ -17,7 +17,7 @@ BLUE, SKY, RED, GREEN, GREY = "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#7777
 
 #: Rates of a curve, panel by panel: name, legend, colour, line.
 PANELS = {
-    "B', at 0: B": (
+    "B' (at 0: B)": (
         ("valid_accuracy", "clean validation accuracy", SKY, "--"),
         ("clean_accuracy", "clean test accuracy", BLUE, "-"),
         ("attack_success_rate", "attack success rate", RED, "-"),
