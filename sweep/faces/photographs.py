@@ -54,7 +54,7 @@ def photographs(people: People, who: np.ndarray, seed: int | Sequence[int]) -> n
 
     def block(start: int) -> None:
         part = slice(start, start + _BLOCK)
-        rng = np.random.default_rng([seed, 2, start])
+        rng = np.random.default_rng([*np.atleast_1d(seed), 2, start])
         persons = {name: trait[who[part]] for name, trait in people.traits.items()}
         circumstances = _circumstances(len(who[part]), rng)
         images[part] = _render(_shaped(persons), _shaped(circumstances), rng)
