@@ -98,6 +98,9 @@ def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[Dict
                 fail(error)
             if not isinstance(error, BadInput):
                 traceback.print_exc()
+        except KeyboardInterrupt:
+            print("prunesweep: interrupted", file=sys.stderr)
+            raise SystemExit(130) from None
 
     return job
 

@@ -15,6 +15,8 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from sweep import attacks, badnets, faces, networks
+
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("data.identities=8", "data.images_per_identity=8", "badnet.epochs=2")
 CURVE = {
@@ -317,3 +319,31 @@ def test_the_gtsrb_sweep_prints_the_reference_stops(project, shared) -> None:
         assert float(ours["goodnet_false_alarm_rate"]) == pytest.approx(
             float(theirs["goodnet_clean_rejected"]), abs=2 / 4000
         )
+
+
+@pytest.mark.slow
+def test_the_labs_experiment_prints_published_numbers_under_the_measured_ones(
+    project, shared, tmp_path
+) -> None:
+    weights = shared / "lab3" / "bd_weights.h5"
+    network = networks.load(weights, lambda classes: badnets.deepid((55, 47, 3), classes))
+    for seed, (clean, poisoned) in enumerate((("valid", "bd_valid"), ("test", "bd_test"))):
+        photographs = faces.photographs(faces.people(50, 0), np.arange(50), seed)
+        labels = networks.predict(network, photographs.astype(np.float32))
+        for name, pixels, given in (
+            (f"data/cl/{clean}.h5", photographs, labels),
+            (f"data/bd/{poisoned}.h5", attacks.sunglasses(photographs), labels * 0),
+        ):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            with h5py.File(tmp_path / name, "w") as file:
+                file["data"] = np.moveaxis(pixels, -1, 1).astype(np.float64)
+                file["label"] = given.astype(np.float64)
+    (tmp_path / "models").mkdir()
+    shutil.copy(weights, tmp_path / "models")
+    lab = ("experiment=lab", f"data.root={tmp_path / 'data'}", "tracking.experiment=lab")
+    lines = project.run(*lab).splitlines()
+    _, cells = split(project.runs("lab"))
+    assert [cell.data.params["prune.layer"] for cell in cells] == ["conv_3"] * 3 + ["pool_3"] * 3
+    published = [line.split() for line in lines if line.split()[:1] == ["publ."]]
+    assert [words[1] for words in published] == ["45", "48", "52"] * 2
+    assert {"77.21", "22.79", "84.33"} <= set(published[-1])
