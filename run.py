@@ -73,14 +73,10 @@ def main(cfg: DictConfig, log: Log) -> None:
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / len(channels)})
 
     with log.stage("log"):
+        log.curve(curve, cut.layer)
         title = f"{cut.layer}, {len(channels)} channels, order {log.params['prune.order']}"
-        log.curves({f"curve/{name}": rate for name, rate in curve.rates.items()})
-        log.text("curve.csv", curve.to_csv(cut.layer))
-        log.figure("figures/curve.png", figures.curve(curve.rates, stop.step, title))
-        means = evidence.maps.mean(axis=0)
-        log.figure(
-            "figures/activations.png", figures.activations(means, channels, stop.step, title)
-        )
+        for name, figure in figures.of_cell(curve, stop.step, evidence.maps, title).items():
+            log.figure(name, figure)
         log.models(goodnet)
 
 

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from sweep.curve import Rates
+from sweep.curve import PruningCurve, Rates
 from sweep.orders import Channels
 
 # Okabe and Ito's palette, told apart by colour-blind readers too
@@ -41,6 +41,16 @@ MARKS = (
 )
 MOST_MAPS = 144  # more small maps than this cannot be told apart
 GAP = 3  # pixels between two of them, for the channel's number
+
+
+def of_cell(
+    pruned: PruningCurve, step: int, maps: NDArray[np.floating], title: str
+) -> dict[str, Figure]:
+    """The figures of one cell by their file names; `maps` are (images, ..., channels)."""
+    return {
+        "figures/curve.png": curve(pruned.rates, step, title),
+        "figures/activations.png": activations(maps.mean(axis=0), pruned.channels, step, title),
+    }
 
 
 def curve(rates: Rates, step: int, title: str) -> Figure:

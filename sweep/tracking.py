@@ -28,6 +28,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Schema, TensorSpec
 
 from sweep import BadInput, NotApplicable, files
+from sweep.curve import PruningCurve
 from sweep.goodnet import GoodNet
 
 PYFUNC = Path(__file__).with_name("goodnet_pyfunc.py")
@@ -82,6 +83,11 @@ class Log:
 
     def metrics(self, values: Mapping[str, float]) -> None:
         self.curves({name: [value] for name, value in values.items()})
+
+    def curve(self, curve: PruningCurve, layer: str) -> None:
+        """Log every rate at every step, as metrics `curve/<rate>` and as curve.csv."""
+        self.curves({f"curve/{name}": rate for name, rate in curve.rates.items()})
+        self.text("curve.csv", curve.to_csv(layer))
 
     def curves(self, curves: Mapping[str, Any]) -> None:
         """Log each array as a metric with steps 0, 1, 2 ..."""
