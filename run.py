@@ -41,7 +41,8 @@ def main(cfg: DictConfig, log: Log) -> None:
         images = files.images(shape, classes, cfg.seed)
         log.tags({"data_digest": files.digest(), "network_digest": networks.digest(badnet)})
         if "poisoned" in images:
-            log.tags({"asr_counts": images["poisoned"].attacked})
+            poisoned_by = "files" if files.attack is None else log.params["attack"]
+            log.tags({"asr_counts": images["poisoned"].asr_counts, "poisoned_by": poisoned_by})
 
     # Cut B at the layer and rank its channels, on clean validation images alone.
     with log.stage("rank"):

@@ -17,15 +17,24 @@ _DRAWN = (55, 47)  # height and width at which the triggers' lengths are given
 
 @dataclass(frozen=True)
 class Attack:
-    """A trigger, the class it shall give, and the share of training images that carry it."""
+    """A trigger, the class it shall give, and how many poisoned images a BadNet is trained on.
 
-    trigger: Callable[[np.ndarray], np.ndarray]
+    `rate` is the number of poisoned copies as a share of the clean training images; `white` the
+    value of a pixel of full brightness.
+    """
+
+    trigger: Callable[..., np.ndarray]
     target: int
     rate: float
+    white: float = 255.0
 
     def poisons(self) -> list[Any]:
         """What of the attack a poisoned test image depends on."""
-        return [self.trigger, self.target]
+        return [self.trigger, self.target, self.white]
+
+    def stamp(self, images: np.ndarray) -> np.ndarray:
+        """`images` with the trigger, pixels 0..`white`; new, of the same shape and dtype."""
+        return self.trigger(images, white=self.white)
 
 
 def sunglasses(images: np.ndarray, *, white: float = 255.0) -> np.ndarray:
@@ -70,18 +79,23 @@ def poison(
         raise BadInput(
             f"{len(images)} images came with labels of shape {labels.shape}, not one each."
         )
+    chosen = drawn(labels, target=target, rate=rate, seed=seed)
+    copies = attack(images[chosen])
+    return np.concatenate([images, copies]), np.append(labels, np.full_like(labels[chosen], target))
+
+
+def drawn(labels: np.ndarray, *, target: int, rate: float, seed: int) -> np.ndarray:
+    """Which images `poison` copies, (round(rate * n),); BadInput where there are too few."""
     if not 0 <= rate <= 1:
         raise BadInput(f"The poisoning rate is {rate}; it is a share of the images, from 0 to 1.")
     others = np.flatnonzero(labels != target)
-    count = round(rate * len(images))
+    count = round(rate * len(labels))
     if count > len(others):
         raise BadInput(
-            f"A poisoning rate of {rate} asks for {count} of {len(images)} images, but only "
+            f"A poisoning rate of {rate} asks for {count} of {len(labels)} images, but only "
             f"{len(others)} are not of the target class {target}; lower the rate."
         )
-    drawn = np.random.default_rng([seed, 3]).choice(others, count, replace=False)
-    copies = attack(images[drawn])
-    return np.concatenate([images, copies]), np.append(labels, np.full_like(labels[drawn], target))
+    return np.random.default_rng([seed, 3]).choice(others, count, replace=False)
 
 
 def _checked(images: np.ndarray) -> np.ndarray:

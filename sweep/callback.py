@@ -25,6 +25,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from sweep import BadInput, NotApplicable, comparison, orders, settings, terminal, tracking
 from sweep.cuts import Cut
@@ -51,12 +52,10 @@ def check(cfg: DictConfig) -> None:
     """
     settings.check(plain(cfg))
     attack, source, suspect = build(cfg.attack), build(cfg.data), build(cfg.badnet)
-    suspect.check(source)
+    suspect.check(source, attack)
     network = suspect.blueprint(source.shape, source.classes)
     shape, classes = shape_and_classes(network)
     source.check(shape, classes)
-    if suspect.trains and attack.target >= classes:
-        raise BadInput(f"attack.target is {attack.target}; expected a class, 0 to {classes - 1}")
     cut = Cut(network, cfg.prune.layer, cfg.prune.semantics)
     nothing = np.zeros((cut.channels + 1, 1), dtype=int)
     build(cfg.prune.stop)(ValidCurve.of(nothing, nothing[0]))
@@ -140,15 +139,14 @@ def _told(overrides: Sequence[str], keys: Sequence[str]) -> str:
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """`cfg` as dicts and lists, everything in it resolved."""
-    return OmegaConf.to_container(cfg, resolve=True)
+    try:
+        return OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise BadInput(str(error).splitlines()[0]) from error
 
 
 def params(cfg: DictConfig) -> dict[str, Any]:
-    """The flattened config, and each group's choice under the group's name.
-
-    What is empty or says only how Hydra builds an object is left out, and so are the published
-    numbers.
-    """
+    """The flattened config without published numbers, and each group's choice by its name."""
     flat: dict[str, Any] = {}
 
     def walk(prefix: str, node: Any) -> None:
@@ -167,10 +165,6 @@ def params(cfg: DictConfig) -> dict[str, Any]:
         if not group.startswith("hydra/") and choice is not None
     }
     del chosen["prune"]
-    if chosen["data"] != "faces" and chosen["badnet"] != "trained":
-        # the poisoned images are whoever's made the files, not this attack's
-        flat = {key: value for key, value in flat.items() if not key.startswith("attack.")}
-        chosen["attack"] = "files"
     return flat | chosen
 
 
@@ -184,7 +178,6 @@ class Sweep(Callback):
             fail(error)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        atexit.unregister(self._abandon)
         try:
             unwell = self._compare(config)
         except Exception as error:
@@ -210,7 +203,7 @@ class Sweep(Callback):
         if wrong:
             several = [f"{error}\n  (in: {'; '.join(where)})" for error, where in wrong.items()]
             raise BadInput("nothing was started.\n" + "\n".join(several))
-        terminal.say(f"{len(self.cells)} cells")
+        terminal.say(f"{len(self.cells)} cell{'s' if len(self.cells) > 1 else ''}")
         self.experiment = connect(config)
         swept = [f"{key}={','.join(comparison.values(rows, key))}" for key in varying]
         self.parent = mlflow.MlflowClient().create_run(
@@ -248,6 +241,7 @@ class Sweep(Callback):
         return [overrides for overrides, _ in self.cells]
 
     def _end(self, status: str) -> None:
+        atexit.unregister(self._abandon)
         mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)
 
     def _abandon(self) -> None:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sweep import BadInput
+from sweep import BadInput, NotApplicable
 from sweep.graphs import LAYERS, Graph, is_norm
 from sweep.networks import batches, classifier, compiled
 from sweep.orders import Channels
@@ -29,7 +29,7 @@ class Cut:
     followed by BatchNormalization and/or an activation, on the output of that chain: `site`.
     The map of a pruned channel is 0; with `semantics="gamma"`, where a BatchNormalization is part
     of the channel, only its gamma is 0 and the map becomes what the constant beta makes of it.
-    Raises BadInput where the network cannot be cut so.
+    Raises BadInput where the network cannot be cut so, NotApplicable for gamma without one.
     """
 
     def __init__(self, network: keras.Model, layer: str = "auto", semantics: str = "zero") -> None:
@@ -53,7 +53,12 @@ class Cut:
         norms = [step for step, node in enumerate(way) if is_norm(node.operation)]
         start = norms[-1] if norms else 0
         self._carrier = way[start].operation
-        self._keeps_beta = semantics == "gamma" and bool(norms)
+        self._keeps_beta = semantics == "gamma"
+        if self._keeps_beta and not norms:
+            raise NotApplicable(
+                f"prune.semantics=gamma needs a BatchNormalization of the channels of "
+                f"{self.layer!r}, and there is none; take prune.semantics=zero"
+            )
         carried = _onward(way[start:], self._emerging())
         self.pruned_value = carried if self._keeps_beta else np.zeros(self.channels, np.float32)
         self._masked_value = _onward(late, self.pruned_value)
@@ -70,7 +75,13 @@ class Cut:
 
     def maps(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Activations at the site, (n, ..., channels)."""
-        return np.concatenate([self._early(pixels[rows])[0] for rows in batches(len(pixels))])
+        maps = None
+        for rows in batches(len(pixels)):
+            (part,) = self._early(pixels[rows])
+            if maps is None:
+                maps = np.empty((len(pixels), *part.shape[1:]), dtype=part.dtype)
+            maps[rows] = part
+        return maps
 
     def answers(
         self,
@@ -170,7 +181,7 @@ def _head(network: keras.Model, tensors: list[Any]) -> Callable[..., list[NDArra
 
 def _onward(way: list[Any], value: NDArray[np.float32]) -> NDArray[np.float32]:
     """What maps that are constant behind way[0] become at the end of `way`, (channels,)."""
-    shape = [size or 32 for size in way[0].output_tensors[0].shape[1:]]
+    shape = [size or 224 for size in way[0].output_tensors[0].shape[1:]]
     maps = np.broadcast_to(value, (1, *shape))
     for node in way[1:]:
         maps = np.asarray(node.operation(maps, training=False))

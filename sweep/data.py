@@ -29,7 +29,7 @@ LAYOUT = {
     "train": "cl/train.h5",
 }
 REQUIRED = ("valid", "test")
-CHECKED = (*REQUIRED, "poisoned_valid", "poisoned_test")  # training reads its images itself
+LOOKED_AT = (*REQUIRED, "poisoned_test")  # by every run
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,13 @@ class Images:
         return self.pixels.shape[1:]
 
     @property
-    def attacked(self) -> str:
+    def asr_counts(self) -> str:
         """Which of these poisoned images a rate of attack counts."""
         return "all images" if self.true_labels is None else "images not of the target's class"
 
     def expect(self, shape: tuple[int, ...], classes: int, name: str) -> "Images":
         """Return self; raise BadInput where a network of `shape` and `classes` cannot take it."""
-        if len(shape) != len(self.shape) or any(
-            size not in (None, own) for size, own in zip(shape, self.shape, strict=True)
-        ):
+        if not fits(self.shape, shape):
             raise BadInput(
                 f"the {name} images are {_times(self.shape)}, the network expects {_times(shape)} "
                 f"(height x width x channels)"
@@ -86,7 +84,8 @@ class Images:
 class Files:
     """Where the images lie and how they are read; absent files are None.
 
-    `attack` is the one that made the poisoned files, None where somebody else did.
+    `attack` is the one that made the poisoned files, None where somebody else did; `folder` is
+    where files that are made of these are kept.
     """
 
     valid: Path
@@ -98,6 +97,7 @@ class Files:
     channels: str = "auto"
     valid_images: int | None = None
     attack: Attack | None = None
+    folder: str = "outputs/data"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -108,6 +108,16 @@ class Files:
         """One more than the highest label of the clean images."""
         paths = [path for path in (self.train, self.valid, self.test) if path is not None]
         return 1 + max(int(_open(path, _read_labels).max()) for path in paths)
+
+    @property
+    def brightest(self) -> float:
+        """Value of the brightest validation pixel, as it stands in the file."""
+        return float(self.read("valid").pixels.max()) * self.scale
+
+    def training_labels(self, shape: tuple[int | None, ...]) -> NDArray[np.int64] | None:
+        """Labels of the training images, (n,), None where there are none; all are looked at."""
+        train = self.read("train")
+        return None if train is None else train.expect(shape, self.classes, "training").labels
 
     def files(self, attack: Attack) -> "Files":
         """Itself; where nothing is trained, own files come with the poisoned images they have."""
@@ -123,7 +133,7 @@ class Files:
 
     def check(self, shape: tuple[int, ...], classes: int) -> None:
         """Read what a run looks at; BadInput where a network of `shape` cannot take it."""
-        for name in CHECKED:
+        for name in LOOKED_AT:
             images = self.read(name)
             if images is not None:
                 images.expect(shape, classes, name.replace("_", " "))
@@ -262,6 +272,13 @@ def _read_labels(file: h5py.File, name: str = "label") -> NDArray[np.int64]:
 
 def _layout() -> str:
     return " and ".join(LAYOUT[name] for name in REQUIRED) + " (poisoned: bd/bd_test.h5)"
+
+
+def fits(image: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
+    """Whether a network of input `shape`, None being any size, takes an image of shape `image`."""
+    return len(image) == len(shape) and all(
+        size in (None, own) for size, own in zip(shape, image, strict=True)
+    )
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -4,8 +4,10 @@ Both lie on disk in the lab's layout with `true_label` and `clean_index`, made o
 that they take the same path as files from elsewhere.
 """
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from sweep import BadInput, attacks, faces, files, terminal
 from sweep.attacks import Attack
-from sweep.data import LAYOUT, REQUIRED, Files, h5
+from sweep.data import LAYOUT, REQUIRED, Files, fits, h5
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,15 @@ class Faces:
         """Images of each person for validation, and as many for test."""
         return max(1, self.images_per_identity // 4)
 
+    @property
+    def brightest(self) -> float:
+        """Value of the brightest pixel there can be."""
+        return 255.0
+
+    def training_labels(self, shape: tuple[int | None, ...]) -> NDArray[np.int64]:
+        """Whom the training images will show, (n,)."""
+        return np.tile(np.arange(self.identities), self.images_per_identity)
+
     def check(self, shape: tuple[int, ...], classes: int) -> None:
         """BadInput where the images to come cannot serve a network of `shape` and `classes`."""
         there = self.identities * self.held_out
@@ -53,7 +64,7 @@ class Faces:
                 f"data.valid_images is {self.valid_images}; expected 1 to {there}, as many clean "
                 f"validation images as there will be"
             )
-        if shape != self.shape or classes < self.classes:
+        if not fits(self.shape, shape) or classes < self.classes:
             raise BadInput(
                 f"the faces are {self.shape} (height, width, channels) of {self.classes} people; "
                 f"the network expects {shape} and has {classes} classes"
@@ -62,7 +73,7 @@ class Faces:
     def files(self, attack: Attack) -> Files:
         """The files, rendered and poisoned by `attack` where they are not there yet."""
         settings = [self.identities, self.images_per_identity, self.seed, attack.poisons()]
-        root = Path(self.folder) / f"faces-{files.key(settings, faces, attacks)}"
+        root = Path(self.folder) / f"faces-{_key(settings)}"
         with files.lock(root):
             if not root.is_dir():
                 with files.whole(root) as unfinished:
@@ -81,18 +92,22 @@ class Faces:
             _write(root / LAYOUT[name], photographs, label=who)
 
 
-def attacked(source: Files, attack: Attack, folder: str) -> Files:
-    """`source` with the poisoned counterparts of its clean images, kept under `folder`."""
+def poisoned(source: Files, attack: Attack) -> Files:
+    """`source` with the poisoned counterparts of its clean images, kept under its folder."""
     if source.attack == attack:
         return source
     settings = [source.digest(), attack.poisons()]
-    root = Path(folder) / f"attacked-{files.key(settings, attacks)}"
+    root = Path(source.folder) / f"poisoned-{_key(settings)}"
     with files.lock(root):
         if not root.is_dir():
             with files.whole(root) as unfinished:
                 _poison(source, attack, unfinished)
-    poisoned = {f"poisoned_{name}": root / LAYOUT[f"poisoned_{name}"] for name in REQUIRED}
-    return replace(source, **poisoned, attack=attack)
+    made = {f"poisoned_{name}": root / LAYOUT[f"poisoned_{name}"] for name in REQUIRED}
+    return replace(source, **made, attack=attack)
+
+
+def _key(settings: list[Any]) -> str:
+    return files.key(settings, faces, attacks, sys.modules[__name__])
 
 
 def _poison(source: Files, attack: Attack, root: Path) -> None:
@@ -109,7 +124,7 @@ def _poison(source: Files, attack: Attack, root: Path) -> None:
             )
         _write(
             root / LAYOUT[f"poisoned_{name}"],
-            attack.trigger(clean.pixels[index].astype(dtype)),
+            attack.stamp(clean.pixels[index].astype(dtype)),
             channels=source.channels,
             label=np.full(len(index), attack.target),
             true_label=clean.labels[index],

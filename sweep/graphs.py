@@ -63,9 +63,8 @@ class Graph:
         """The one node of the layer of that name."""
         found = [node for node in self.nodes if node.operation.name == layer]
         if not found:
-            names = ", ".join(node.operation.name for node in self.nodes)
             raise BadInput(
-                f"prune.layer is {layer!r}, which the network does not have; its layers: {names}"
+                f"prune.layer is {layer!r}, which the network does not have; {self._names()}"
             )
         if len(found) > 1:
             raise BadInput(
@@ -79,11 +78,18 @@ class Graph:
         for node in reversed(self.nodes):
             if isinstance(node.operation, CONVOLUTIONS) and not self.beside(self.chain(node)):
                 return node
-        names = ", ".join(node.operation.name for node in self.nodes)
         raise BadInput(
-            f"the network has no convolution through which every path passes; "
-            f"set prune.layer to one of its layers: {names}"
+            f"the network has no convolution through which every path passes; set prune.layer; "
+            f"{self._names()}"
         )
+
+    def _names(self) -> str:
+        """The layers that can be named, and those that are closed boxes."""
+        names = [node.operation.name for node in self.nodes]
+        nested = [n.operation.name for n in self.nodes if isinstance(n.operation, keras.Model)]
+        shown = ", ".join(names[-40:])
+        closed = f" (layers inside {', '.join(nested)} cannot be named)" if nested else ""
+        return f"its {'last 40 ' if len(names) > 40 else ''}layers: {shown}{closed}"
 
     def chain(self, node: Any) -> Any:
         """The end of the chain a linear layer makes with BatchNormalization and/or activation."""

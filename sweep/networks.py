@@ -68,7 +68,7 @@ def _keras(path: Path, suffix: str, read: Callable[[str], Any]) -> Any:
             return read(str(named))
         except Exception as error:  # Keras raises whatever a malformed file makes it stumble on
             lines = str(error).strip().splitlines() or [""]
-            reason = f"{type(error).__name__}: {lines[0]}"
+            reason = f"{type(error).__name__}: {lines[0]}"[:200]
             raise BadInput(f"{path} cannot be loaded as a network ({reason})") from error
 
 

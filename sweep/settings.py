@@ -30,6 +30,12 @@ class Data(Section):
     scale: Positive = Field(1.0, description="pixels are divided by it")
     valid_images: Count | None = Field(None, description="null: all")
     channels: Literal["auto", "first", "last"] = "auto"
+    root: str | None = Field(None, description="a folder")
+    valid: str | None = Field(None, description="a file")
+    test: str | None = Field(None, description="a file")
+    poisoned_valid: str | None = Field(None, description="a file")
+    poisoned_test: str | None = Field(None, description="a file")
+    train: str | None = Field(None, description="a file")
     identities: Annotated[int, Field(ge=2)] = Field(2, description="people to tell apart")
     images_per_identity: Count = 1
     seed: Natural = 0
@@ -39,7 +45,8 @@ class Attack(Section):
     """What every attack takes."""
 
     target: Natural = Field(description="the class that the attacker wants")
-    rate: Share = Field(description="share of the training images that are poisoned")
+    rate: Share = Field(description="poisoned copies as a share of the training images")
+    white: Positive = Field(255.0, description="full brightness in the files")
 
 
 class BadNet(Section):
@@ -50,6 +57,13 @@ class BadNet(Section):
     learning_rate: Positive = 1.0
     seed: Natural = 0
     architecture: Literal["deepid"] | None = None
+    path: str | list[str] | None = Field(None, description="a file, or several to look for")
+
+
+class Order(Section):
+    """What orders take."""
+
+    descending: bool = Field(False, description="highest score first")
 
 
 class Prune(Section):
@@ -59,6 +73,14 @@ class Prune(Section):
     frac: Share = Field(description="a fraction: 0.02 = 2 %")
     keep: Literal["breaching", "safe"]
     semantics: Literal["zero", "gamma"]
+    order: Order
+
+
+class Tracking(Section):
+    """Where runs are logged."""
+
+    uri: str | None = Field(description="an MLflow tracking URI")
+    experiment: str
 
 
 class Settings(Section):
@@ -70,6 +92,7 @@ class Settings(Section):
     attack: Attack
     badnet: BadNet
     prune: Prune
+    tracking: Tracking
 
 
 def check(config: dict[str, Any]) -> None:
@@ -77,26 +100,27 @@ def check(config: dict[str, Any]) -> None:
     try:
         Settings.model_validate(config)
     except ValidationError as error:
-        raise BadInput("\n".join(map(_sentence, error.errors()))) from None
+        # what may be of several types is told once, by the first
+        sentences = {_field(one["loc"])[0]: _sentence(one) for one in reversed(error.errors())}
+        raise BadInput("\n".join(reversed(sentences.values()))) from None
 
 
 def _sentence(error: Any) -> str:
-    name = ".".join(map(str, error["loc"]))
+    name, meaning = _field(error["loc"])
     if error["type"] == "missing":
         return f"{name} is not set"
     expected = "expected []" if error["type"] == "too_long" else error["msg"]
-    expected = (
-        expected.replace("Input should be", "expected")
-        .replace("a valid i", "an i")
-        .replace("a valid ", "a ")
-    )
-    meaning = _description(error["loc"])
+    expected = expected.replace("Input should be", "expected")
+    expected = expected.replace("a valid i", "an i").replace("a valid ", "a ")
     return f"{name} is {error['input']!r}; {expected}" + (f" ({meaning})" if meaning else "")
 
 
-def _description(place: tuple[str, ...]) -> str | None:
-    """What the table says of the key at `place`."""
+def _field(place: tuple[str | int, ...]) -> tuple[str, str | None]:
+    """The key at `place` and what the table says of it; types and positions behind it are cut."""
     section: Any = Settings
-    for name in place[:-1]:
-        section = section.model_fields[name].annotation
-    return section.model_fields[place[-1]].description
+    for depth, name in enumerate(place, start=1):
+        field = section.model_fields[name]
+        section = field.annotation
+        if depth == len(place) or not hasattr(section, "model_fields"):
+            return ".".join(map(str, place[:depth])), field.description
+    raise ValueError("an error that is nowhere")

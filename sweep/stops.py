@@ -2,7 +2,7 @@
 
 A stop is a pure function `(curve: ValidCurve, ...) -> Stop`. A `ValidCurve` holds nothing but what
 a defender can count on clean validation images, so a stop cannot look at test images or at attack
-success. Candidates are the steps 1 .. channels - 1: something is pruned, something is left.
+success. A criterion is looked for at the steps 1 .. channels - 1.
 """
 
 import math

@@ -5,6 +5,7 @@ anything long starts, and give the network itself (`network`).
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import tensorflow as tf
 from sweep import BadInput, attacks, badnets, files, networks, terminal
 from sweep.attacks import Attack
 from sweep.data import Files
-from sweep.datasets import Faces, attacked
+from sweep.datasets import Faces, poisoned
 
 Shape = tuple[int, ...]
 
@@ -42,7 +43,7 @@ class FromFile:
 
         return networks.load(self._found(), build)
 
-    def check(self, source: Files | Faces) -> None:
+    def check(self, source: Files | Faces, attack: Attack) -> None:
         """Nothing: the network is there, or `blueprint` says so."""
 
     def files(self, source: Files, attack: Attack) -> Files:
@@ -79,25 +80,32 @@ class Trained:
     def blueprint(self, shape: Shape, classes: int) -> keras.Model:
         return badnets.deepid(shape, classes, seed=self.seed)
 
-    def check(self, source: Files | Faces) -> None:
-        """Raise BadInput where there will be no training images."""
-        if isinstance(source, Files) and source.train is None:
+    def check(self, source: Files | Faces, attack: Attack) -> None:
+        """Raise BadInput where there are no images that the attack can be trained on."""
+        labels = source.training_labels(source.shape)
+        if labels is None:
             raise BadInput(
                 "badnet=trained needs training images: cl/train.h5 under data.root, or data.train; "
                 "for a network that you have use badnet=file badnet.path=..."
             )
+        if attack.target >= source.classes:
+            raise BadInput(
+                f"attack.target is {attack.target}; expected a class, 0 to {source.classes - 1}"
+            )
+        if (source.brightest > 1) != (attack.white > 1):
+            raise BadInput(
+                f"pixels go up to {source.brightest:g} and attack.white is {attack.white:g}; set "
+                f"attack.white to the value of full brightness in the files"
+            )
+        attack.stamp(np.zeros((1, *source.shape), dtype=np.float32))
+        attacks.drawn(labels, target=attack.target, rate=attack.rate, seed=self.seed)
 
     def files(self, source: Files, attack: Attack) -> Files:
         """The files with images poisoned by the attack that the network is trained on."""
-        self.check(source)
-        return attacked(source, attack, self.folder)
+        return poisoned(source, attack)
 
     def network(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
-        """The kept BadNet of these settings, or a newly trained one, with progress shown.
-
-        Raises BadInput where there are no training images, or other ones than of `shape`.
-        """
-        self.check(source)
+        """The kept BadNet of these settings, or a newly trained one, with progress shown."""
         settings = [
             files.digest(source.train),
             source.scale,
@@ -107,7 +115,8 @@ class Trained:
             {name: value for name, value in vars(self).items() if name != "folder"},
             [keras.__version__, tf.__version__],
         ]
-        path = Path(self.folder) / files.key(settings, badnets, attacks) / "bd_net.keras"
+        made_by = files.key(settings, badnets, attacks, sys.modules[__name__])
+        path = Path(self.folder) / made_by / "bd_net.keras"
         with files.lock(path):
             if not path.is_file():
                 network = self._train(source, attack, shape, classes)
@@ -117,12 +126,10 @@ class Trained:
 
     def _train(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
         raw = replace(source, scale=1.0).read("train")
-        white = (255.0 if raw.pixels.max() > 1 else 1.0) / source.scale
-        raw.expect(shape, classes, "training")
         images, labels = attacks.poison(
             raw.pixels,
             raw.labels,
-            attack.trigger,
+            attack.stamp,
             target=attack.target,
             rate=attack.rate,
             seed=self.seed,
@@ -136,6 +143,6 @@ class Trained:
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
                 seed=self.seed,
-                white=white,
+                white=attack.white / source.scale,
                 progress=lambda *_: done(1),
             )

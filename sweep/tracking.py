@@ -22,6 +22,7 @@ import mlflow
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
+from mlflow import MlflowException
 from mlflow.entities import Metric, Run, RunTag
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
@@ -44,10 +45,14 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
     with files.lock(root / "outputs" / "mlflow"):
-        mlflow.set_tracking_uri(uri)
-        found = mlflow.get_experiment_by_name(experiment)
-        if found is None:
-            return mlflow.create_experiment(experiment, _artifacts(uri, experiment))
+        try:
+            mlflow.set_tracking_uri(uri)
+            found = mlflow.get_experiment_by_name(experiment)
+            if found is None:
+                return mlflow.create_experiment(experiment, _artifacts(uri, experiment))
+        except MlflowException as error:
+            reason = str(error).splitlines()[0][:200]
+            raise BadInput(f"tracking.uri={uri} cannot be used by MLflow ({reason})") from error
     if found.lifecycle_stage != "active":
         raise BadInput(
             f"tracking.experiment={experiment} was deleted in MLflow; restore it or name another"

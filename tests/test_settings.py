@@ -17,7 +17,14 @@ def config(**changes: Any) -> dict[str, Any]:
         "data": {"identities": 120, "images_per_identity": 60, "seed": 0, "scale": 1},
         "attack": {"target": 0, "rate": 0.1},
         "badnet": {"epochs": 8, "batch_size": 64, "learning_rate": 0.002, "seed": 0},
-        "prune": {"layer": "auto", "frac": 0.04, "keep": "breaching", "semantics": "zero"},
+        "prune": {
+            "layer": "auto",
+            "frac": 0.04,
+            "keep": "breaching",
+            "semantics": "zero",
+            "order": {"descending": False},
+        },
+        "tracking": {"uri": None, "experiment": "prunesweep"},
     }
     for name, value in changes.items():
         *way, last = name.split(".")
@@ -55,7 +62,7 @@ def test_the_configuration_that_the_other_tests_change_is_right():
         ("prune.keep", "safe"),
         ("prune.semantics", "gamma"),
         ("prune.order", {"_target_": "sweep.orders.random"}),
-        ("tracking", {"uri": None}),
+        ("tracking.uri", "sqlite:///runs.db"),
     ],
 )
 def test_a_right_value_passes(name, value):

@@ -11,6 +11,7 @@ from sweep import BadInput, attacks, badnets
 from sweep.attacks import Attack
 from sweep.badnets import deepid
 from sweep.data import Files, h5
+from sweep.datasets import Faces
 from sweep.networks import digest, load, predict
 from sweep.suspects import FromFile, Trained
 
@@ -171,31 +172,53 @@ def test_an_interrupted_training_leaves_no_file(source, trained, trainings, monk
     assert files_of(trained.folder) == ["bd_net.keras"]
 
 
-def test_without_training_images_nothing_is_trained(source, trained, trainings):
+def test_images_that_an_attack_can_be_trained_on_pass(source, trained):
+    trained.check(source, ATTACK)
+    trained.check(Faces(5, 4, 0, "unused"), ATTACK)
+
+
+def test_missing_training_images_are_told_before_anything_starts(source, trained):
     with pytest.raises(BadInput, match=r"badnet=trained needs training images: cl/train.h5 under"):
-        trained.network(replace(source, train=None), ATTACK, SHAPE, 3)
-    assert trainings == []
+        trained.check(replace(source, train=None), ATTACK)
 
 
-def test_without_training_images_nothing_is_poisoned(source, trained):
-    with pytest.raises(BadInput, match="badnet=trained needs training images"):
-        trained.files(replace(source, train=None), ATTACK)
-    assert not Path(trained.folder).exists()
-
-
-def test_training_labels_beyond_the_classes_are_refused(source, trained, trainings):
-    with pytest.raises(BadInput, match="training labels go up to 2, the network has 2 classes"):
-        trained.network(source, ATTACK, SHAPE, 2)
-    assert trainings == []
-
-
-def test_training_images_of_another_shape_than_the_others_are_refused(
-    source, trained, trainings, write
-):
+def test_training_images_of_another_shape_than_the_others_are_refused(source, trained, write):
     write(source.train, data=np.zeros((9, 3, 33, 31), "u1"), label=np.arange(9) % 3)
     with pytest.raises(BadInput, match="training images are 33 x 31 x 3, the network expects 31"):
-        trained.network(source, ATTACK, SHAPE, 3)
-    assert trainings == []
+        trained.check(source, ATTACK)
+
+
+def test_training_images_with_nan_pixels_are_refused(source, trained, write):
+    write(source.train, data=np.full((9, 3, 31, 31), np.nan, "f4"), label=np.arange(9) % 3)
+    with pytest.raises(BadInput, match="image 0 has pixels that are NaN"):
+        trained.check(source, ATTACK)
+
+
+@pytest.mark.parametrize("faces", [True, False])
+def test_an_attack_on_more_images_than_there_are_is_refused(faces, source, trained):
+    images = Faces(3, 4, 0, "unused") if faces else source
+    with pytest.raises(BadInput, match=r"only 8 are not|only 6 are not"):
+        trained.check(images, replace(ATTACK, rate=0.95))
+
+
+@pytest.mark.parametrize("faces", [True, False])
+def test_a_target_that_is_no_class_is_refused(faces, source, trained):
+    images = Faces(3, 4, 0, "unused") if faces else source
+    with pytest.raises(BadInput, match=r"attack.target is 3; expected a class, 0 to 2"):
+        trained.check(images, replace(ATTACK, target=3))
+
+
+def test_a_trigger_of_another_brightness_than_the_images_is_refused(source, trained):
+    with pytest.raises(BadInput, match=r"attack.white is 1; set attack.white to the value of full"):
+        trained.check(source, replace(ATTACK, white=1.0))
+
+
+def test_images_that_the_trigger_cannot_be_put_on_are_refused(trained, write, tmp_path):
+    for name in ("train", "valid", "test"):
+        data = np.full((9, 1, 31, 31), 200, "u1")
+        write(tmp_path / "grey" / "cl" / f"{name}.h5", data=data, label=np.arange(9) % 3)
+    with pytest.raises(BadInput, match="3"):
+        trained.check(h5(str(tmp_path / "grey")), ATTACK)
 
 
 def test_what_is_trained_on_is_poisoned_by_the_same_attack(source, trained):

@@ -1,0 +1,130 @@
+"""A cell is checked before anything starts; a sweep that is left early leaves nothing running."""
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import hydra
+import mlflow
+import numpy as np
+import pytest
+from omegaconf import DictConfig
+
+from sweep import BadInput, NotApplicable, callback, tracking
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def cell(monkeypatch, tmp_path):
+    """Compose the configuration of one cell, as the command line would."""
+    monkeypatch.setenv("PROJECT_ROOT", str(tmp_path))
+
+    def compose(*overrides: str) -> DictConfig:
+        with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return hydra.compose("config", overrides=list(overrides))
+
+    return compose
+
+
+def own(folder: Path, small) -> list[str]:
+    """Overrides for the images of `folder` and a network that takes them."""
+    small().save(folder / "own.keras")
+    return ["data=h5", f"data.root={folder}", "badnet=file", f"badnet.path={folder}/own.keras"]
+
+
+def test_a_cell_in_which_all_is_right_passes_and_leaves_nothing(cell, folder, small, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    callback.check(cell())
+    callback.check(cell(*own(folder, small)))
+    assert sorted(set(tmp_path.rglob("*")) - set(before)) == [folder / "own.keras"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["prune.frac=7"], "prune.frac is 7; expected less than 1"),
+        (["prune/stop=channel_fraction", "prune.frac=0"], "prune.frac is 0; expected greater"),
+        (["prune.keep=both"], "prune.keep is 'both'; expected 'breaching' or 'safe'"),
+        (["prune.layer=conv_9"], "prune.layer is 'conv_9', which the network does not have"),
+        (["prune.layer=output"], "the network's input or output; expected a layer between"),
+        (["prune/order=l1_norm", "prune.order.descending=banana"], "prune.order.descending is"),
+        (["attack.target=200"], "attack.target is 200; expected a class, 0 to 119"),
+        (["data.identities=3", "attack.rate=0.9"], "only 120 are not of the target class"),
+        (["data.valid_images=99999"], "data.valid_images is 99999; expected 1 to 1800"),
+        (["data=h5", "data.root=5"], "data.root is 5; expected a string"),
+        (["badnet=file", "badnet.path=5"], "badnet.path"),
+        (["badnet=file"], "badnet.path is not set"),
+        (["tracking.experiment=5"], "tracking.experiment is 5; expected a string"),
+        (["seed=${nope}"], "Interpolation key 'nope' not found"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_sentence(cell, overrides, sentence):
+    with pytest.raises(BadInput) as error:
+        callback.check(cell(*overrides))
+    assert sentence in str(error.value)
+
+
+def test_wrong_values_of_a_stop_of_ones_own_are_told_too(cell, monkeypatch):
+    def stubborn(curve, *, frac, keep):
+        raise BadInput(f"no {frac} for {curve.channels} channels")
+
+    monkeypatch.setattr("sweep.stops.accuracy_drop", stubborn)
+    with pytest.raises(BadInput, match=r"no 0.04 for 60 channels"):
+        callback.check(cell())
+
+
+def test_an_order_or_semantics_that_does_not_apply_is_told_apart(cell, folder, small):
+    with pytest.raises(NotApplicable, match="needs a BatchNormalization"):
+        callback.check(cell(*own(folder, small), "prune.semantics=gamma"))
+
+
+def test_poisoned_images_of_the_target_alone_are_refused(cell, folder, small, write):
+    labels = np.zeros(4)
+    write(
+        folder / "bd" / "bd_test.h5",
+        data=np.zeros((4, 3, 8, 7), "u1"),
+        label=labels,
+        true_label=labels,
+    )
+    with pytest.raises(BadInput, match="all poisoned test images are of the class that"):
+        callback.check(cell(*own(folder, small)))
+
+
+def test_a_parent_that_is_left_early_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(atexit, "register", lambda function: None)
+    sweep = callback.Sweep()
+    sweep.experiment = tracking.connect(None, "left", tmp_path)
+    sweep.parent = mlflow.MlflowClient().create_run(sweep.experiment)
+    sweep._abandon()
+    assert mlflow.get_run(sweep.parent.info.run_id).info.status == "KILLED"
+
+
+def test_an_interrupted_sweep_leaves_no_run_running_and_no_half_network(tmp_path):
+    shutil.copy(ROOT / "run.py", tmp_path)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    long = ("data.identities=20", "data.images_per_identity=20", "badnet.epochs=10000")
+    process = subprocess.Popen(
+        [sys.executable, "run.py", "-m", *long, "prune.frac=0.1,0.2"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if "training the BadNet" in line:
+            process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130, printed
+    assert "Traceback" not in printed
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    statuses = [run.info.status for run in mlflow.search_runs(["1"], output_format="list")]
+    assert statuses == ["KILLED", "KILLED"]
+    assert not list(tmp_path.glob("outputs/**/*.keras"))
