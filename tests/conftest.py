@@ -1,4 +1,9 @@
-"""What tests share: quiet libraries, the real cases, small files and networks."""
+"""What tests share: quiet libraries, the real cases, small files and networks.
+
+Keras is imported by what needs it, so that tests of the numpy parts start at once.
+"""
+
+from __future__ import annotations
 
 import os
 
@@ -7,11 +12,14 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
-import keras
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    import keras
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -78,6 +86,8 @@ def small(drawn: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
     """Build a convolutional network for 8 x 7 images of 3 colours: logits of 5 classes."""
 
     def small(seed: int = 0, activation: str | None = None, classes: int = 5) -> keras.Model:
+        import keras
+
         images = keras.Input((8, 7, 3))
         x = keras.layers.Conv2D(4, 3, activation="relu", name="conv_1")(images)
         x = keras.layers.Conv2D(6, 3, activation="relu", name="conv_2")(x)
