@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from sweep import BadInput
 from sweep.stops import Stop, ValidCurve, accuracy_drop, channel_fraction
 
-modest = settings(max_examples=50, deadline=None)
+modest = settings(max_examples=25, deadline=None)
 thousandths = st.integers(1, 999)
 keeps = pytest.mark.parametrize("keep", ["breaching", "safe"])
 stops = pytest.mark.parametrize("stop", [accuracy_drop, channel_fraction])
