@@ -60,7 +60,9 @@ def main(cfg: DictConfig, log: Log) -> None:
             }
         curve = pruning_curve(channels, classes, **answers)
         if not suspect.trains and curve.valid.correct[0] < curve.valid.images / 2:
-            terminal.say("B is wrong on most clean validation images: is data.scale right?")
+            terminal.say(
+                "B is wrong on most clean validation images: are data.scale and labels right?"
+            )
         stop = build(cfg.prune.stop)(curve.valid)
         log.tags({"stop_reached": stop.reached})
 

@@ -38,6 +38,7 @@ class Row:
     status: str = MISSING
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: str = "the cell left no run"
+    stop_reached: bool = True
 
     @property
     def measured(self) -> bool:
@@ -57,7 +58,9 @@ def _row(job: int, overrides: Sequence[str], run: Run | None) -> Row:
         return Row(job, settings)
     tags = run.data.tags
     status = tags.get("status", run.info.status)
-    return Row(job, settings, run.info.run_id, status, run.data.metrics, tags.get("error", ""))
+    reached = tags.get("stop_reached") != "false"
+    error = tags.get("error", "")
+    return Row(job, settings, run.info.run_id, status, run.data.metrics, error, reached)
 
 
 def to_csv(table: Sequence[Row]) -> str:
@@ -98,9 +101,13 @@ def show(table: Sequence[Row]) -> None:
         numbers = _numbers(row.metrics)
         if row.status != "FINISHED":
             numbers[0] = row.status
+        elif not row.stop_reached:
+            numbers[0] += "*"
         lines.append([*([row.overrides.get(key, "") for key in keys] or ["B'"]), *numbers])
     terminal.table([*heads, *(head for _, head in COLUMNS)], lines, len(names))
     terminal.say(LEGEND)
+    if not all(row.stop_reached for row in table):
+        terminal.say("* The stop was never reached: all channels but one are pruned.")
     for row in table:
         if row.error:
             terminal.say(f"cell {row.job} {row.status}: {row.error}")

@@ -166,7 +166,7 @@ def h5(root: str | None = None, **given: Any) -> Files:
     Single files are given by the names of `LAYOUT`; what else is given goes to `Files`. Raises
     BadInput where a required or a named file is missing.
     """
-    folder = None if root is None else Path(os.path.expanduser(root)).absolute()
+    folder = None if not root else Path(os.path.expanduser(root)).absolute()
     if folder is not None and not folder.is_dir():
         raise BadInput(f"data.root={root} is not a folder; expected one with {_layout()}")
     paths: dict[str, Path | None] = {}
@@ -259,10 +259,12 @@ def _channels_last(pixels: NDArray, channels: str, path: Path | str) -> NDArray:
 def _read_labels(file: h5py.File, name: str = "label") -> NDArray[np.int64]:
     data = _dataset(file, name)
     one_each = data.shape and data.shape[1:] in ((), (1,)) and data.dtype.kind in "fiu"
-    values = data[:].reshape(-1) if one_each else np.array(np.nan)
-    if not np.all((values >= 0) & (values < 2**31) & (values == np.rint(values))):
+    values = data[:].reshape(-1) if one_each else np.array([np.nan])
+    good = (values >= 0) & (values < 2**31) & (values == np.rint(values))
+    if not good.all():
+        bad = f", number {np.argmin(good)} is {values[np.argmin(good)]}" if one_each else ""
         raise BadInput(
-            f"{file.filename}: {name} is {data.dtype} of shape {data.shape}; "
+            f"{file.filename}: {name} is {data.dtype} of shape {data.shape}{bad}; "
             f"expected one whole number >= 0 an image, its class"
         )
     labels = values.astype(np.int64)

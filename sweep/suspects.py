@@ -62,7 +62,8 @@ class FromFile:
             if path.is_file():
                 return path
         raise BadInput(
-            f"badnet.path: there is no file {' nor '.join(map(os.path.normpath, paths))}"
+            f"badnet.path: there is no file {' nor '.join(map(os.path.normpath, paths))}; "
+            f"set badnet.path to the network's file"
         )
 
 

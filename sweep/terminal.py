@@ -57,8 +57,8 @@ def quiet() -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """Print a line, wrapped between words."""
-    console.print(line)
+    """Print a line, wrapped between words; a word too long for a line stays whole."""
+    console.print(line, overflow="ignore")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:

@@ -60,6 +60,15 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
     return found.experiment_id
 
 
+def how_to_look() -> str:
+    """The command that shows the runs: bare where `mlflow ui` reads what is used here."""
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith("http"):
+        return uri
+    here = uri == f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    return "mlflow ui" if here else f"mlflow ui --backend-store-uri {uri}"
+
+
 def _artifacts(uri: str, experiment: str) -> str | None:
     """Where artifacts go: beside a SQLite file; a server has a place of its own."""
     if not uri.startswith("sqlite:///"):

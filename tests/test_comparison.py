@@ -367,3 +367,17 @@ def test_the_comparison_leaves_out_what_a_cell_has_not_measured():
     np.testing.assert_array_equal(marks["B' clean accuracy"].get_ydata(), [0, 1])
     np.testing.assert_array_equal(marks["B' attack success"].get_ydata(), [1])
     assert panel.get_title() == "two"
+
+
+def test_a_stop_that_was_never_reached_is_marked(capsys):
+    metrics = {"prune/channels": 59.0, "repaired/clean_accuracy": 0.1}
+    cells = [
+        Row(0, {"prune.frac": "0.1"}, "a", "FINISHED", metrics, "", stop_reached=False),
+        Row(1, {"prune.frac": "0.2"}, "b", "FINISHED", metrics, ""),
+    ]
+    comparison.show(cells)
+    printed = capsys.readouterr().out
+    assert "59*" in printed
+    assert "* The stop was never reached" in printed
+    comparison.show(cells[1:])
+    assert "*" not in capsys.readouterr().out

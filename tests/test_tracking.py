@@ -118,3 +118,12 @@ def test_two_processes_may_touch_an_empty_database_at_once(tmp_path):
     answers = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], answers
     assert [printed.strip() for printed, _ in answers] == ["1", "1"]
+
+
+def test_the_command_to_look_is_bare_where_mlflow_looks_by_itself(root, monkeypatch):
+    tracking.connect(None, "runs", root)
+    monkeypatch.chdir(root)
+    assert tracking.how_to_look() == "mlflow ui"
+    monkeypatch.chdir(root.parent)
+    expected = f"mlflow ui --backend-store-uri sqlite:///{root / 'mlflow.db'}"
+    assert tracking.how_to_look() == expected
