@@ -107,7 +107,7 @@ def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[Dict
 def show(overrides: Sequence[str], log: tracking.Log) -> None:
     """Print the one row of a cell that ran alone."""
     comparison.show(comparison.rows([overrides], [mlflow.get_run(log.run_id)]))
-    terminal.say(f"Look at the run in a browser: {tracking.how_to_look()}")
+    terminal.say(f"Look at the run in a browser: {tracking.how_to_look()}", wrap=False)
 
 
 def fail(error: Exception) -> None:
@@ -234,7 +234,7 @@ class Sweep(Callback):
         comparison.show(rows)
         if config.published:
             comparison.show_published(rows, OmegaConf.to_container(config.published))
-        terminal.say(f"Compare the runs in a browser: {tracking.how_to_look()}")
+        terminal.say(f"Compare the runs in a browser: {tracking.how_to_look()}", wrap=False)
         return sum(row.status not in ("FINISHED", tracking.SKIPPED) for row in rows)
 
     def _overrides(self) -> list[list[str]]:

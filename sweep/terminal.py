@@ -56,9 +56,9 @@ def quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
-def say(line: str) -> None:
-    """Print a line, wrapped between words; a word too long for a line stays whole."""
-    console.print(line, overflow="ignore")
+def say(line: str, *, wrap: bool = True) -> None:
+    """Print a line, wrapped between words; not at all where it is a command to copy."""
+    console.print(line, soft_wrap=not wrap)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:

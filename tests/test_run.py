@@ -113,7 +113,8 @@ def sweep(project: Project) -> tuple[str, Run, list[Run]]:
 def test_a_sweep_ends_with_a_table_of_80_columns_and_how_to_look(sweep) -> None:
     printed, _, _ = sweep
     lines = printed.rstrip().splitlines()
-    assert " ".join(lines[-2:]).startswith("Compare the runs in a browser: mlflow ui --backend")
+    look = "Compare the runs in a browser: mlflow ui --backend-store-uri sqlite:///"
+    assert lines[-1].startswith(look)
     assert max(map(len, lines[:-1])) <= 80
     (head,) = [line for line in lines if line.startswith("frac")]
     assert head.split() == [

@@ -80,9 +80,13 @@ def test_no_path_is_refused():
 
 @pytest.mark.parametrize("folder", ["", "~nobody-of-that-name/"])
 def test_missing_files_are_named(folder):
-    with pytest.raises(BadInput, match=r"badnet.path: there is no file .*/gone.keras$"):
+    with pytest.raises(
+        BadInput, match=r"badnet.path: there is no file .*/gone.keras; set badnet.path"
+    ):
         FromFile(f"{folder}gone.keras").blueprint(SHAPE, 3)
-    with pytest.raises(BadInput, match=r"there is no file .*/gone.keras nor .*/lost.h5$"):
+    with pytest.raises(
+        BadInput, match=r"there is no file .*/gone.keras nor .*/lost.h5; set badnet.path"
+    ):
         FromFile([f"{folder}gone.keras", f"{folder}lost.h5"]).blueprint(SHAPE, 3)
 
 
