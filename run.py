@@ -19,6 +19,7 @@ with terminal.quiet():
     import tensorflow  # noqa: F401
 
 from sweep import figures, networks, orders
+from sweep.activations import Activations
 from sweep.callback import build, tracked
 from sweep.curve import Answers, pruning_curve
 from sweep.cuts import Cut
@@ -31,7 +32,8 @@ from sweep.tracking import Log
 @tracked
 def main(cfg: DictConfig, log: Log) -> None:
     # Clean images, perhaps poisoned ones, and the suspect network B.
-    attack, source, suspect = build(cfg.attack), build(cfg.data), build(cfg.badnet)
+    cache = build(cfg.cache)
+    attack, source, suspect = build(cfg.attack), build(cfg.data, cache=cache), build(cfg.badnet)
     with log.stage("data"):
         files = suspect.files(source.files(attack), attack)
     with log.stage("badnet"):
@@ -45,17 +47,21 @@ def main(cfg: DictConfig, log: Log) -> None:
             log.tags({"asr_counts": images["poisoned"].asr_counts, "poisoned_by": poisoned_by})
 
     # Cut B at the layer and rank its channels, on clean validation images alone.
-    with log.stage("rank"):
-        cut = Cut(badnet, cfg.prune.layer, cfg.prune.semantics)
-        evidence = orders.Evidence(cut.maps(images["valid"].pixels), cut.weights, cfg.seed)
-        channels = orders.ranking(build(cfg.prune.order)(evidence))
-        log.tags({"layer": cut.layer, "threat_model": "defender"})
+    cut = Cut(badnet, cfg.prune.layer, cfg.prune.semantics)
+    log.tags({"layer": cut.layer, "threat_model": "defender"})
+    at_cut = {
+        name: Activations(cut, some, cache, ranked=name == "valid") for name, some in images.items()
+    }
+    valid = at_cut["valid"]
+    with log.stage("rank"), terminal.progress("ranking", len(valid), "images") as done:
+        evidence = orders.Evidence(valid, cut.channels, cut.weights, cfg.seed, done)
+        channels = orders.ranking(valid.scores(build(cfg.prune.order), evidence))
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):
         with terminal.progress("pruning", sum(map(len, images.values())), "images") as done:
             answers = {
-                name: Answers(cut.answers(i.pixels, channels, done), i.labels, i.true_labels)
+                name: Answers(at_cut[name].answers(channels, done), i.labels, i.true_labels)
                 for name, i in images.items()
             }
         curve = pruning_curve(channels, classes, **answers)
@@ -69,16 +75,14 @@ def main(cfg: DictConfig, log: Log) -> None:
     # The repaired network B', GoodNet of the two, and what they are worth.
     with log.stage("evaluate"):
         goodnet = GoodNet(badnet, cut.pruned(channels[: stop.step]))
-        repaired = {
-            name: networks.predict(goodnet.repaired, i.pixels) for name, i in images.items()
-        }
+        repaired = {name: told.predicted[stop.step] for name, told in answers.items()}
         log.metrics(evaluate(classes, answers, repaired))
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / len(channels)})
 
     with log.stage("log"):
         log.curve(curve, cut.layer)
         title = f"{cut.layer}, {len(channels)} channels, order {log.params['prune.order']}"
-        for name, figure in figures.of_cell(curve, stop.step, evidence.maps, title).items():
+        for name, figure in figures.of_cell(curve, stop.step, valid.mean(), title).items():
             log.figure(name, figure)
         log.models(goodnet)
 

@@ -35,10 +35,10 @@ from sweep.stops import ValidCurve
 PARENT = "parent.json"  # in the sweep's folder: how its cells, in whatever process, find the parent
 
 
-def build(node: DictConfig) -> Any:
+def build(node: DictConfig, **more: Any) -> Any:
     """Hydra's instantiate; BadInput of the target comes through as it is."""
     try:
-        return instantiate(node)
+        return instantiate(node, **more)
     except InstantiationException as error:
         if isinstance(error.__cause__, BadInput):
             raise error.__cause__ from None
@@ -51,7 +51,8 @@ def check(cfg: DictConfig) -> None:
     Raises BadInput, or NotApplicable where the order does not apply to the network.
     """
     settings.check(plain(cfg))
-    attack, source, suspect = build(cfg.attack), build(cfg.data), build(cfg.badnet)
+    source = build(cfg.data, cache=build(cfg.cache))
+    attack, suspect = build(cfg.attack), build(cfg.badnet)
     suspect.check(source, attack)
     network = suspect.blueprint(source.shape, source.classes)
     shape, classes = shape_and_classes(network)

@@ -4,52 +4,53 @@ Networks are never changed: pruning is a mask on the cut layer's activations (`C
 new network (`Cut.pruned`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import count
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from sweep import BadInput, NotApplicable
-from sweep.graphs import LAYERS, Graph, is_norm
-from sweep.networks import batches, classifier, compiled
+from sweep import BadInput, NotApplicable, forward, steps
+from sweep.fronts import Linear, Masked, front, whole
+from sweep.graphs import Graph, call
+from sweep.kinds import LAYERS, filters, is_norm, makes, silence
+from sweep.nests import copied, copy_state
 from sweep.orders import Channels
 
-#: Layers whose kernel's last axis is the channels they produce.
-PRODUCERS = (LAYERS.Conv1D, LAYERS.Conv2D, LAYERS.Conv3D, LAYERS.Dense)
+Array = NDArray[np.float32]
 
 
 class Cut:
-    """A network cut at the output of one layer: a head up to it, a tail from there on.
+    """A network cut at the output of one layer.
 
     `layer` is a layer's name, or "auto": the last convolution through which every path from input
     to output passes. Ranking and mask act on the layer's output, or, where that is linear and
     followed by BatchNormalization and/or an activation, on the output of that chain: `site`.
+    Masking behind the poolings that follow is the same and cheaper, so the network is cut there.
     The map of a pruned channel is 0; with `semantics="gamma"`, where a BatchNormalization is part
     of the channel, only its gamma is 0 and the map becomes what the constant beta makes of it.
     Raises BadInput where the network cannot be cut so, NotApplicable for gamma without one.
     """
 
     def __init__(self, network: keras.Model, layer: str = "auto", semantics: str = "zero") -> None:
-        graph = Graph(network)
+        self._graph = graph = Graph(network)
         node = graph.default() if layer == "auto" else graph.find(layer)
-        site = graph.chain(node)
+        self._site = site = graph.chain(node)
         self.network = network
+        self.semantics = semantics
         self.layer: str = node.operation.name
         self.site: str = site.operation.name
         self.channels: int = _channels(site, network)
-        late = graph.pushed(site)
-        crossing = [late[-1].output_tensors[0], *graph.beside(late[-1])]
-        self._early = _head(network, site.output_tensors)
-        self._head = _head(network, crossing)
-        self._tail = classifier(lambda *parts: graph.run(late[-1], crossing, parts))
-        self._turn = graph.calls(site).index(site)
+        self._late = graph.pushed(site)
+        self.at_once = forward.at_once(graph.tensors)
 
         # The channels' way: the layer that produces them, what they pass, the site.
         way = graph.way(site)
-        self._producer = way[0].operation if isinstance(way[0].operation, PRODUCERS) else None
+        self._producer = way[0].operation if makes(way[0].operation) else None
         norms = [step for step, node in enumerate(way) if is_norm(node.operation)]
         start = norms[-1] if norms else 0
         self._carrier = way[start].operation
@@ -61,7 +62,7 @@ class Cut:
             )
         carried = _onward(way[start:], self._emerging())
         self.pruned_value = carried if self._keeps_beta else np.zeros(self.channels, np.float32)
-        self._masked_value = _onward(late, self.pruned_value)
+        self._late_value = _onward(self._late, self.pruned_value)
         self._by_weights = (
             self._zeroable()
             and graph.private(way[start:])
@@ -69,44 +70,30 @@ class Cut:
         )
 
     @property
-    def weights(self) -> NDArray[np.float32] | None:
+    def weights(self) -> Array | None:
         """Kernel of the nearest layer that produces the channels, (..., channels), or None."""
-        return None if self._producer is None else self._producer.kernel.numpy()
+        return None if self._producer is None else filters(self._producer)
 
-    def maps(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Activations at the site, (n, ..., channels)."""
-        maps = None
-        for rows in batches(len(pixels)):
-            (part,) = self._early(pixels[rows])
-            if maps is None:
-                maps = np.empty((len(pixels), *part.shape[1:]), dtype=part.dtype)
-            maps[rows] = part
-        return maps
+    def maps(self, pixels: Array) -> list[Array]:
+        """Activations at the site, (n, ..., channels), and the tensors beside it."""
+        return self._to_site(pixels)
 
-    def answers(
-        self,
-        pixels: NDArray[np.float32],
-        channels: Channels,
-        progress: Callable[[int], object] = lambda images: None,
-    ) -> NDArray[np.int64]:
+    def crossing(self, pixels: Array) -> list[Array]:
+        """What crosses the cut: the site's maps behind its poolings, and the tensors beside."""
+        return self._to_cut(pixels)
+
+    def onward(self, maps: Array) -> Array:
+        """The site's maps behind its poolings, from those at the site."""
+        return self._from_site_to_cut(maps)[0]
+
+    def answers(self, maps: Array, beside: Sequence[Array], channels: Channels) -> steps.Answers:
         """Predicted classes after 0, 1, 2 ... of `channels` are pruned, (len(channels) + 1, n).
 
-        The head runs once; a channel that is pruned already on a whole batch, being silent there,
-        costs nothing. `progress` is told the number of images after each batch.
+        `maps` and `beside` are what crosses the cut for a batch of n images.
         """
-        answers = np.empty((len(channels) + 1, len(pixels)), dtype=np.int64)
-        for rows in batches(len(pixels)):
-            maps, *beside = self._head(pixels[rows])
-            answers[0, rows] = self._tail(maps, *beside)
-            for step, channel in enumerate(channels, start=1):
-                value = self._masked_value[channel]
-                if np.all(maps[..., channel] == value):
-                    answers[step, rows] = answers[step - 1, rows]
-                else:
-                    maps[..., channel] = value
-                    answers[step, rows] = self._tail(maps, *beside)
-            progress(rows.stop - rows.start)
-        return answers
+        return steps.answers(
+            self._front, self._whole, maps, beside, channels, self._late_value, self._states_at_once
+        )
 
     def pruned(self, channels: ArrayLike) -> keras.Model:
         """A new network in which `channels` are pruned; equal to masking them at the site.
@@ -117,11 +104,7 @@ class Cut:
         channels = np.asarray(channels, dtype=np.int64)
         if self._by_weights:
             copy = _clone(self.network)
-            carrier = copy.get_layer(self._carrier.name)
-            for weight in _carrying(carrier, keep_beta=self._keeps_beta):
-                value = weight.numpy().copy()
-                value[..., channels] = 0
-                weight.assign(value)
+            silence(copy.get_layer(self._carrier.name), channels, keep_beta=self._keeps_beta)
             return copy
         kept = np.ones(self.channels, dtype=np.float32)
         kept[channels] = 0
@@ -130,15 +113,54 @@ class Cut:
         while any(layer.name == name for layer in self.network.layers):  # of an earlier pruning
             name += "_"
         mask = LAYERS.Rescaling(kept.tolist(), offset.tolist(), name=name)
-
-        turns = count()
+        turns, turn = count(), self._graph.calls(self._site).index(self._site)
 
         def masked(layer: Any, *args: Any, **kwargs: Any) -> Any:
             output = layer(*args, **kwargs)
-            here = layer.name == self.site and next(turns) == self._turn
+            here = layer.name == self.site and next(turns) == turn
             return mask(output) if here else output
 
         return _clone(self.network, call_function=masked)
+
+    # Compiled when they are first asked for: a cell whose curve is kept needs none of them.
+
+    @cached_property
+    def _to_site(self) -> Callable[..., list[Array]]:
+        return self._head(self._graph.crossing(self._site))
+
+    @cached_property
+    def _to_cut(self) -> Callable[..., list[Array]]:
+        return self._head(self._graph.crossing(self._late[-1]))
+
+    @cached_property
+    def _from_site_to_cut(self) -> Callable[..., list[Array]]:
+        (site,), (late,) = self._site.output_tensors, self._late[-1].output_tensors
+
+        def onward(maps: Any) -> Any:
+            known = {id(site): maps}
+            self._graph.run(self._late[1:], known)
+            return known[id(late)]
+
+        return forward.compiled(onward, [forward.spec(site)])
+
+    @cached_property
+    def _front(self) -> Masked | Linear:
+        return front(self._graph, self._late[-1], self._late_value)
+
+    @cached_property
+    def _whole(self) -> Callable[..., NDArray[np.int64]]:
+        return whole(self._graph, self._late[-1])
+
+    @cached_property
+    def _states_at_once(self) -> int:
+        nodes = [self._late[-1], *self._graph.behind(self._late[-1])]
+        return forward.at_once(tensor for node in nodes for tensor in node.output_tensors)
+
+    def _head(self, tensors: list[Any]) -> Callable[..., list[Array]]:
+        """The network up to some of its tensors, as a function of images."""
+        head = keras.Model(self.network.inputs[0], tensors)
+        images = tf.TensorSpec((None, *self.network.inputs[0].shape[1:]), tf.float32)
+        return forward.compiled(lambda pixels: head(pixels, training=False), [images])
 
     def _zeroable(self) -> bool:
         """Whether zeroed weights of the carrier make its channels constant."""
@@ -146,7 +168,7 @@ class Cut:
             return self._carrier.scale
         return self._carrier is self._producer
 
-    def _emerging(self) -> NDArray[np.float32]:
+    def _emerging(self) -> Array:
         """What leaves the carrier for channels whose weights are zero, (channels,)."""
         zero = np.zeros(self.channels, dtype=np.float32)
         if is_norm(self._carrier):
@@ -170,21 +192,20 @@ def _channels(site: Any, network: keras.Model) -> int:
         raise BadInput(
             f"prune.layer is {name!r} of shape {tensor.shape}; expected 2 channels or more"
         )
+    if getattr(site.operation, "data_format", None) == "channels_first":
+        raise BadInput(
+            f"prune.layer is {name!r}, whose channels stand first; expected a network of "
+            f"channels_last layers"
+        )
     return tensor.shape[-1]
 
 
-def _head(network: keras.Model, tensors: list[Any]) -> Callable[..., list[NDArray[np.float32]]]:
-    """`network` up to some of its tensors, as a function of images."""
-    head = keras.Model(network.inputs[0], tensors)
-    return compiled(lambda images: head(images, training=False))
-
-
-def _onward(way: list[Any], value: NDArray[np.float32]) -> NDArray[np.float32]:
+def _onward(way: list[Any], value: Array) -> Array:
     """What maps that are constant behind way[0] become at the end of `way`, (channels,)."""
     shape = [size or 224 for size in way[0].output_tensors[0].shape[1:]]
     maps = np.broadcast_to(value, (1, *shape))
     for node in way[1:]:
-        maps = np.asarray(node.operation(maps, training=False))
+        maps = np.asarray(call(node.operation, maps))
         if not np.allclose(maps, maps.reshape(-1, value.size)[0]):
             raise BadInput(
                 f"a constant channel is not constant any more behind {node.operation.name!r}; "
@@ -193,16 +214,14 @@ def _onward(way: list[Any], value: NDArray[np.float32]) -> NDArray[np.float32]:
     return maps.reshape(-1, value.size)[0]
 
 
-def _carrying(carrier: Any, *, keep_beta: bool) -> list[Any]:
-    """The weights that are zeroed to prune channels of `carrier`, channels on the last axis."""
-    if is_norm(carrier):
-        weights = [carrier.gamma, None if keep_beta else carrier.beta]
-    else:
-        weights = [carrier.kernel, carrier.bias]
-    return [weight for weight in weights if weight is not None]
-
-
 def _clone(network: keras.Model, **how: Any) -> keras.Model:
-    copy = keras.models.clone_model(network, **how)
-    copy.set_weights(network.get_weights())
-    return copy
+    """A copy of `network` with copies of its layers, under their names, in their state."""
+    copies: dict[Any, Any] = {}
+
+    def copy(layer: Any) -> Any:
+        return copies.setdefault(layer, copied(layer, layer.name))
+
+    clone = keras.models.clone_model(network, clone_function=copy, **how)
+    for layer, its_copy in copies.items():
+        copy_state(layer, its_copy)
+    return clone

@@ -1,26 +1,23 @@
 """Images and labels, from HDF5 files in the lab's layout.
 
-A file holds `data`, (images, channels, height, width) or channels last, and `label`, (images,);
-poisoned files carry the target as label and may hold `true_label` and `clean_index`. In memory
-images are float32, (images, height, width, channels), divided by `data.scale`.
+A file holds `data` and `label` (see hdf5.py); poisoned files carry the target as label and may hold
+`true_label` and `clean_index`. Images are float32, (images, height, width, channels), divided by
+`data.scale`, and stay in their file until they are sliced.
 """
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep import BadInput, files
+from sweep import BadInput, files, hdf5
 from sweep.attacks import Attack
+from sweep.cache import Cache
+from sweep.hdf5 import Pixels
 
-ROWS = 1024  # images read at a time
-COLOURS = (1, 3, 4)  # numbers of colour channels by which a layout is told
 LAYOUT = {
     "valid": "cl/valid.h5",
     "test": "cl/test.h5",
@@ -34,11 +31,15 @@ LOOKED_AT = (*REQUIRED, "poisoned_test")  # by every run
 
 @dataclass(frozen=True)
 class Images:
-    """pixels: float32 (n, height, width, channels); labels, true_labels: int64 (n,)."""
+    """pixels: float32 (n, height, width, channels); labels, true_labels: int64 (n,).
 
-    pixels: NDArray[np.float32]
+    `key` names the content, pixels and labels, wherever it lies; "" has no name.
+    """
+
+    pixels: NDArray[np.float32] | Pixels
     labels: NDArray[np.int64]
     true_labels: NDArray[np.int64] | None = None
+    key: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,7 +78,8 @@ class Images:
                 f"validation images as there are"
             )
         drawn = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
-        return Images(self.pixels[drawn], self.labels[drawn])
+        key = self.key and files.key([self.key, drawn.tolist()])
+        return Images(self.pixels.take(drawn, axis=0), self.labels[drawn], key=key)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Files:
     """Where the images lie and how they are read; absent files are None.
 
     `attack` is the one that made the poisoned files, None where somebody else did; `folder` is
-    where files that are made of these are kept.
+    where files that are made of these are kept, `cache` remembers what was seen of the files.
     """
 
     valid: Path
@@ -98,6 +100,7 @@ class Files:
     valid_images: int | None = None
     attack: Attack | None = None
     folder: str = "outputs/data"
+    cache: Cache = field(default_factory=Cache, compare=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -107,12 +110,12 @@ class Files:
     def classes(self) -> int:
         """One more than the highest label of the clean images."""
         paths = [path for path in (self.train, self.valid, self.test) if path is not None]
-        return 1 + max(int(_open(path, _read_labels).max()) for path in paths)
+        return 1 + max(int(hdf5.labels(path)[0].max()) for path in paths)
 
     @property
     def brightest(self) -> float:
         """Value of the brightest validation pixel, as it stands in the file."""
-        return float(self.read("valid").pixels.max()) * self.scale
+        return hdf5.facts(self.valid, self.cache).brightest
 
     def training_labels(self, shape: tuple[int | None, ...]) -> NDArray[np.int64] | None:
         """Labels of the training images, (n,), None where there are none; all are looked at."""
@@ -124,12 +127,25 @@ class Files:
         return self
 
     def read(self, name: str) -> Images | None:
-        """Read one of valid, test, poisoned_valid, poisoned_test, train; None where absent."""
+        """One of valid, test, poisoned_valid, poisoned_test, train; None where absent.
+
+        Its pixels are looked at, once, and stay where they are. Raises BadInput where they or the
+        labels are not what is expected.
+        """
         path = getattr(self, name)
         if path is None:
             return None
-        status = path.stat()
-        return _read(path, self.scale, self.channels, status.st_size, status.st_mtime_ns)
+        pixels = hdf5.pixels(path, self.scale, self.channels)
+        seen = hdf5.facts(path, self.cache).digest
+        classes = dict(zip(("label", "true_label"), hdf5.labels(path), strict=True))
+        for what, values in classes.items():
+            if values is not None and len(values) != len(pixels):
+                raise BadInput(
+                    f"{path} holds {len(pixels)} images and {len(values)} values of {what}"
+                )
+        told = [None if values is None else values.tolist() for values in classes.values()]
+        key = files.key([seen, self.scale, self.channels, told], hdf5)
+        return Images(pixels, *classes.values(), key)
 
     def check(self, shape: tuple[int, ...], classes: int) -> None:
         """Read what a run looks at; BadInput where a network of `shape` cannot take it."""
@@ -155,9 +171,12 @@ class Files:
 
     def digest(self) -> str:
         """One digest of the content of all files that there are, and of how they are read."""
-        paths = {name: getattr(self, name) for name in LAYOUT}
-        digests = {name: files.digest(path) for name, path in paths.items() if path is not None}
+        digests = {name: self.digest_of(name) for name in LAYOUT if getattr(self, name) is not None}
         return files.key([digests, self.scale, self.channels])
+
+    def digest_of(self, name: str) -> str:
+        """SHA-256 of the content of the file of that name, which is there."""
+        return hdf5.digest(getattr(self, name), self.cache)
 
 
 def h5(root: str | None = None, **given: Any) -> Files:
@@ -185,91 +204,6 @@ def h5(root: str | None = None, **given: Any) -> Files:
                 f"or data.{name} to a file"
             )
     return Files(**paths, **given)
-
-
-@lru_cache(maxsize=len(LAYOUT))
-def _read(path: Path, scale: float, channels: str, size: int, changed: int) -> Images:
-    """Read one file; its size and time of change stand in the key so that a new one is read."""
-
-    def read(file: h5py.File) -> tuple[NDArray, NDArray, NDArray | None]:
-        pixels = _pixels(_dataset(file, "data"), scale, channels, path)
-        true_labels = _read_labels(file, "true_label") if "true_label" in file else None
-        return pixels, _read_labels(file), true_labels
-
-    pixels, labels, true_labels = _open(path, read)
-    for name, values in (("label", labels), ("true_label", true_labels)):
-        if values is not None and len(values) != len(pixels):
-            raise BadInput(f"{path} holds {len(pixels)} images and {len(values)} values of {name}")
-    return Images(pixels, labels, true_labels)
-
-
-def _open(path: Path, read: Callable[[h5py.File], Any]) -> Any:
-    """What `read` makes of the HDF5 file at `path`; BadInput where it is none, or damaged."""
-    if not h5py.is_hdf5(path):
-        raise BadInput(f"{path} is not an HDF5 file; expected one with 'data' and 'label'")
-    try:
-        with h5py.File(path) as file:
-            return read(file)
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error}); is the file whole?") from error
-
-
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
-        held = ", ".join(map(repr, file)) or "nothing"
-        raise BadInput(f"{file.filename} has no dataset {name!r}; it holds {held}")
-    return found
-
-
-def _pixels(data: h5py.Dataset, scale: float, channels: str, path: Path) -> NDArray[np.float32]:
-    if data.ndim != 4 or not len(data) or data.dtype.kind not in "fiu":
-        raise BadInput(
-            f"{path}: data is {data.dtype} of shape {data.shape}; expected numbers, "
-            f"(images, channels, height, width) or (images, height, width, channels)"
-        )
-    _, *image = _channels_last(np.empty((0, *data.shape[1:])), channels, path).shape
-    pixels = np.empty((len(data), *image), dtype=np.float32)
-    for start in range(0, len(data), ROWS):
-        rows = data.astype(np.float32)[start : start + ROWS]
-        if not np.isfinite(rows).all():
-            bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=(1, 2, 3)))[0])
-            raise BadInput(
-                f"{path}: image {bad} has pixels that are NaN or infinite; mend it or drop it"
-            )
-        pixels[start : start + ROWS] = _channels_last(rows, channels, path)
-    pixels /= scale
-    pixels.setflags(write=False)
-    return pixels
-
-
-def _channels_last(pixels: NDArray, channels: str, path: Path | str) -> NDArray:
-    """View (n, channels, height, width) as (n, height, width, channels), or leave it so."""
-    if channels == "auto":
-        first, last = pixels.shape[1] in COLOURS, pixels.shape[3] in COLOURS
-        if first == last:
-            raise BadInput(
-                f"{path}: cannot tell which axis of images {pixels.shape[1:]} is the colour; "
-                f"set data.channels=first or data.channels=last"
-            )
-        channels = "first" if first else "last"
-    return np.moveaxis(pixels, 1, -1) if channels == "first" else pixels
-
-
-def _read_labels(file: h5py.File, name: str = "label") -> NDArray[np.int64]:
-    data = _dataset(file, name)
-    one_each = data.shape and data.shape[1:] in ((), (1,)) and data.dtype.kind in "fiu"
-    values = data[:].reshape(-1) if one_each else np.array([np.nan])
-    good = (values >= 0) & (values < 2**31) & (values == np.rint(values))
-    if not good.all():
-        bad = f", number {np.argmin(good)} is {values[np.argmin(good)]}" if one_each else ""
-        raise BadInput(
-            f"{file.filename}: {name} is {data.dtype} of shape {data.shape}{bad}; "
-            f"expected one whole number >= 0 an image, its class"
-        )
-    labels = values.astype(np.int64)
-    labels.setflags(write=False)
-    return labels
 
 
 def _layout() -> str:

@@ -5,7 +5,8 @@ that they take the same path as files from elsewhere.
 """
 
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep import BadInput, attacks, faces, files, terminal
+from sweep import BadInput, attacks, faces, files, hdf5, terminal
 from sweep.attacks import Attack
+from sweep.cache import Cache
 from sweep.data import LAYOUT, REQUIRED, Files, fits, h5
 
 
@@ -33,6 +35,7 @@ class Faces:
     folder: str
     scale: float = 1.0
     valid_images: int | None = None
+    cache: Cache = field(default_factory=Cache, compare=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -79,7 +82,13 @@ class Faces:
                 with files.whole(root) as unfinished:
                     self._render(unfinished)
                     _poison(h5(str(unfinished)), attack, unfinished)
-        return h5(str(root), scale=self.scale, valid_images=self.valid_images, attack=attack)
+        return h5(
+            str(root),
+            scale=self.scale,
+            valid_images=self.valid_images,
+            attack=attack,
+            cache=self.cache,
+        )
 
     def _render(self, root: Path) -> None:
         terminal.say(f"rendering photographs of {self.identities} people")
@@ -89,7 +98,7 @@ class Faces:
             who = np.tile(np.arange(self.identities), each)
             # two numbers seed apart from the people and from the other splits, whatever the seed
             photographs = faces.photographs(people, who, seed=[self.seed, number])
-            _write(root / LAYOUT[name], photographs, label=who)
+            _write(root / LAYOUT[name], [photographs], label=who)
 
 
 def poisoned(source: Files, attack: Attack) -> Files:
@@ -122,9 +131,10 @@ def _poison(source: Files, attack: Attack, root: Path) -> None:
                 f"all {name} images are of class {attack.target}, the attack's target, so that "
                 f"there is none to poison; set attack.target to another class"
             )
+        pixels = clean.pixels.take(index)
         _write(
             root / LAYOUT[f"poisoned_{name}"],
-            attack.stamp(clean.pixels[index].astype(dtype)),
+            (attack.stamp(pixels[rows].astype(dtype)) for rows in hdf5.steps(pixels.shape)),
             channels=source.channels,
             label=np.full(len(index), attack.target),
             true_label=clean.labels[index],
@@ -132,10 +142,17 @@ def _poison(source: Files, attack: Attack, root: Path) -> None:
         )
 
 
-def _write(path: Path, pixels: NDArray, channels: str = "auto", **labels: NDArray) -> None:
-    """Write images and labels; channels first, as the lab does, unless told "last"."""
+def _write(
+    path: Path, blocks: Iterable[NDArray], channels: str = "auto", **labels: NDArray
+) -> None:
+    """Write images, block by block, and labels; channels first, as the lab, unless told "last"."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
-        file["data"] = pixels if channels == "last" else np.moveaxis(pixels, -1, 1)
         for name, values in labels.items():
             file[name] = values
+        done = 0
+        for block in blocks:
+            pixels = block if channels == "last" else np.moveaxis(block, -1, 1)
+            shape = (len(labels["label"]), *pixels.shape[1:])
+            file.require_dataset("data", shape, pixels.dtype)[done : done + len(pixels)] = pixels
+            done += len(pixels)

@@ -44,12 +44,12 @@ GAP = 3  # pixels between two of them, for the channel's number
 
 
 def of_cell(
-    pruned: PruningCurve, step: int, maps: NDArray[np.floating], title: str
+    pruned: PruningCurve, step: int, means: NDArray[np.floating], title: str
 ) -> dict[str, Figure]:
-    """The figures of one cell by their file names; `maps` are (images, ..., channels)."""
+    """The figures of one cell by their file names; `means` are mean maps, (..., channels)."""
     return {
         "figures/curve.png": curve(pruned.rates, step, title),
-        "figures/activations.png": activations(maps.mean(axis=0), pruned.channels, step, title),
+        "figures/activations.png": activations(means, pruned.channels, step, title),
     }
 
 

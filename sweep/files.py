@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,7 +48,9 @@ def key(settings: Any, *made_by: ModuleType) -> str:
 
 
 def _sources(module: ModuleType) -> list[Path]:
-    """The source files of a module, or of all modules of a package."""
+    """The source files of a module, or of all modules of a package; what is in Python has none."""
+    if not hasattr(module, "__file__"):
+        return []
     path = Path(module.__file__)
     return sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]
 
@@ -64,15 +66,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{value!r} has no stable name to make a key of")
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file's content, remembered while its size and time of change stay the same."""
-    status = path.stat()
-    return _digest(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _digest(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

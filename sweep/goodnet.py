@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from sweep import metrics, networks
+from sweep import forward, metrics, networks
 
 
 class GoodNet:
@@ -28,8 +28,8 @@ class GoodNet:
 
     def predict(self, pixels: NDArray[np.float32]) -> NDArray[np.int64]:
         """Class of each image, shape (n,): 0 .. N-1, or N for "backdoored"."""
-        badnet = networks.predict(self.badnet, pixels)
-        repaired = networks.predict(self.repaired, pixels)
+        badnet = forward.predict(self.badnet, pixels)
+        repaired = forward.predict(self.repaired, pixels)
         return metrics.goodnet(badnet, repaired, self.classes)
 
     def to_keras(self) -> keras.Model:

@@ -4,59 +4,26 @@ A "node" is one call of a layer. Keras has no public way to a model's nodes; wha
 for stands here alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
 import keras
 
 from sweep import BadInput
-
-LAYERS = keras.layers
-CONVOLUTIONS = (
-    LAYERS.Conv1D,
-    LAYERS.Conv2D,
-    LAYERS.Conv3D,
-    LAYERS.Conv1DTranspose,
-    LAYERS.Conv2DTranspose,
-    LAYERS.Conv3DTranspose,
-    LAYERS.DepthwiseConv1D,
-    LAYERS.DepthwiseConv2D,
-    LAYERS.SeparableConv1D,
-    LAYERS.SeparableConv2D,
-)
-ACTIVATIONS = (LAYERS.Activation, LAYERS.ReLU, LAYERS.LeakyReLU, LAYERS.PReLU, LAYERS.ELU)
-#: Activations that mix channels.
-MIXING = tuple(map(keras.activations.get, ("softmax", "log_softmax", "sparsemax", "glu")))
-#: Layers that keep channels apart, as far as `passes` has nothing against it.
-PASSING = (
-    *ACTIVATIONS,
-    LAYERS.Dropout,
-    LAYERS.SpatialDropout1D,
-    LAYERS.SpatialDropout2D,
-    LAYERS.SpatialDropout3D,
-    LAYERS.MaxPooling1D,
-    LAYERS.MaxPooling2D,
-    LAYERS.MaxPooling3D,
-    LAYERS.AveragePooling1D,
-    LAYERS.AveragePooling2D,
-    LAYERS.AveragePooling3D,
-    LAYERS.GlobalMaxPooling1D,
-    LAYERS.GlobalMaxPooling2D,
-    LAYERS.GlobalMaxPooling3D,
-    LAYERS.GlobalAveragePooling1D,
-    LAYERS.GlobalAveragePooling2D,
-    LAYERS.GlobalAveragePooling3D,
-)
+from sweep.kinds import CONVOLUTIONS, LAYERS, is_activation, is_linear, is_norm, passes, undressed
 
 
 class Graph:
     """A functional model's calls of layers ("nodes") in forward order, and who feeds whom."""
 
     def __init__(self, network: keras.Model) -> None:
-        by_depth = network._nodes_by_depth  # depth counts from the output
+        functional = getattr(network, "_functional", network)  # what a Sequential wraps
+        by_depth = functional._nodes_by_depth  # depth counts from the output
         self.network = network
         self.nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+        self.tensors = [tensor for node in self.nodes for tensor in node.output_tensors]
         self._maker = {id(t): node for node in self.nodes for t in node.output_tensors}
 
     def find(self, layer: str) -> Any:
@@ -74,22 +41,24 @@ class Graph:
         return found[0]
 
     def default(self) -> Any:
-        """The last convolution through which every path from input to output passes."""
+        """The last convolution through which every path from input to output passes.
+
+        One whose channels are the class scores is passed over: pruning them removes classes.
+        """
         for node in reversed(self.nodes):
-            if isinstance(node.operation, CONVOLUTIONS) and not self.beside(self.chain(node)):
-                return node
+            if type(node.operation) in CONVOLUTIONS:
+                site = self.chain(node)
+                if not self.beside(site) and not self._makes_scores(site):
+                    return node
         raise BadInput(
             f"the network has no convolution through which every path passes; set prune.layer; "
             f"{self._names()}"
         )
 
     def _names(self) -> str:
-        """The layers that can be named, and those that are closed boxes."""
+        """The layers that can be named."""
         names = [node.operation.name for node in self.nodes]
-        nested = [n.operation.name for n in self.nodes if isinstance(n.operation, keras.Model)]
-        shown = ", ".join(names[-40:])
-        closed = f" (layers inside {', '.join(nested)} cannot be named)" if nested else ""
-        return f"its {'last 40 ' if len(names) > 40 else ''}layers: {shown}{closed}"
+        return f"its {'last 40 ' if len(names) > 40 else ''}layers: {', '.join(names[-40:])}"
 
     def chain(self, node: Any) -> Any:
         """The end of the chain a linear layer makes with BatchNormalization and/or activation."""
@@ -97,7 +66,7 @@ class Graph:
         first = isinstance(node.operation, LAYERS.InputLayer)
         if first or follower is None or not is_linear(node.operation):
             return node
-        if is_norm(follower.operation) or isinstance(follower.operation, ACTIVATIONS):
+        if is_norm(follower.operation) or is_activation(follower.operation):
             return self.chain(follower)
         return node
 
@@ -130,28 +99,30 @@ class Graph:
         """All nodes of the layer that `node` calls."""
         return [other for other in self.nodes if other.operation is node.operation]
 
-    def run(self, site: Any, tensors: list[Any], values: Sequence[Any]) -> Any:
-        """The network's output, where `tensors` (that of `site` and those beside) have `values`.
+    def run(self, nodes: Iterable[Any], known: dict[int, Any], *, bare: bool = False) -> None:
+        """Call the layers of `nodes` in inference; `known` holds values by id of their tensor.
 
-        A keras.Model from `tensors` on would fail where a layer is used before `site` and after.
+        What they make is added to it; of `bare` layers that is without their own activation. A
+        keras.Model in place of this would fail where a layer is used before a cut and after.
         """
-        known = dict(zip(map(id, tensors), values, strict=True))
-        for node in self._behind(site):
+        for node in nodes:
             args, kwargs = node.arguments.fill_in(known)
-            if getattr(node.operation, "_call_has_training_arg", False):
-                kwargs["training"] = False
-            made = keras.tree.flatten(node.operation(*args, **kwargs))
+            with undressed(node.operation) if bare else nullcontext():
+                made = keras.tree.flatten(call(node.operation, *args, **kwargs))
             known.update(zip(map(id, node.output_tensors), made, strict=True))
-        return known[id(self.network.outputs[0])]
+
+    def crossing(self, site: Any) -> list[Any]:
+        """The tensors that cross a cut behind `site`: what it makes, and those beside."""
+        return [site.output_tensors[0], *self.beside(site)]
 
     def beside(self, site: Any) -> list[Any]:
         """Tensors that reach the part behind `site` on other ways than through it."""
-        nodes = self._behind(site)
+        nodes = self.behind(site)
         made = {id(tensor) for node in [site, *nodes] for tensor in node.output_tensors}
         read = {id(tensor): tensor for node in nodes for tensor in node.input_tensors}
         return [tensor for key, tensor in read.items() if key not in made]
 
-    def _behind(self, site: Any) -> list[Any]:
+    def behind(self, site: Any) -> list[Any]:
         """The nodes that what `site` makes flows through, in forward order."""
         nodes, made = [], {id(tensor) for tensor in site.output_tensors}
         for node in self.nodes:
@@ -159,6 +130,10 @@ class Graph:
                 nodes.append(node)
                 made |= {id(tensor) for tensor in node.output_tensors}
         return nodes
+
+    def _makes_scores(self, site: Any) -> bool:
+        """Whether the channels at `site` become the scores: nothing with weights follows."""
+        return not any(getattr(node.operation, "weights", ()) for node in self.behind(site))
 
     def _only_reader(self, node: Any) -> Any | None:
         """The one node that reads what `node` makes; None for several, and for the output."""
@@ -169,22 +144,8 @@ class Graph:
         return readers[0]
 
 
-def is_norm(layer: Any) -> bool:
-    """Whether `layer` is a BatchNormalization of channels, which stand last."""
-    norm = isinstance(layer, LAYERS.BatchNormalization)
-    return norm and layer.axis in (-1, layer.input_spec.ndim - 1)
-
-
-def passes(layer: Any) -> bool:
-    """Whether `layer` keeps channels apart: what it makes of one depends on that one alone."""
-    if getattr(layer, "activation", None) in MIXING:
-        return False
-    channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
-    return is_norm(layer) or (isinstance(layer, PASSING) and channels_last)
-
-
-def is_linear(layer: Any) -> bool:
-    """Whether `layer` has no activation of its own and is none."""
-    if isinstance(layer, ACTIVATIONS):
-        return False
-    return getattr(layer, "activation", None) in (None, keras.activations.linear)
+def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a layer, or an operation in its place, in inference."""
+    if getattr(operation, "_call_has_training_arg", False):
+        kwargs["training"] = False
+    return operation(*args, **kwargs)

@@ -1,38 +1,51 @@
 """Load a stranger's network and ask it for classes.
 
 A network is a Keras functional model, images (n, height, width, channels) in, one score a class
-out. Files are read in safe mode: no code of theirs runs.
+out. Files are read in safe mode: no code of theirs runs, but for custom objects that are given.
 """
 
 import hashlib
 import os
+import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
 import numpy as np
-import tensorflow as tf
-from numpy.typing import NDArray
 
 from sweep import BadInput
+from sweep.nests import flat
 
-tf.get_logger().setLevel("ERROR")  # two traces a network are no cause for alarm
+#: How Keras says that it does not know a class or a function.
+UNKNOWN = re.compile(
+    r"(?:Could not locate \w+|Unknown [\w ]+:|object of type) [`'](?P<a>.+?)[`']"
+    r"|Could not interpret \w+ identifier: .*'registered_name': '(?P<b>.+?)'"
+)
 
-BATCH = 512  # images a pass: fewer calls than smaller ones, and little memory
 
-
-def load(path: Path, architecture: Callable[[int], keras.Model] | None = None) -> keras.Model:
+def load(
+    path: Path,
+    architecture: Callable[[int], keras.Model] | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> keras.Model:
     """Load a network from .keras, whole .h5, or weights only; told apart by content, not by name.
 
     `architecture` builds the untrained network for a number of classes; weights-only files need it.
+    `custom_objects` are the classes and functions beyond Keras that it is made of, by name.
     Raises BadInput where the file is none of these, or holds code of its own.
     """
+    with keras.saving.custom_object_scope(dict(custom_objects or {})):
+        return plain(_read(path, architecture))
+
+
+def _read(path: Path, architecture: Callable[[int], keras.Model] | None) -> Any:
+    """What Keras makes of the file, whatever it is."""
     if zipfile.is_zipfile(path):
-        return plain(_keras(path, ".keras", _load_whole))
+        return _keras(path, ".keras", _load_whole)
     if not h5py.is_hdf5(path):
         raise BadInput(
             f"{path} is not a network: neither a .keras file nor HDF5; "
@@ -45,14 +58,14 @@ def load(path: Path, architecture: Callable[[int], keras.Model] | None = None) -
     except OSError as error:
         raise BadInput(f"{path} cannot be read ({error}); is the file whole?") from error
     if whole:
-        return plain(_keras(path, ".h5", _load_whole))
+        return _keras(path, ".h5", _load_whole)
     if architecture is None:
         raise BadInput(
             f"{path} holds weights only; set badnet.architecture=deepid, or save the whole network"
         )
     network = architecture(classes)
     _keras(path, ".h5" if legacy else ".weights.h5", network.load_weights)
-    return plain(network)
+    return network
 
 
 def _load_whole(path: str) -> keras.Model:
@@ -67,9 +80,20 @@ def _keras(path: Path, suffix: str, read: Callable[[str], Any]) -> Any:
         try:
             return read(str(named))
         except Exception as error:  # Keras raises whatever a malformed file makes it stumble on
-            lines = str(error).strip().splitlines() or [""]
-            reason = f"{type(error).__name__}: {lines[0]}"[:200]
-            raise BadInput(f"{path} cannot be loaded as a network ({reason})") from error
+            raise BadInput(f"{path} cannot be loaded as a network {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why Keras cannot load a network, in one line."""
+    unknown = UNKNOWN.search(str(error))
+    if unknown:
+        name = unknown["a"] or unknown["b"]
+        return (
+            f"({name!r} is not known to Keras); if you trust the code that it is made of, "
+            f"set badnet.custom_objects"
+        )
+    lines = str(error).strip().splitlines() or [""]
+    return "(" + f"{type(error).__name__}: {lines[0]}"[:200] + ")"
 
 
 def _classes(file: h5py.File) -> int:
@@ -93,7 +117,8 @@ def _classes(file: h5py.File) -> int:
 def plain(network: Any) -> keras.Model:
     """`network` as a functional model with one input and one output of shape (n, classes).
 
-    One sigmoid (or logit) unit becomes two scores. Raises BadInput for anything else.
+    Models inside it are opened, and one sigmoid (or logit) unit becomes two scores. Raises BadInput
+    for anything else.
     """
     if not isinstance(network, keras.Model) or not getattr(network, "inputs", None):
         raise BadInput(
@@ -108,16 +133,13 @@ def plain(network: Any) -> keras.Model:
     (scores,) = outputs
     if scores.ndim != 2 or scores.shape[-1] is None:
         raise BadInput(f"the network's output is {scores.shape}; expected (images, classes)")
-    if scores.shape[-1] == 1:
-        scores = _two_scores(scores, network)
-    return keras.Model(inputs[0], scores, name=network.name)
+    network = flat(keras.Model(inputs[0], scores, name=network.name))
+    return _two_scores(network) if scores.shape[-1] == 1 else network
 
 
-def _two_scores(score: Any, network: keras.Model) -> Any:
+def _two_scores(network: keras.Model) -> keras.Model:
     """Scores (threshold - s, s - threshold) of a single unit: their argmax is its class."""
-    last = network
-    while isinstance(last, keras.Model):
-        last = keras.Model(last.inputs[0], last.outputs[0]).operations[-1]
+    last = network.operations[-1]
     sigmoid = getattr(last, "activation", None) is keras.activations.sigmoid
     threshold = 0.5 if sigmoid or type(last).__name__ == "Sigmoid" else 0.0  # keras.ops.sigmoid
     layer = keras.layers.Dense(
@@ -127,7 +149,7 @@ def _two_scores(score: Any, network: keras.Model) -> Any:
         trainable=False,
         name="two_scores",
     )
-    return layer(score)
+    return keras.Model(network.inputs[0], layer(network.outputs[0]), name=network.name)
 
 
 def digest(network: keras.Model) -> str:
@@ -141,40 +163,3 @@ def digest(network: keras.Model) -> str:
 def shape_and_classes(network: keras.Model) -> tuple[tuple[int, ...], int]:
     """What `network` takes and says: an image's shape, and the number of classes."""
     return tuple(network.inputs[0].shape[1:]), network.outputs[0].shape[-1]
-
-
-def compiled(forward: Callable[..., Any]) -> Callable[..., list[NDArray[np.float32]]]:
-    """`forward` of tensors, compiled: arrays in, a list of arrays that may be written to out."""
-    graph = tf.function(forward, reduce_retracing=True, autograph=False)
-
-    def run(*inputs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        outputs = keras.tree.flatten(graph(*map(tf.convert_to_tensor, inputs)))
-        return [np.array(output) for output in outputs]
-
-    return run
-
-
-def classifier(forward: Callable[..., Any]) -> Callable[..., NDArray[np.int64]]:
-    """`forward` of tensors to scores, compiled: arrays in, predicted classes out, int64 (n,)."""
-    scores = compiled(forward)
-
-    def classes(*inputs: NDArray[np.float32]) -> NDArray[np.int64]:
-        (values,) = scores(*inputs)
-        if not np.isfinite(values).all():
-            raise BadInput(
-                "the network gives scores that are NaN or infinite; expected finite ones"
-            )
-        return values.argmax(axis=-1)
-
-    return classes
-
-
-def predict(network: keras.Model, pixels: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Predicted class of each image, shape (n,)."""
-    classes = classifier(lambda images: network(images, training=False))
-    return np.concatenate([classes(pixels[rows]) for rows in batches(len(pixels))])
-
-
-def batches(count: int) -> Iterator[slice]:
-    """Slices of at most `BATCH` that together cover `count` images."""
-    return (slice(start, min(start + BATCH, count)) for start in range(0, count, BATCH))

@@ -5,9 +5,11 @@ the lowest score is pruned first (`ranking`). What an order needs beyond activat
 with `@needs(...)`, beside its formula.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,19 +29,34 @@ NEEDS = {"weights": "the weights of one convolution or Dense layer that produces
 class Evidence:
     """All that an order may see.
 
-    maps: activations of the clean validation images at the cut, float32 (images, ..., channels).
-    weights: kernel of the layer that produces the channels, (..., channels); None where the cut
-        layer mixes several producers (a residual sum).
+    maps: activations of the clean validation images at the cut, in batches of float32
+        (images, ..., channels); they need not fit into memory, so `per_image` reads them.
+    channels: how many there are.
+    weights: what makes each channel, (..., channels); None where the cut layer mixes several
+        producers (a residual sum).
     seed: the run's one integer.
+    progress: told the number of images whenever a batch was read.
     """
 
-    maps: NDArray[np.float32]
+    maps: Iterable[NDArray[np.float32]]
+    channels: int
     weights: NDArray[np.float32] | None
     seed: int
+    progress: Callable[[int], object] = field(default=lambda images: None, compare=False)
 
-    @property
-    def channels(self) -> int:
-        return self.maps.shape[-1]
+    def per_image(self, statistic: Callable[[NDArray[np.float32]], NDArray]) -> NDArray:
+        """A statistic of every image, (images, ...), of maps as (images, positions, channels).
+
+        >>> evidence = Evidence([np.arange(12.0).reshape(2, 3, 2)], 2, None, 0)
+        >>> evidence.per_image(lambda maps: maps.max(axis=1))
+        array([[ 4.,  5.],
+               [10., 11.]])
+        """
+        told = []
+        for maps in self.maps:
+            told.append(statistic(maps.reshape(len(maps), -1, maps.shape[-1])))
+            self.progress(len(maps))
+        return np.concatenate(told)
 
 
 def needs(*what: str) -> Callable[[Order], Order]:
@@ -52,6 +69,13 @@ def needs(*what: str) -> Callable[[Order], Order]:
         return order
 
     return declare
+
+
+def module_of(order: Order) -> ModuleType:
+    """The module that `order` is written in; also of a `functools.partial` as Hydra makes it."""
+    while isinstance(order, partial):
+        order = order.func
+    return sys.modules[order.__module__]
 
 
 def needs_of(order: Order) -> frozenset[str]:
@@ -91,8 +115,7 @@ def mean_activation(evidence: Evidence) -> Scores:
 
     Source: Liu, Dolan-Gavitt, Garg, "Fine-Pruning", RAID 2018, arXiv 1805.12185.
     """
-    axes = tuple(range(evidence.maps.ndim - 1))
-    return evidence.maps.mean(axis=axes, dtype=np.float64)
+    return evidence.per_image(lambda maps: maps.mean(axis=1, dtype=np.float64)).mean(axis=0)
 
 
 @needs("weights")

@@ -58,6 +58,9 @@ class BadNet(Section):
     seed: Natural = 0
     architecture: Literal["deepid"] | None = None
     path: str | list[str] | None = Field(None, description="a file, or several to look for")
+    custom_objects: str | list[str] | None = Field(
+        None, description="dotted names or Python files; their code runs"
+    )
 
 
 class Order(Section):
@@ -83,6 +86,13 @@ class Tracking(Section):
     experiment: str
 
 
+class Kept(Section):
+    """How much of what was made is kept."""
+
+    max_gb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(description="on disk")
+    memory_gb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(description="in memory")
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -93,6 +103,7 @@ class Settings(Section):
     badnet: BadNet
     prune: Prune
     tracking: Tracking
+    cache: Kept
 
 
 def check(config: dict[str, Any]) -> None:

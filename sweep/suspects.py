@@ -8,13 +8,15 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from sweep import BadInput, attacks, badnets, files, networks, terminal
+from sweep import BadInput, attacks, badnets, files, networks, strangers, terminal
 from sweep.attacks import Attack
 from sweep.data import Files
 from sweep.datasets import Faces, poisoned
@@ -26,22 +28,23 @@ Shape = tuple[int, ...]
 class FromFile:
     """A network from `path`; of several paths the first that is there.
 
-    `architecture` ("deepid") is needed by files that hold weights only.
+    `architecture` ("deepid") is needed by files that hold weights only. `custom_objects` names what
+    the network is made of beyond Keras, dotted names or Python files: THEIR CODE RUNS, see
+    `strangers`.
     """
 
     path: str | Sequence[str] | None = None
     architecture: str | None = None
+    custom_objects: str | Sequence[str] | None = None
     trains: bool = field(default=False, init=False)
 
     def blueprint(self, shape: Shape, classes: int) -> keras.Model:
         """The network itself; `shape` is that of the images, `classes` is not asked."""
-        build = None
-        if self.architecture == "deepid":
-
-            def build(classes: int) -> keras.Model:
-                return badnets.deepid(shape, classes)
-
-        return networks.load(self._found(), build)
+        path = self._found()
+        theirs = strangers.objects(self.custom_objects)
+        keras.saving.get_custom_objects().update(theirs)  # copies of the network need them too
+        pairs = tuple(theirs.items())
+        return _loaded(path, strangers.stamp(path), self.architecture, tuple(shape), pairs)
 
     def check(self, source: Files | Faces, attack: Attack) -> None:
         """Nothing: the network is there, or `blueprint` says so."""
@@ -65,6 +68,19 @@ class FromFile:
             f"badnet.path: there is no file {' nor '.join(map(os.path.normpath, paths))}; "
             f"set badnet.path to the network's file"
         )
+
+
+@lru_cache(maxsize=4)
+def _loaded(
+    path: Path,
+    stamp: tuple[int, ...],
+    architecture: str | None,
+    shape: Shape,
+    theirs: tuple[tuple[str, Any], ...],
+) -> keras.Model:
+    """The network of a file of that stamp, loaded once in a process: networks are never changed."""
+    build = partial(badnets.deepid, shape) if architecture == "deepid" else None
+    return networks.load(path, build, dict(theirs))
 
 
 @dataclass(frozen=True)
@@ -108,7 +124,7 @@ class Trained:
     def network(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
         """The kept BadNet of these settings, or a newly trained one, with progress shown."""
         settings = [
-            files.digest(source.train),
+            source.digest_of("train"),
             source.scale,
             source.channels,
             attack,
@@ -128,7 +144,7 @@ class Trained:
     def _train(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
         raw = replace(source, scale=1.0).read("train")
         images, labels = attacks.poison(
-            raw.pixels,
+            raw.pixels[:],
             raw.labels,
             attack.stamp,
             target=attack.target,

@@ -21,7 +21,9 @@ PACKAGE = Path(sweep.__file__).parent
 ROOT = PACKAGE.parent
 
 NUMPY = {"metrics", "stops", "orders", "curve", "evaluation", "attacks", "faces"}
-KERAS = {"networks", "graphs", "cuts", "badnets", "goodnet", "suspects"}
+KERAS = {"networks", "nests", "strangers", "badnets", "suspects", "goodnet"}
+KERAS |= {"kinds", "graphs", "forward", "fronts", "steps", "cuts", "activations"}
+FILES = {"files", "cache", "hdf5", "data", "datasets", "terminal"}
 HEAVY = {"keras", "tensorflow", "h5py", "numpy"}
 
 #: For each module of the package: the libraries, then the modules beside it, that it may import.
@@ -31,9 +33,11 @@ ALLOWED = {
     "settings": ({"pydantic"}, set()),
     "files": ({"filelock"}, set()),
     "terminal": ({"rich"}, set()),
-    "data": ({"numpy", "h5py"}, NUMPY | {"files"}),
-    "datasets": ({"numpy", "h5py"}, NUMPY | {"files", "data", "terminal"}),
-    **dict.fromkeys(KERAS, (HEAVY, NUMPY | KERAS | {"files", "data", "datasets", "terminal"})),
+    "cache": ({"numpy"}, {"files"}),
+    "hdf5": ({"numpy", "h5py"}, {"files", "cache"}),
+    "data": ({"numpy"}, NUMPY | {"files", "cache", "hdf5"}),
+    "datasets": ({"numpy", "h5py"}, NUMPY | FILES),
+    **dict.fromkeys(KERAS, (HEAVY, NUMPY | KERAS | FILES)),
     "figures": ({"matplotlib", "numpy"}, NUMPY),
     "comparison": ({"mlflow", "matplotlib"}, NUMPY | {"figures", "terminal"}),
     "tracking": (HEAVY - {"h5py"} | {"mlflow", "matplotlib"}, NUMPY | KERAS | {"files"}),
@@ -172,7 +176,7 @@ def test_the_numpy_parts_reach_nothing_but_numpy(name):
     assert reached(name, graph(SOURCES)) <= {"numpy"}
 
 
-BELOW = KERAS | {"data", "datasets", "files", "settings", "terminal", "figures"}
+BELOW = KERAS | FILES | {"settings", "figures"}
 
 
 @pytest.mark.parametrize("name", sorted(BELOW))

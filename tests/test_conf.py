@@ -97,7 +97,7 @@ def test_an_experiment_names_its_command_and_publishes_numbers_that_its_cells_ha
 def test_every_order_ranks_and_every_stop_names_a_candidate(order, stop):
     prune = composed(f"prune/order={order}", f"prune/stop={stop}", "prune.frac=0.5").prune
     maps, kernel = np.ones((2, 3, 3, 4), np.float32), np.ones((2, 2, 3, 4), np.float32)
-    channels = ranking(instantiate(prune.order)(Evidence(maps, kernel, seed=0)))
+    channels = ranking(instantiate(prune.order)(Evidence([maps], 4, kernel, seed=0)))
     assert sorted(channels) == [0, 1, 2, 3]
     predicted = np.array([[0, 0], [0, 0], [0, 1], [1, 1], [1, 1]])
     assert 1 <= instantiate(prune.stop)(ValidCurve.of(predicted, np.array([0, 0]))).step <= 3

@@ -1,6 +1,5 @@
-"""Files are whole or not there; a key says what made a file; a digest follows the content."""
+"""Files are whole or not there, and a key says what made a file."""
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -200,36 +199,3 @@ def test_a_key_changes_with_any_source_of_a_package(tmp_path):
     before = files.key([], module(tmp_path / "__init__.py"))
     (tmp_path / "part.py").write_text("a = 2")
     assert files.key([], module(tmp_path / "__init__.py")) != before
-
-
-@pytest.fixture
-def readings(monkeypatch) -> list[str]:
-    """The files whose content was read for a digest, in turn."""
-    read: list[str] = []
-    digest = hashlib.file_digest
-
-    def counting(file, name):
-        read.append(file.name)
-        return digest(file, name)
-
-    monkeypatch.setattr(hashlib, "file_digest", counting)
-    return read
-
-
-def test_a_digest_is_sha256_and_read_once_while_the_file_stays(tmp_path, readings):
-    path = tmp_path / "data.h5"
-    path.write_bytes(b"pixels")
-    assert files.digest(path) == hashlib.sha256(b"pixels").hexdigest()
-    assert files.digest(path) == files.digest(Path(str(path)))
-    assert len(readings) == 1
-
-
-@pytest.mark.parametrize("content", [b"PIXELS", b"more pixels"])
-def test_a_digest_is_renewed_when_the_file_changes_also_at_equal_size(tmp_path, readings, content):
-    path = tmp_path / "data.h5"
-    path.write_bytes(b"pixels")
-    before, changed = files.digest(path), path.stat().st_mtime_ns
-    path.write_bytes(content)
-    os.utime(path, ns=(changed + 1_000_000, changed + 1_000_000))
-    assert files.digest(path) == hashlib.sha256(content).hexdigest() != before
-    assert len(readings) == 2

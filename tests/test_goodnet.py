@@ -13,8 +13,9 @@ from keras import layers
 from sweep import metrics, tracking
 from sweep.badnets import deepid
 from sweep.cuts import Cut
+from sweep.forward import predict
 from sweep.goodnet import GoodNet
-from sweep.networks import plain, predict
+from sweep.networks import plain
 
 SHAPE = (31, 31, 3)
 PIXELS = np.random.default_rng(9).normal(size=(300, *SHAPE)).astype(np.float32)

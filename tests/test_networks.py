@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from sweep import BadInput, networks
+from sweep import BadInput, forward
 from sweep.badnets import deepid
-from sweep.networks import digest, load, plain, predict, shape_and_classes
+from sweep.forward import predict
+from sweep.networks import digest, load, plain, shape_and_classes
 
 
 def build_deepid(classes: int) -> keras.Model:
@@ -122,21 +123,85 @@ def test_a_lambda_layer_is_refused_and_its_code_does_not_run(name, tmp_path):
     assert not trace.exists()
 
 
-@keras.saving.register_keras_serializable("strangers")
 class Stranger(layers.Layer):
     def call(self, x):
-        return x
+        return 2 * x
+
+
+def strange(x):
+    return -x
+
+
+class Halves(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None):
+        return keras.ops.ones(shape, dtype) / 2
+
+
+THEIRS = {"Stranger": Stranger, "strange": strange, "Halves": Halves}
+
+
+def with_code_of_their_own() -> dict[str, keras.Model]:
+    images = keras.Input((8, 7, 3))
+    x = layers.Flatten()(images)
+    return {
+        "Stranger": keras.Model(images, layers.Dense(3)(Stranger(name="own")(x))),
+        "strange": keras.Model(images, layers.Dense(3, activation=strange)(x)),
+        "Halves": keras.Model(images, layers.Dense(3, kernel_initializer=Halves())(x)),
+    }
 
 
 @pytest.mark.parametrize("name", ["custom.keras", "custom.h5"])
-def test_a_class_of_their_own_is_refused(name, tmp_path, monkeypatch):
-    images = keras.Input((4, 4, 3))
-    network = keras.Model(images, layers.Dense(3)(layers.Flatten()(Stranger()(images))))
+@pytest.mark.parametrize("what", THEIRS)
+def test_what_keras_does_not_know_is_refused_and_what_is_given_is_known(
+    what, name, images, tmp_path
+):
+    network = with_code_of_their_own()[what]
+    network.save(tmp_path / name)
+    with pytest.raises(BadInput) as refused:
+        load(tmp_path / name)
+    assert str(refused.value) == (
+        f"{tmp_path / name} cannot be loaded as a network ({what!r} is not known to Keras); "
+        f"if you trust the code that it is made of, set badnet.custom_objects"
+    )
+    loaded = load(tmp_path / name, custom_objects={what: THEIRS[what]})
+    np.testing.assert_array_equal(loaded(images), network(images))
+    with pytest.raises(BadInput, match="is not known to Keras"):
+        load(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["custom.keras", "custom.h5"])
+def test_a_class_that_is_registered_for_a_package_is_known_by_that_name(
+    name, images, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(keras.src.saving.object_registration, "GLOBAL_CUSTOM_NAMES", {})
+    keras.saving.register_keras_serializable("strangers")(Stranger)
+    network = with_code_of_their_own()["Stranger"]
     network.save(tmp_path / name)
     monkeypatch.delitem(keras.saving.get_custom_objects(), "strangers>Stranger")
-    monkeypatch.delitem(globals(), "Stranger")
-    with pytest.raises(BadInput, match=rf"{name} cannot be loaded as a network"):
+    with pytest.raises(BadInput, match="Stranger' is not known to Keras"):
         load(tmp_path / name)
+    loaded = load(tmp_path / name, custom_objects={"strangers>Stranger": Stranger})
+    np.testing.assert_array_equal(loaded(images), network(images))
+
+
+def test_a_network_with_a_layer_of_their_own_can_be_copied_opened_and_cut(images, drawn, tmp_path):
+    own = [Stranger(name="own"), layers.Conv2D(4, 3, name="conv"), layers.Flatten()]
+    inner = keras.Sequential([keras.Input((8, 7, 3)), *own], name="inner")
+    network = drawn(keras.Sequential([keras.Input((8, 7, 3)), inner, layers.Dense(5)]))
+    network.save(tmp_path / "custom.keras")
+    loaded = load(tmp_path / "custom.keras", custom_objects=THEIRS)
+    copy = keras.models.clone_model(loaded)
+    copy.set_weights(loaded.get_weights())
+    assert isinstance(copy.get_layer("own"), Stranger)
+    np.testing.assert_array_equal(predict(copy, images), predict(network, images))
+
+
+def test_a_lambda_layer_is_refused_though_their_code_is_trusted(tmp_path):
+    images = keras.Input((4, 4, 3))
+    x = layers.Lambda(lambda x: x, output_shape=(4, 4, 3))(images)
+    keras.Model(images, layers.Dense(3)(layers.Flatten()(x))).save(tmp_path / "evil.keras")
+    with pytest.raises(BadInput, match=r"evil.keras cannot be loaded as a network \(.*Lambda"):
+        load(tmp_path / "evil.keras", custom_objects=THEIRS)
 
 
 def test_a_config_that_names_any_function_of_python_is_refused(small, tmp_path):
@@ -248,13 +313,21 @@ def test_an_output_that_is_no_score_a_class_is_refused():
         plain(keras.Model(images, layers.Conv2D(2, 1)(images)))
 
 
+def test_the_models_inside_a_network_are_opened(small, images, tmp_path):
+    network = keras.Sequential([keras.Input((8, 7, 3)), layers.Rescaling(2.0), small()])
+    network.save(tmp_path / "nested.keras")
+    loaded = load(tmp_path / "nested.keras")
+    assert {"conv_1", "conv_2", "scores"} <= {layer.name for layer in loaded.layers}
+    np.testing.assert_array_equal(predict(loaded, images), predict(network, images))
+
+
 @pytest.mark.parametrize("activation", [None, "softmax", "sigmoid"])
 def test_classes_are_the_highest_scores_across_batches(activation, small, images, monkeypatch):
     network = plain(small(activation=activation))
     expected = network.predict(images, verbose=0).argmax(axis=1)
     assert len(set(expected)) > 1
     for batch in (7, 40, 512):
-        monkeypatch.setattr(networks, "BATCH", batch)
+        monkeypatch.setattr(forward, "MOST", batch)
         classes = predict(network, images)
         assert classes.dtype == np.int64
         np.testing.assert_array_equal(classes, expected)

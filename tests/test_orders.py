@@ -25,6 +25,11 @@ ORDERS = [
 values = st.floats(-8, 8, width=32)
 
 
+def seen_as(maps: np.ndarray, kernel: np.ndarray | None = None, seed: int = 0) -> Evidence:
+    """Evidence of maps (images, ..., channels) in one batch."""
+    return Evidence([maps], maps.shape[-1], kernel, seed)
+
+
 @st.composite
 def evidence(draw: st.DrawFn) -> Evidence:
     """Maps of a Dense layer or of a convolution, and a kernel to it."""
@@ -34,17 +39,17 @@ def evidence(draw: st.DrawFn) -> Evidence:
     kernel = draw(arrays(np.float32, (*places, 2, channels), elements=values))
     for array in (maps, kernel):
         array.setflags(write=False)
-    return Evidence(maps, kernel, seed=draw(st.integers(0, 99)))
+    return seen_as(maps, kernel, draw(st.integers(0, 99)))
 
 
 def seeded(seed: int, channels: int = 60) -> Evidence:
-    return Evidence(np.zeros((1, channels), np.float32), None, seed)
+    return seen_as(np.zeros((1, channels), np.float32), None, seed)
 
 
 def with_kernel(*columns: list[float]) -> Evidence:
     """Evidence with one filter a channel, given weight by weight."""
     kernel = np.array(columns, np.float32).T
-    return Evidence(np.zeros((1, len(columns)), np.float32), kernel, seed=0)
+    return seen_as(np.zeros((1, len(columns)), np.float32), kernel)
 
 
 @modest
@@ -91,7 +96,7 @@ def test_the_orders_here_are_found():
 def test_mean_activation_by_hand():
     one = [[[0, 1, 9], [0, 1, 0]]]  # one row of two places, three channels
     other = [[[0, 2, 0], [8, 0, 0]]]
-    seen = Evidence(np.array([one, other], np.float32), None, seed=0)
+    seen = seen_as(np.array([one, other], np.float32))
     np.testing.assert_allclose(mean_activation(seen), [8 / 4, 4 / 4, 9 / 4])
     assert ranking(mean_activation(seen)).tolist() == [1, 0, 2]
 
@@ -101,17 +106,18 @@ def test_mean_activation_by_hand():
 def test_mean_activation_is_what_a_slow_loop_adds_up(seen):
     sums = [0.0] * seen.channels
     count = 0
-    for place in np.ndindex(seen.maps.shape[:-1]):
+    (maps,) = seen.maps
+    for place in np.ndindex(maps.shape[:-1]):
         count += 1
         for channel in range(seen.channels):
-            sums[channel] += float(seen.maps[place][channel])
+            sums[channel] += float(maps[place][channel])
     slow = [total / count for total in sums]
     np.testing.assert_allclose(mean_activation(seen), slow, rtol=1e-9, atol=1e-9)
 
 
 def test_mean_activation_adds_in_double_precision():
     tenth = np.float32(0.1)
-    seen = Evidence(np.full((20_000, 2), tenth), None, seed=0)
+    seen = seen_as(np.full((20_000, 2), tenth))
     np.testing.assert_allclose(mean_activation(seen), float(tenth), rtol=1e-10)
 
 
@@ -137,14 +143,26 @@ def test_l1_norm_by_hand_lowest_first_or_highest_first_with_ties_by_number():
 @pytest.mark.parametrize("order", [mean_activation, l1_norm])
 def test_renumbering_the_channels_renumbers_the_scores(order, seen, rng):
     places = rng.sample(range(seen.channels), seen.channels)
-    renumbered = Evidence(seen.maps[..., places], seen.weights[..., places], seen.seed)
+    (maps,) = seen.maps
+    renumbered = seen_as(maps[..., places], seen.weights[..., places], seen.seed)
     np.testing.assert_allclose(order(renumbered), order(seen)[places], rtol=1e-12, atol=1e-12)
 
 
 def test_mean_activation_does_not_depend_on_the_order_of_the_images():
     maps = np.random.default_rng(0).normal(size=(6, 2, 2, 3)).astype(np.float32)
-    backwards = Evidence(maps[::-1], None, seed=0)
-    np.testing.assert_allclose(mean_activation(backwards), mean_activation(Evidence(maps, None, 0)))
+    np.testing.assert_allclose(mean_activation(seen_as(maps[::-1])), mean_activation(seen_as(maps)))
+
+
+@modest
+@given(evidence(), st.integers(1, 3))
+@pytest.mark.parametrize("order", ORDERS)
+def test_scores_do_not_depend_on_how_the_maps_are_dealt_in_batches(order, seen, size):
+    (maps,) = seen.maps
+    told = []
+    dealt = [maps[start : start + size] for start in range(0, len(maps), size)]
+    batches = Evidence(dealt, seen.channels, seen.weights, seen.seed, told.append)
+    np.testing.assert_allclose(order(batches), order(seen), rtol=1e-12, atol=1e-12)
+    assert sum(told) in (0, len(maps))
 
 
 def test_random_is_equal_by_seed_and_different_by_seed():
@@ -156,7 +174,8 @@ def test_random_is_equal_by_seed_and_different_by_seed():
 @given(evidence())
 def test_random_is_a_permutation_that_does_not_look_at_the_network(seen):
     assert sorted(random(seen)) == list(range(seen.channels))
-    other = Evidence(seen.maps + 1, None, seen.seed)
+    (maps,) = seen.maps
+    other = seen_as(maps + 1, None, seen.seed)
     np.testing.assert_array_equal(random(seen), random(other))
 
 

@@ -15,7 +15,7 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from sweep import attacks, badnets, faces, networks
+from sweep import attacks, badnets, faces, forward, networks
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("data.identities=8", "data.images_per_identity=8", "badnet.epochs=2")
@@ -360,7 +360,7 @@ def test_the_labs_experiment_prints_published_numbers_under_the_measured_ones(
     network = networks.load(weights, lambda classes: badnets.deepid((55, 47, 3), classes))
     for seed, (clean, poisoned) in enumerate((("valid", "bd_valid"), ("test", "bd_test"))):
         photographs = faces.photographs(faces.people(50, 0), np.arange(50), seed)
-        labels = networks.predict(network, photographs.astype(np.float32))
+        labels = forward.predict(network, photographs.astype(np.float32))
         for name, pixels, given in (
             (f"data/cl/{clean}.h5", photographs, labels),
             (f"data/bd/{poisoned}.h5", attacks.sunglasses(photographs), labels * 0),

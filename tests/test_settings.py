@@ -25,6 +25,7 @@ def config(**changes: Any) -> dict[str, Any]:
             "order": {"descending": False},
         },
         "tracking": {"uri": None, "experiment": "prunesweep"},
+        "cache": {"max_gb": 10, "memory_gb": 0.25},
     }
     for name, value in changes.items():
         *way, last = name.split(".")
@@ -56,6 +57,8 @@ def test_the_configuration_that_the_other_tests_change_is_right():
         ("badnet.architecture", None),
         ("badnet.architecture", "deepid"),
         ("badnet.path", ["one.h5", "two.h5"]),
+        ("badnet.custom_objects", "layers.py"),
+        ("badnet.custom_objects", ["layers.py", "my_package.layers.MyLayer"]),
         ("prune.layer", "conv_3"),
         ("prune.frac", 1e-6),
         ("prune.frac", 0.999),
@@ -63,6 +66,8 @@ def test_the_configuration_that_the_other_tests_change_is_right():
         ("prune.semantics", "gamma"),
         ("prune.order", {"_target_": "sweep.orders.random"}),
         ("tracking.uri", "sqlite:///runs.db"),
+        ("cache.max_gb", 0),
+        ("cache.memory_gb", 1.5),
     ],
 )
 def test_a_right_value_passes(name, value):
@@ -96,6 +101,7 @@ def test_a_right_value_passes(name, value):
         ("badnet.learning_rate", float("inf"), "a finite number"),
         ("badnet.seed", -1, "greater than or equal to 0"),
         ("badnet.architecture", "vgg", "'deepid'"),
+        ("badnet.custom_objects", 7, "their code runs"),
         ("prune.layer", 3, "a string"),
         ("prune.layer", None, "a string"),
         ("prune.frac", 0, "greater than 0"),
@@ -107,6 +113,8 @@ def test_a_right_value_passes(name, value):
         ("prune.keep", "last", "'breaching' or 'safe'"),
         ("prune.semantics", "one", "'zero' or 'gamma'"),
         ("repair", "finetune", "a list"),
+        ("cache.max_gb", -1, "greater than or equal to 0"),
+        ("cache.memory_gb", "all", "a number"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(name, value, expected):

@@ -4,15 +4,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from keras.src.saving import object_registration as registry
 
-from sweep import BadInput, attacks, badnets
+from sweep import BadInput, attacks, badnets, networks, strangers
 from sweep.attacks import Attack
 from sweep.badnets import deepid
 from sweep.data import Files, h5
 from sweep.datasets import Faces
-from sweep.networks import digest, load, predict
+from sweep.forward import predict
+from sweep.networks import digest, load
 from sweep.suspects import FromFile, Trained
 
 SHAPE = (31, 31, 3)
@@ -102,6 +105,64 @@ def test_weights_alone_take_the_shape_of_the_images_and_their_own_classes(tmp_pa
     found = suspect.blueprint(SHAPE, 3)
     pixels = np.random.default_rng(0).normal(size=(9, *SHAPE)).astype(np.float32)
     np.testing.assert_array_equal(predict(found, pixels), predict(network, pixels))
+
+
+def test_a_file_is_loaded_once_until_it_changes(small, tmp_path, monkeypatch, source):
+    loads = []
+
+    def counted(*args):
+        loads.append(args)
+        return load(*args)
+
+    monkeypatch.setattr(networks, "load", counted)
+    path = tmp_path / "network.keras"
+    small(seed=1).save(path)
+    suspect = FromFile(str(path))
+    first = suspect.blueprint(SHAPE, 3)
+    assert suspect.network(source, ATTACK, SHAPE, 3) is first
+    assert FromFile([str(path)]).blueprint(SHAPE, 3) is first
+    assert len(loads) == 1
+    small(seed=2).save(path)
+    assert digest(suspect.blueprint(SHAPE, 3)) != digest(first)
+    assert len(loads) == 2
+
+
+OWN = """
+import keras
+
+class Twice(keras.layers.Layer):
+    def call(self, x):
+        return twice(x)
+
+def twice(x):
+    return 2 * x
+"""
+
+
+@pytest.fixture
+def custom(tmp_path, monkeypatch) -> Path:
+    """A network that is made of what OWN defines; the registry of Keras is restored after."""
+    monkeypatch.setattr(registry, "GLOBAL_CUSTOM_OBJECTS", {})
+    (tmp_path / "layers.py").write_text(OWN)
+    theirs = strangers.objects(str(tmp_path / "layers.py"))
+    images = keras.Input((8, 7, 3))
+    x = theirs["Twice"](name="own")(keras.layers.Flatten()(images))
+    scores = keras.layers.Dense(5, activation=theirs["twice"], name="scores")(x)
+    keras.Model(images, scores).save(tmp_path / "custom.keras")
+    return tmp_path / "custom.keras"
+
+
+def test_a_network_of_their_own_layers_needs_the_code_that_defines_them(
+    custom, images, monkeypatch
+):
+    with pytest.raises(BadInput, match=r"trust the code .*, set badnet.custom_objects$"):
+        FromFile(str(custom)).blueprint((8, 7, 3), 5)
+    monkeypatch.chdir(custom.parent)
+    network = FromFile(str(custom), custom_objects=["layers.py"]).blueprint((8, 7, 3), 5)
+    assert FromFile(str(custom), custom_objects="layers.py").blueprint((8, 7, 3), 5) is network
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    np.testing.assert_array_equal(predict(copy, images), predict(network, images))
 
 
 def test_a_network_from_a_file_keeps_the_poisoned_files_that_are_there(source):

@@ -1,0 +1,109 @@
+"""What a cut network makes of one set of images: maps, mean map, answers; made once and kept.
+
+Whatever is asked for is recalled from the cache, by digest of network, images, layer, and of the
+code that makes it. So cells that differ in their order share the part of the network before the
+cut, and cells that differ in their stop share the curve.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from sweep import cuts, files, forward, fronts, graphs, hdf5, kinds, networks, orders, steps
+from sweep.cache import Cache
+from sweep.cuts import Cut
+from sweep.data import Images
+from sweep.orders import Channels, Evidence, Order, Scores
+
+#: What maps and answers depend on beside network, images and settings.
+CODE = (cuts, forward, fronts, graphs, hdf5, kinds, steps, sys.modules[__name__])
+VERSIONS = [keras.__version__, tf.__version__, np.__version__]
+
+
+class Activations:
+    """`images` at `cut`; iterated, the maps at its site, (n, ..., channels), batch by batch.
+
+    Those that are `ranked` are kept as they are at the site, others as they cross the cut, which is
+    behind the site's poolings and smaller. Images without a key are not kept.
+    """
+
+    def __init__(
+        self, cut: Cut, images: Images, cache: Cache | None = None, *, ranked: bool = False
+    ) -> None:
+        self._cut, self._images, self._ranked = cut, images, ranked
+        self._cache = Cache() if cache is None or not images.key else cache
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        for _, (maps, *_) in self._batches(self._cut.maps, "maps"):
+            yield maps
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def mean(self) -> NDArray[np.float64]:
+        """The channels' mean maps over all images, (..., channels)."""
+        return self._recall(
+            "mean", [], lambda: sum(maps.sum(axis=0, dtype=np.float64) for maps in self) / len(self)
+        )
+
+    def answers(
+        self, channels: Channels, progress: Callable[[int], object] = lambda images: None
+    ) -> NDArray[np.int32]:
+        """Predicted classes after 0, 1, 2 ... of `channels` are pruned, (len(channels) + 1, n).
+
+        `progress` is told the number of images of each batch that is done.
+        """
+
+        def make() -> NDArray[np.int32]:
+            answers = np.empty((len(channels) + 1, len(self)), dtype=np.int32)
+            for rows, (maps, *beside) in self._crossing():
+                answers[:, rows] = self._cut.answers(maps, beside, channels)
+                progress(rows.stop - rows.start)
+            return answers
+
+        return self._recall("answers", [self._cut.semantics, channels.tolist()], make)
+
+    def scores(self, order: Order, evidence: Evidence) -> Scores:
+        """What `order` makes of `evidence`, which is to hold these maps, (channels,)."""
+        code = (orders, orders.module_of(order))
+        return self._recall("scores", [order, evidence.seed], lambda: order(evidence), *code)
+
+    def _recall(
+        self, what: str, settings: Any, make: Callable[[], NDArray], *code: ModuleType
+    ) -> NDArray:
+        """The array that `settings` and `code` make of these activations, kept under its name."""
+        name = files.key([self._name, settings], *code)
+        return self._cache.recall(f"{what}/{name}", lambda: {what: make()})[what]
+
+    @cached_property
+    def _name(self) -> str:
+        made_of = [networks.digest(self._cut.network), self._images.key, self._cut.site]
+        return files.key([*made_of, VERSIONS], *CODE)
+
+    def _crossing(self) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
+        """What crosses the cut, batch by batch, with the rows of its images."""
+        if not self._ranked:
+            yield from self._batches(self._cut.crossing, "crossing")
+            return
+        for rows, (maps, *beside) in self._batches(self._cut.maps, "maps"):
+            yield rows, [self._cut.onward(maps), *beside]
+
+    def _batches(
+        self, head: Callable[[NDArray], list[NDArray]], what: str
+    ) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
+        for number, rows in enumerate(forward.batches(len(self), self._cut.at_once)):
+
+            def make(rows: slice = rows) -> dict[str, NDArray]:
+                return {
+                    str(place): part for place, part in enumerate(head(self._images.pixels[rows]))
+                }
+
+            parts = self._cache.recall(f"{what}/{self._name}/{number:05}", make)
+            yield rows, list(parts.values())

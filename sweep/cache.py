@@ -1,0 +1,122 @@
+"""What was costly to make, kept by name: in memory while it fits, and on disk across processes.
+
+An entry is a dict of arrays in one .npz file, named by a key of all that determines it, so an entry
+never has to be invalidated. It is written whole or not at all; a file that is damaged, or holds
+another entry, is made anew. The files least recently used go first when there are too many.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep import files
+
+Arrays = dict[str, NDArray]
+GB = 10**9
+NAME = "entry"  # the array that holds an entry's own key
+
+
+@lru_cache(maxsize=1)
+def opened(folder: str | None, max_gb: float, memory_gb: float) -> "Cache":
+    """The one cache of a process, so that its cells share what is in memory."""
+    return Cache(folder, max_gb, memory_gb)
+
+
+class Cache:
+    """Arrays by key: at most `max_gb` of files under `folder`, and `memory_gb` of them in memory.
+
+    Without a folder nothing is written. An entry above a limit is not kept there.
+    """
+
+    def __init__(self, folder: str | None = None, max_gb: float = 0, memory_gb: float = 0) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self._most = max_gb * GB if folder else 0
+        self._most_in_memory = memory_gb * GB
+        self._memory: OrderedDict[str, Arrays] = OrderedDict()
+        self._in_memory = 0
+        self._on_disk: float | None = None  # not counted yet
+
+    def recall(self, key: str, make: Callable[[], Arrays]) -> Arrays:
+        """The entry of that key; made by `make`, and kept, where it is not there whole.
+
+        `key` is a path: names joined by "/". Arrays are read-only.
+        """
+        arrays = self._memory.get(key)
+        if arrays is not None:
+            self._memory.move_to_end(key)
+            return arrays
+        arrays = self._read(key)
+        if arrays is None:
+            arrays = make()
+            self._write(key, arrays)
+        for array in arrays.values():
+            array.setflags(write=False)
+        self._hold(key, arrays)
+        return arrays
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.npz"
+
+    def _read(self, key: str) -> Arrays | None:
+        """The entry from disk; None where it is absent, damaged, or another one's."""
+        if not self._most:
+            return None
+        path = self._path(key)
+        try:
+            with np.load(path, allow_pickle=False) as file:  # checks a CRC of each array
+                arrays = {name: file[name] for name in file.files}
+            if arrays.pop(NAME) != key:
+                return None
+            os.utime(path)
+        except Exception:  # numpy and zipfile raise whatever a damaged file makes them stumble on
+            return None
+        return arrays
+
+    def _write(self, key: str, arrays: Arrays) -> None:
+        size = _size(arrays)
+        if size > self._most:
+            return
+        try:
+            with files.whole(self._path(key)) as unfinished, unfinished.open("wb") as file:
+                np.savez(file, **arrays, **{NAME: np.array(key)})
+        except OSError:  # a full disk, a folder that cannot be written: the run goes on without
+            return
+        if self._on_disk is not None:
+            self._on_disk += size
+        if self._on_disk is None or self._on_disk > self._most:
+            self._on_disk = self._trim()
+
+    def _trim(self) -> float:
+        """Delete the entries least recently used until the rest fits; the bytes that are left."""
+        found = []
+        for path in self.folder.rglob("*.npz"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # another process was faster
+                continue
+            found.append((status.st_mtime_ns, status.st_size, path))
+        left = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if left <= self._most:
+                break
+            path.unlink(missing_ok=True)
+            left -= size
+        return left
+
+    def _hold(self, key: str, arrays: Arrays) -> None:
+        if _size(arrays) > self._most_in_memory:
+            return
+        self._memory[key] = arrays
+        self._in_memory += _size(arrays)
+        while self._in_memory > self._most_in_memory:
+            _, oldest = self._memory.popitem(last=False)
+            self._in_memory -= _size(oldest)
+
+
+def _size(arrays: Arrays) -> int:
+    return sum(array.nbytes for array in arrays.values())
