@@ -27,6 +27,9 @@ CODE = (cuts, forward, fronts, graphs, hdf5, kinds, steps, sys.modules[__name__]
 VERSIONS = [keras.__version__, tf.__version__, np.__version__]
 
 
+Parts = list[NDArray[np.float32]]  # what crosses a cut: maps, and the tensors beside
+
+
 class Activations:
     """`images` at `cut`; iterated, the maps at its site, (n, ..., channels), batch by batch.
 
@@ -41,7 +44,7 @@ class Activations:
         self._cache = Cache() if cache is None or not images.key else cache
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        for _, (maps, *_) in self._batches(self._cut.maps, "maps"):
+        for maps, *_ in self._batches(self._cut.maps, "maps"):
             yield maps
 
     def __len__(self) -> int:
@@ -63,9 +66,11 @@ class Activations:
 
         def make() -> NDArray[np.int32]:
             answers = np.empty((len(channels) + 1, len(self)), dtype=np.int32)
-            for rows, (maps, *beside) in self._crossing():
+            done = 0
+            for maps, *beside in self._together(self._crossing()):
+                rows = slice(done, done := done + len(maps))
                 answers[:, rows] = self._cut.answers(maps, beside, channels)
-                progress(rows.stop - rows.start)
+                progress(len(maps))
             return answers
 
         return self._recall("answers", [self._cut.semantics, channels.tolist()], make)
@@ -87,23 +92,31 @@ class Activations:
         made_of = [networks.digest(self._cut.network), self._images.key, self._cut.site]
         return files.key([*made_of, VERSIONS], *CODE)
 
-    def _crossing(self) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
-        """What crosses the cut, batch by batch, with the rows of its images."""
+    def _crossing(self) -> Iterator[Parts]:
+        """What crosses the cut, batch by batch."""
         if not self._ranked:
             yield from self._batches(self._cut.crossing, "crossing")
             return
-        for rows, (maps, *beside) in self._batches(self._cut.maps, "maps"):
-            yield rows, [self._cut.onward(maps), *beside]
+        for maps, *beside in self._batches(self._cut.maps, "maps"):
+            yield [self._cut.onward(maps), *beside]
 
-    def _batches(
-        self, head: Callable[[NDArray], list[NDArray]], what: str
-    ) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
+    def _together(self, batches: Iterator[Parts]) -> Iterator[Parts]:
+        """The same in batches as large as the part behind the cut takes: it is the smaller one."""
+        waiting: list[Parts] = []
+        for batch in batches:
+            waiting.append(batch)
+            if sum(len(maps) for maps, *_ in waiting) >= self._cut.answered_at_once:
+                yield [np.concatenate(parts) for parts in zip(*waiting, strict=True)]
+                waiting = []
+        if waiting:
+            yield [np.concatenate(parts) for parts in zip(*waiting, strict=True)]
+
+    def _batches(self, head: Callable[[NDArray], Parts], what: str) -> Iterator[Parts]:
         for number, rows in enumerate(forward.batches(len(self), self._cut.at_once)):
 
             def make(rows: slice = rows) -> dict[str, NDArray]:
-                return {
-                    str(place): part for place, part in enumerate(head(self._images.pixels[rows]))
-                }
+                parts = head(self._images.pixels[rows])
+                return {str(place): part for place, part in enumerate(parts)}
 
             parts = self._cache.recall(f"{what}/{self._name}/{number:05}", make)
-            yield rows, list(parts.values())
+            yield list(parts.values())

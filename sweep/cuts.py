@@ -46,7 +46,9 @@ class Cut:
         self.site: str = site.operation.name
         self.channels: int = _channels(site, network)
         self._late = graph.pushed(site)
+        behind = [tensor for n in graph.behind(self._late[-1]) for tensor in n.output_tensors]
         self.at_once = forward.at_once(graph.tensors)
+        self.answered_at_once = forward.at_once([*graph.crossing(self._late[-1]), *behind])
 
         # The channels' way: the layer that produces them, what they pass, the site.
         way = graph.way(site)
@@ -76,24 +78,24 @@ class Cut:
 
     def maps(self, pixels: Array) -> list[Array]:
         """Activations at the site, (n, ..., channels), and the tensors beside it."""
-        return self._to_site(pixels)
+        return [np.asarray(tensor) for tensor in self._to_site(pixels)]
 
     def crossing(self, pixels: Array) -> list[Array]:
         """What crosses the cut: the site's maps behind its poolings, and the tensors beside."""
-        return self._to_cut(pixels)
+        return [np.asarray(tensor) for tensor in self._to_cut(pixels)]
 
     def onward(self, maps: Array) -> Array:
         """The site's maps behind its poolings, from those at the site."""
-        return self._from_site_to_cut(maps)[0]
+        return np.asarray(self._from_site_to_cut(maps))
 
-    def answers(self, maps: Array, beside: Sequence[Array], channels: Channels) -> steps.Answers:
+    def answers(
+        self, maps: Array, beside: Sequence[Array], channels: Channels
+    ) -> NDArray[np.int32]:
         """Predicted classes after 0, 1, 2 ... of `channels` are pruned, (len(channels) + 1, n).
 
         `maps` and `beside` are what crosses the cut for a batch of n images.
         """
-        return steps.answers(
-            self._front, self._whole, maps, beside, channels, self._late_value, self._states_at_once
-        )
+        return steps.answers(self._front, self._whole, maps, beside, channels, self._late_value)
 
     def pruned(self, channels: ArrayLike) -> keras.Model:
         """A new network in which `channels` are pruned; equal to masking them at the site.
@@ -125,15 +127,15 @@ class Cut:
     # Compiled when they are first asked for: a cell whose curve is kept needs none of them.
 
     @cached_property
-    def _to_site(self) -> Callable[..., list[Array]]:
+    def _to_site(self) -> Callable[..., list[Any]]:
         return self._head(self._graph.crossing(self._site))
 
     @cached_property
-    def _to_cut(self) -> Callable[..., list[Array]]:
+    def _to_cut(self) -> Callable[..., list[Any]]:
         return self._head(self._graph.crossing(self._late[-1]))
 
     @cached_property
-    def _from_site_to_cut(self) -> Callable[..., list[Array]]:
+    def _from_site_to_cut(self) -> Callable[..., Any]:
         (site,), (late,) = self._site.output_tensors, self._late[-1].output_tensors
 
         def onward(maps: Any) -> Any:
@@ -151,16 +153,13 @@ class Cut:
     def _whole(self) -> Callable[..., NDArray[np.int64]]:
         return whole(self._graph, self._late[-1])
 
-    @cached_property
-    def _states_at_once(self) -> int:
-        nodes = [self._late[-1], *self._graph.behind(self._late[-1])]
-        return forward.at_once(tensor for node in nodes for tensor in node.output_tensors)
-
-    def _head(self, tensors: list[Any]) -> Callable[..., list[Array]]:
+    def _head(self, tensors: list[Any]) -> Callable[..., list[Any]]:
         """The network up to some of its tensors, as a function of images."""
         head = keras.Model(self.network.inputs[0], tensors)
         images = tf.TensorSpec((None, *self.network.inputs[0].shape[1:]), tf.float32)
-        return forward.compiled(lambda pixels: head(pixels, training=False), [images])
+        return forward.compiled(
+            lambda pixels: keras.tree.flatten(head(pixels, training=False)), [images]
+        )
 
     def _zeroable(self) -> bool:
         """Whether zeroed weights of the carrier make its channels constant."""

@@ -4,6 +4,7 @@ Nothing here assumes a CPU: TensorFlow places the work, and takes of a GPU's mem
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from math import log2, prod
 from typing import Any
 
@@ -28,35 +29,53 @@ def spec(tensor: Any) -> tf.TensorSpec:
     return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype)
 
 
-def compiled(
-    forward: Callable[..., Any], specs: Sequence[tf.TensorSpec]
-) -> Callable[..., list[NDArray[np.float32]]]:
-    """`forward` of tensors, compiled: arrays in, a list of arrays that may be written to out."""
-    graph = tf.function(forward, input_signature=specs, autograph=False)
-
-    def run(*inputs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        outputs = keras.tree.flatten(graph(*map(tf.convert_to_tensor, inputs)))
-        return [np.array(output) for output in outputs]
-
-    return run
+def compiled(forward: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Callable[..., Any]:
+    """`forward` of tensors, compiled: tensors or arrays in, tensors out."""
+    graph = _traced(forward, *specs)
+    return lambda *inputs: graph(*map(tf.convert_to_tensor, inputs))
 
 
 def classifier(
-    forward: Callable[..., Any], specs: Sequence[tf.TensorSpec]
+    forward: Callable[..., Any],
+    specs: Sequence[tf.TensorSpec],
+    common: Sequence[tf.TensorSpec] = (),
 ) -> Callable[..., NDArray[np.int64]]:
-    """`forward` of tensors to scores, compiled: arrays in, predicted classes out, int64 (n,)."""
-    graph = tf.function(forward, input_signature=specs, autograph=False)
+    """`forward` of tensors to scores, compiled: tensors or arrays in, classes out, int64 (n,).
 
-    def classes(*inputs: NDArray[np.float32]) -> NDArray[np.int64]:
-        scores = graph(*map(tf.convert_to_tensor, inputs)).numpy()
-        highest = scores.argmax(axis=-1)  # where there is a NaN, that
-        if not np.isfinite(scores[np.arange(len(scores)), highest]).all():
+    The inputs are those `common` to all images, and then one row an image, of which `rows`, where
+    they are given, are picked; None: all.
+    """
+
+    def answer(*inputs: Any) -> tuple[Any, Any]:
+        scores = forward(*inputs)
+        return tf.argmax(scores, axis=-1), tf.reduce_max(scores, axis=-1)
+
+    def pick_and_answer(rows: Any, *inputs: Any) -> tuple[Any, Any]:
+        picked = (tf.gather(tensor, rows) for tensor in inputs[len(common) :])
+        return answer(*inputs[: len(common)], *picked)
+
+    of_all = _traced(answer, *common, *specs)
+    some = tf.TensorSpec((None,), tf.int64)
+    of_some = cache(lambda: _traced(pick_and_answer, some, *common, *specs))
+
+    def classes(*inputs: Any, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        tensors = map(tf.convert_to_tensor, inputs)
+        if rows is None:
+            told, highest = of_all(*tensors)
+        else:
+            told, highest = of_some()(tf.convert_to_tensor(rows), *tensors)
+        if not np.isfinite(highest).all():
             raise BadInput(
                 "the network gives scores that are NaN or infinite; expected finite ones"
             )
-        return highest
+        return np.asarray(told)
 
     return classes
+
+
+def _traced(function: Callable[..., Any], *specs: tf.TensorSpec) -> Callable[..., Any]:
+    """One graph for all sizes of a batch; called directly, a step of the curve costs half."""
+    return tf.function(function, autograph=False).get_concrete_function(*specs)
 
 
 def predict(network: keras.Model, pixels: NDArray[np.float32] | Pixels) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from sweep.graphs import Graph
 from sweep.kinds import has_activation, is_affine, is_softmax
 
 Array = NDArray[np.float32]
+Rows = NDArray[np.int64] | None
 LARGEST = 2**25  # values in the shares of all channels, 128 MiB: more are not cheap to add any more
 PROBES = 256  # one-hot maps a call
 
@@ -37,35 +38,40 @@ def front(graph: Graph, node: Any, value: Array) -> "Masked | Linear":
 
 
 class Masked:
-    """States are maps in which pruned channels hold their pruned value, (n, positions, channels).
+    """A state is the maps as they are, and which channels are not pruned.
 
     `value`, (channels,), is what the map of a pruned channel holds behind `node`.
     """
 
     def __init__(self, graph: Graph, node: Any, value: Array) -> None:
-        self._value = value
-        self._classes = whole(graph, node)
+        crossing, nodes = graph.crossing(node), graph.behind(node)
+        value = tf.constant(value, crossing[0].dtype)
 
-    def start(self, maps: Array, beside: Sequence[Array]) -> Array:
-        """States of the images of `maps`, (n, ..., channels), when all channels are pruned."""
-        self._shape = maps.shape[1:]
-        state = np.empty((len(maps), prod(self._shape[:-1]), self._shape[-1]), maps.dtype)
-        state[:] = self._value
-        return state
+        def scores(kept: Any, maps: Any, *beside: Any) -> Any:
+            masked = tf.where(kept, maps, value)
+            return _scores(graph, nodes, _known(crossing, (masked, *beside)))
 
-    def put_back(self, state: Array, rows: NDArray[np.int64], channel: int, maps: Array) -> None:
-        """Put the `maps` of a channel, (rows, positions), back into the states of these images."""
-        state[rows, :, channel] = maps
+        kept = tf.TensorSpec(value.shape, tf.bool)
+        self._classes = classifier(scores, list(map(spec, crossing)), [kept])
 
-    def classes(self, state: Array, beside: Sequence[Array]) -> NDArray[np.int64]:
-        """The network's class for each state."""
-        return self._classes(state.reshape(-1, *self._shape), *beside)
+    def start(self, maps: Array, beside: Sequence[Array]) -> tuple[Any, ...]:
+        """The state of the images of `maps`, (n, ..., channels), when all channels are pruned."""
+        return np.zeros(maps.shape[-1], bool), *map(tf.convert_to_tensor, (maps, *beside))
+
+    def put_back(self, state: tuple[Any, ...], channel: int) -> tuple[Any, ...]:
+        """The state of these images with one channel more."""
+        kept, *tensors = state
+        return kept | (np.arange(len(kept)) == channel), *tensors
+
+    def classes(self, state: tuple[Any, ...], rows: Rows = None) -> NDArray[np.int64]:
+        """The network's class for the images `rows`; None: all."""
+        return self._classes(*state, rows=rows)
 
 
 class Linear:
-    """States are what the linear part behind `node` makes of the maps, flat, (n, values).
+    """A state is what the linear part behind `node` makes of the maps, flat, (n, values).
 
-    Its shares, (channels, positions, values), are what it makes of maps that are 1 at one position
+    The shares, (channels, positions, values), are what it makes of maps that are 1 at one position
     of one channel and 0 elsewhere, less what it makes of maps that are 0 everywhere.
     """
 
@@ -74,13 +80,13 @@ class Linear:
         rest = [other for other in graph.behind(node) if other not in part]
         shapes = [end.shape[1:] for end, _ in ends]
         borders = np.cumsum([prod(shape) for shape in shapes])
+        shape = crossing[0].shape[1:]
 
         def values(*parts: Any) -> Any:
             known = _known(crossing, parts)
             graph.run(part, known, bare=True)
-            return ops.concatenate(
-                [ops.reshape(known[id(end)], (-1, prod(end.shape[1:]))) for end, _ in ends], axis=1
-            )
+            flat = [ops.reshape(known[id(end)], (-1, prod(end.shape[1:]))) for end, _ in ends]
+            return ops.concatenate(flat, axis=1)
 
         def scores(state: Any, *beside: Any) -> Any:
             known = _known(crossing[1:], beside)
@@ -89,34 +95,44 @@ class Linear:
                 known[id(end)] = activation(ops.reshape(piece, (-1, *shape)))
             return _scores(graph, rest, known)
 
+        def by_channel(maps: Any) -> Any:
+            flat = tf.reshape(maps - value, (-1, prod(shape[:-1]), shape[-1]))
+            return tf.transpose(flat, (2, 0, 1))
+
+        def put_back(state: Any, maps: Any, channel: Any) -> Any:
+            return state + tf.matmul(maps[channel], self._shares[channel])
+
         specs = list(map(spec, crossing))
+        state = tf.TensorSpec((None, borders[-1]), tf.float32)
         self._value = value
         self._part = compiled(values, specs)
-        state = tf.TensorSpec((None, borders[-1]), tf.float32)
         self._classes = classifier(scores, [state, *specs[1:]])
-        self._shares = self._probed(*(tensor.shape[1:] for tensor in crossing))
+        self._shares = tf.constant(self._probed(*(tensor.shape[1:] for tensor in crossing)))
+        self._by_channel = compiled(by_channel, specs[:1])
+        maps = tf.TensorSpec((shape[-1], None, prod(shape[:-1])), tf.float32)
+        self._put_back = compiled(put_back, [state, maps, tf.TensorSpec((), tf.int64)])
 
-    def start(self, maps: Array, beside: Sequence[Array]) -> Array:
-        """States of the images of `maps`, (n, ..., channels), when all channels are pruned."""
-        (state,) = self._part(np.broadcast_to(self._value, maps.shape), *beside)
-        return state
+    def start(self, maps: Array, beside: Sequence[Array]) -> tuple[Any, ...]:
+        """The state of the images of `maps`, (n, ..., channels), when all channels are pruned."""
+        images = len(maps) if beside else 1  # nothing but the maps tells one image from another
+        values = self._part(np.broadcast_to(self._value, (images, *maps.shape[1:])), *beside)
+        values = values if beside else tf.repeat(values, len(maps), axis=0)
+        return values, self._by_channel(maps), *map(tf.convert_to_tensor, beside)
 
-    def put_back(self, state: Array, rows: NDArray[np.int64], channel: int, maps: Array) -> None:
-        """Add the share of a channel's `maps`, (rows, positions), to the states of these images."""
-        share = (maps - self._value[channel]) @ self._shares[channel]
-        if len(rows) == len(state):
-            state += share
-        else:
-            state[rows] += share
+    def put_back(self, state: tuple[Any, ...], channel: int) -> tuple[Any, ...]:
+        """The state of these images with one channel more."""
+        values, maps, *beside = state
+        return self._put_back(values, maps, channel), maps, *beside
 
-    def classes(self, state: Array, beside: Sequence[Array]) -> NDArray[np.int64]:
-        """The network's class for each state."""
-        return self._classes(state, *beside)
+    def classes(self, state: tuple[Any, ...], rows: Rows = None) -> NDArray[np.int64]:
+        """The network's class for the images `rows`; None: all."""
+        values, _, *beside = state
+        return self._classes(values, *beside, rows=rows)
 
     def _probed(self, shape: tuple[int, ...], *beside: tuple[int, ...]) -> Array:
         def made_of(maps: Array) -> Array:
             nothing = (np.zeros((len(maps), *other), np.float32) for other in beside)
-            return self._part(maps.reshape(-1, *shape), *nothing)[0]
+            return np.asarray(self._part(maps.reshape(-1, *shape), *nothing))
 
         ones = range(prod(shape))
         empty = made_of(np.zeros((1, len(ones)), np.float32))
@@ -124,8 +140,7 @@ class Linear:
         for start in ones[::PROBES]:
             probes = np.eye(len(ones[start : start + PROBES]), len(ones), start, np.float32)
             shares[start : start + PROBES] = made_of(probes) - empty
-        by_channel = shares.reshape(-1, shape[-1], shares.shape[1]).swapaxes(0, 1)
-        return np.ascontiguousarray(by_channel)
+        return shares.reshape(-1, shape[-1], shares.shape[1]).swapaxes(0, 1)
 
 
 def whole(graph: Graph, node: Any) -> Callable[..., NDArray[np.int64]]:
