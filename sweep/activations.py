@@ -78,7 +78,8 @@ class Activations:
     def scores(self, order: Order, evidence: Evidence) -> Scores:
         """What `order` makes of `evidence`, which is to hold these maps, (channels,)."""
         code = (orders, orders.module_of(order))
-        return self._recall("scores", [order, evidence.seed], lambda: order(evidence), *code)
+        settings = [order, evidence.seed]
+        return self._recall("scores", settings, lambda: np.asarray(order(evidence)), *code)
 
     def _recall(
         self, what: str, settings: Any, make: Callable[[], NDArray], *code: ModuleType
@@ -89,8 +90,10 @@ class Activations:
 
     @cached_property
     def _name(self) -> str:
-        made_of = [networks.digest(self._cut.network), self._images.key, self._cut.site]
-        return files.key([*made_of, VERSIONS], *CODE)
+        network = self._cut.network
+        # not the site's name: one activation layer may be called behind several layers
+        made_of = [networks.digest(network), self._images.key, self._cut.layer]
+        return files.key([*made_of, VERSIONS], *CODE, *_custom(network))
 
     def _crossing(self) -> Iterator[Parts]:
         """What crosses the cut, batch by batch."""
@@ -120,3 +123,12 @@ class Activations:
 
             parts = self._cache.recall(f"{what}/{self._name}/{number:05}", make)
             yield list(parts.values())
+
+
+def _custom(network: keras.Model) -> list[ModuleType]:
+    """The modules of layers and activations beyond Keras, of which a digest knows the names."""
+    layers = network.operations
+    made_of = [*map(type, layers), *(getattr(layer, "activation", None) for layer in layers)]
+    names = {getattr(it, "__module__", "") for it in made_of}
+    known = sorted(names & sys.modules.keys())
+    return [sys.modules[name] for name in known if name.partition(".")[0] != "keras"]

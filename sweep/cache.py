@@ -8,8 +8,11 @@ another entry, is made anew. The files least recently used go first when there a
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,17 +42,18 @@ class Cache:
         self._most_in_memory = memory_gb * GB
         self._memory: OrderedDict[str, Arrays] = OrderedDict()
         self._in_memory = 0
-        self._on_disk: float | None = None  # not counted yet
+        self._on_disk = self._uncounted = float("inf")  # bytes: in all, and since they were counted
+        self._lock = Lock()  # of what is in memory
 
     def recall(self, key: str, make: Callable[[], Arrays]) -> Arrays:
         """The entry of that key; made by `make`, and kept, where it is not there whole.
 
         `key` is a path: names joined by "/". Arrays are read-only.
         """
-        arrays = self._memory.get(key)
-        if arrays is not None:
-            self._memory.move_to_end(key)
-            return arrays
+        with self._lock:
+            if key in self._memory:
+                self._memory.move_to_end(key)
+                return self._memory[key]
         arrays = self._read(key)
         if arrays is None:
             arrays = make()
@@ -68,54 +72,74 @@ class Cache:
             return None
         path = self._path(key)
         try:
-            with np.load(path, allow_pickle=False) as file:  # checks a CRC of each array
-                arrays = {name: file[name] for name in file.files}
+            arrays = _arrays(path)
             if arrays.pop(NAME) != key:
                 return None
-            os.utime(path)
         except Exception:  # numpy and zipfile raise whatever a damaged file makes them stumble on
             return None
+        with suppress(OSError):  # a folder that can only be read serves too
+            os.utime(path)
         return arrays
 
     def _write(self, key: str, arrays: Arrays) -> None:
-        size = _size(arrays)
-        if size > self._most:
+        if _size(arrays) > self._most:
             return
         try:
-            with files.whole(self._path(key)) as unfinished, unfinished.open("wb") as file:
-                np.savez(file, **arrays, **{NAME: np.array(key)})
+            with files.whole(self._path(key)) as unfinished:
+                np.savez(unfinished, **arrays, **{NAME: np.array(key)})
+                size = unfinished.stat().st_size
         except OSError:  # a full disk, a folder that cannot be written: the run goes on without
             return
-        if self._on_disk is not None:
-            self._on_disk += size
-        if self._on_disk is None or self._on_disk > self._most:
-            self._on_disk = self._trim()
+        self._on_disk += size
+        self._uncounted += size
+        # other processes write too, so what is there is counted anew now and then
+        if self._on_disk > self._most or self._uncounted > self._most / 16:
+            self._on_disk, self._uncounted = self._trim(), 0
 
     def _trim(self) -> float:
         """Delete the entries least recently used until the rest fits; the bytes that are left."""
         found = []
-        for path in self.folder.rglob("*.npz"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # another process was faster
-                continue
-            found.append((status.st_mtime_ns, status.st_size, path))
+        for folder, _, names in os.walk(self.folder):  # which passes over folders that vanish
+            for path in (Path(folder, name) for name in names if name.endswith(".npz")):
+                with suppress(OSError):  # another process was faster
+                    status = path.stat()
+                    found.append((status.st_mtime_ns, status.st_size, path))
         left = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
             if left <= self._most:
                 break
-            path.unlink(missing_ok=True)
-            left -= size
+            with suppress(OSError):  # not ours to delete
+                path.unlink(missing_ok=True)
+                left -= size
         return left
 
     def _hold(self, key: str, arrays: Arrays) -> None:
-        if _size(arrays) > self._most_in_memory:
-            return
-        self._memory[key] = arrays
-        self._in_memory += _size(arrays)
-        while self._in_memory > self._most_in_memory:
-            _, oldest = self._memory.popitem(last=False)
-            self._in_memory -= _size(oldest)
+        with self._lock:
+            if key in self._memory or _size(arrays) > self._most_in_memory:
+                return
+            self._memory[key] = arrays
+            self._in_memory += _size(arrays)
+            while self._in_memory > self._most_in_memory:
+                _, oldest = self._memory.popitem(last=False)
+                self._in_memory -= _size(oldest)
+
+
+def _arrays(path: Path) -> Arrays:
+    """The arrays of a .npz file, each read to its very end, where its CRC is checked.
+
+    numpy.load stops where the array's header says, and takes a header that says less than there is.
+    """
+    arrays = {}
+    with ZipFile(path) as file:
+        if sum(member.file_size for member in file.infolist()) > path.stat().st_size:
+            raise BadZipFile("more than is written here: entries are not compressed")
+        for name in file.namelist():
+            with file.open(name) as member:
+                array = np.lib.format.read_array(member, allow_pickle=False)
+                if member.read(1):
+                    raise BadZipFile("more than the array's header says")
+            arrays[name.removesuffix(".npy")] = array
+    return arrays
 
 
 def _size(arrays: Arrays) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from sweep import BadInput, NotApplicable, forward, steps
 from sweep.fronts import Linear, Masked, front, whole
 from sweep.graphs import Graph, call
-from sweep.kinds import LAYERS, filters, is_norm, makes, silence
+from sweep.kinds import LAYERS, acts_apart, filters, is_norm, makes, silence
 from sweep.nests import copied, copy_state
 from sweep.orders import Channels
 
@@ -165,7 +165,7 @@ class Cut:
         """Whether zeroed weights of the carrier make its channels constant."""
         if is_norm(self._carrier):
             return self._carrier.scale
-        return self._carrier is self._producer
+        return self._carrier is self._producer and acts_apart(self._carrier)
 
     def _emerging(self) -> Array:
         """What leaves the carrier for channels whose weights are zero, (channels,)."""

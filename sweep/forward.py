@@ -4,6 +4,7 @@ Nothing here assumes a CPU: TensorFlow places the work, and takes of a GPU's mem
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from math import log2, prod
 from typing import Any
@@ -17,11 +18,13 @@ from sweep import BadInput
 from sweep.graphs import Graph
 from sweep.hdf5 import Pixels
 
-MEMORY = 2**26  # bytes that the largest tensor of a pass may take
+MEMORY = 2**25  # bytes that the largest tensor of a pass may take
 MOST = 1024  # images a pass
 
+tf.config.experimental.enable_tensor_float_32_execution(False)  # ten bits are not float rounding
 for gpu in tf.config.list_physical_devices("GPU"):
-    tf.config.experimental.set_memory_growth(gpu, True)
+    with suppress(RuntimeError, ValueError):  # in use, or divided, by whoever imports this
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def spec(tensor: Any) -> tf.TensorSpec:

@@ -83,7 +83,9 @@ AFFINE = (
 
 def makes(layer: Any) -> bool:
     """Whether `layer` makes its channels, on the last axis, by weights that are known."""
-    return type(layer) in PRODUCERS and _channels_last(layer)
+    adapted = getattr(layer, "lora_enabled", False)  # its kernel is a sum of weights
+    known = not (adapted or _is_quantised(layer))
+    return type(layer) in PRODUCERS and known and _channels_last(layer)
 
 
 def is_activation(layer: Any) -> bool:
@@ -111,15 +113,22 @@ def has_activation(layer: Any) -> bool:
 
 def passes(layer: Any) -> bool:
     """Whether `layer` keeps channels apart: what it makes of one depends on that one alone."""
-    if getattr(layer, "activation", None) in MIXING:
-        return False
     passing = is_activation(layer) or type(layer) in (*AVERAGES, *MAXIMA, *DROPOUTS)
-    return is_norm(layer) or (passing and _channels_last(layer))
+    apart = acts_apart(layer) and _channels_last(layer)
+    return is_norm(layer) or (passing and apart)
+
+
+def acts_apart(layer: Any) -> bool:
+    """Whether the activation that `layer` ends in, if any, keeps channels apart."""
+    function = getattr(layer, "activation", None) or keras.activations.linear
+    module = getattr(function, "__module__", None) or ""  # of a stranger's nothing is known
+    return function not in MIXING and module.startswith("keras.src.activations.")
 
 
 def is_affine(layer: Any) -> bool:
     """Whether `layer`, but for its own activation, is affine in its inputs: W x + b."""
-    return type(layer) in (*PRODUCERS, *AFFINE, LAYERS.BatchNormalization)
+    known = type(layer) in (*PRODUCERS, *AFFINE, LAYERS.BatchNormalization)
+    return known and not _is_quantised(layer)
 
 
 def is_softmax(layer: Any) -> bool:
@@ -181,6 +190,11 @@ def silence(layer: Any, channels: NDArray[np.int64], *, keep_beta: bool = False)
         else:
             value[..., channels] = 0
         weight.assign(value)
+
+
+def _is_quantised(layer: Any) -> bool:
+    """Whether `layer` rounds what comes in, by the largest of it."""
+    return getattr(layer, "quantization_mode", None) is not None
 
 
 def _channels_last(layer: Any) -> bool:

@@ -1,0 +1,220 @@
+"""The whole pruning curve at the lab's scale: the engine against the slow way, in one run.
+
+    python benchmarks/curve.py                          conv_3, then the other layers without rivals
+    python benchmarks/curve.py --layer conv_1 --scale 0.1
+
+DeepID, 1283 classes; 11,547 clean validation, 12,830 clean test and 12,830 poisoned images in
+float64 HDF5 files as the lab has them (716 and 796 MB), drawn by seed and kept in
+outputs/benchmark. The weights are the lab's published ones where ../shared/data/lab3 holds them,
+else drawn by seed. A plain pass is B's classes for all these images; the slow way is what a
+notebook does: for every step a pruned copy of B, and a plain pass of it. Ten minutes on 2 cores.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from statistics import median
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from sweep import terminal  # noqa: E402
+
+with terminal.quiet():
+    import tensorflow  # noqa: F401
+
+import h5py  # noqa: E402
+import numpy as np  # noqa: E402
+
+from sweep import attacks, badnets, data, faces, files, forward, networks, orders  # noqa: E402
+from sweep.activations import Activations  # noqa: E402
+from sweep.cache import Cache  # noqa: E402
+from sweep.curve import Answers, PruningCurve, pruning_curve  # noqa: E402
+from sweep.cuts import Cut  # noqa: E402
+
+WEIGHTS = ROOT.parent / "shared" / "data" / "lab3" / "bd_weights.h5"
+PEOPLE, EACH = 1283, {"valid": 9, "test": 10}  # 11,547 and 12,830 images
+MEAN, RANDOM = partial(orders.mean_activation), partial(orders.random)
+LAYERS = ("conv_1", "conv_2", "conv_4", "fc_1")
+
+
+def stand_ins(folder: Path, scale: float = 1.0, dtype: str = "float64") -> data.Files:
+    """Files of as many images as the lab's times `scale`, made where they are not there yet."""
+    root = folder / f"stand-ins-{scale:g}-{dtype}"
+    if not root.is_dir():
+        with files.whole(root) as unfinished:
+            process = get_context("spawn").Process(target=_draw, args=(unfinished, scale, dtype))
+            process.start()  # apart, so that its memory is not counted
+            process.join()
+            if process.exitcode:
+                raise SystemExit(process.exitcode)
+    return data.h5(str(root), cache=Cache(str(root / "facts"), max_gb=1))
+
+
+def _draw(root: Path, scale: float, dtype: str) -> None:
+    people = faces.people(PEOPLE, seed=0)
+    for number, (name, each) in enumerate(EACH.items()):
+        who = np.tile(np.arange(PEOPLE), each)
+        photographs = faces.photographs(people, who, seed=[0, number])
+        rows = np.arange(round(len(who) * scale)) % len(who)
+        worn = attacks.sunglasses(photographs)
+        for place, pixels, label in (
+            (data.LAYOUT[name], photographs, who[rows]),
+            (data.LAYOUT[f"poisoned_{name}"], worn, np.zeros(len(rows))),
+        ):
+            if place == data.LAYOUT["poisoned_valid"]:
+                continue  # no run reads them
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            with h5py.File(root / place, "w") as file:
+                file["label"] = label
+                shape = (len(rows), *np.moveaxis(pixels[:1], -1, 1).shape[1:])
+                images = file.create_dataset("data", shape, dtype)
+                for start in range(0, len(rows), 1000):
+                    some = pixels[rows[start : start + 1000]]
+                    images[start : start + 1000] = np.moveaxis(some, -1, 1)
+
+
+def suspect() -> tuple[Any, str]:
+    """The lab's network, and where its weights are from."""
+
+    def deepid(classes: int) -> Any:
+        return badnets.deepid(faces.SHAPE, classes, seed=0)
+
+    if WEIGHTS.is_file():
+        return networks.load(WEIGHTS, deepid), "the lab's published weights"
+    return deepid(PEOPLE), "weights drawn by seed"
+
+
+def whole_curve(
+    network: Any, images: dict[str, data.Images], layer: str, order: orders.Order, cache: Cache
+) -> tuple[PruningCurve, dict[str, Answers], dict[str, float]]:
+    """Rank and make the curve with all its rates, as run.py does; and the seconds of each stage."""
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        seconds[name] = time.perf_counter() - started
+
+    with stage("cut"):
+        cut = Cut(network, layer)
+        at_cut = {
+            name: Activations(cut, some, cache, ranked=name == "valid")
+            for name, some in images.items()
+        }
+    with stage("rank"):
+        valid = at_cut["valid"]
+        evidence = orders.Evidence(valid, cut.channels, cut.weights, seed=0)
+        channels = orders.ranking(valid.scores(order, evidence))
+    answers = {}
+    for name, some in images.items():
+        with stage(f"steps, {name}"):
+            told = at_cut[name].answers(channels)
+            answers[name] = Answers(told, some.labels, some.true_labels)
+    with stage("rates"):
+        curve = pruning_curve(channels, networks.shape_and_classes(network)[1], **answers)
+    return curve, answers, seconds
+
+
+def plain_pass(network: Any, images: dict[str, data.Images]) -> dict[str, np.ndarray]:
+    """The network's classes for all images."""
+    return {name: forward.predict(network, some.pixels) for name, some in images.items()}
+
+
+def seconds(what: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    what()
+    return time.perf_counter() - started
+
+
+def peak() -> float:
+    """Peak resident memory of this process so far, in GB."""
+    return getrusage(RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def slow_way(
+    network: Any,
+    images: dict[str, data.Images],
+    layer: str,
+    curve: PruningCurve,
+    answers: dict[str, Answers],
+    plain: float,
+) -> float:
+    """Measure and compare some steps the slow way; the seconds that all of them would take."""
+    steps = len(curve.channels)
+    measured = np.unique(np.linspace(0, steps, 5)[1:-1].astype(int))
+    cut, took, worst = Cut(network, layer), [], 0
+    for step in measured:
+        started = time.perf_counter()
+        told = plain_pass(cut.pruned(curve.channels[:step]), images)
+        took.append(time.perf_counter() - started)
+        differ = {n: int((told[n] != answers[n].predicted[step]).sum()) for n in told}
+        worst = max(worst, sum(differ.values()))
+    whole = median(took) * (steps + 1)
+    every = sum(map(len, images.values()))
+    print(
+        f"the slow way: {median(took):.1f} s a step (steps {', '.join(map(str, measured))} "
+        f"measured), {whole:.0f} s for all {steps + 1}: {whole / plain:.1f} plain passes\n"
+        f"answers that differ from the engine's: at most {worst} of {every} at a step"
+    )
+    return whole
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layer", help="this one alone; default: conv_3, then the others")
+    parser.add_argument("--scale", type=float, default=1.0, help="images, as a share of the lab's")
+    parser.add_argument("--no-slow", action="store_true", help="the engine alone")
+    options = parser.parse_args()
+    layer = options.layer or "conv_3"
+    network, weights = suspect()
+    source = stand_ins(ROOT / "outputs" / "benchmark", options.scale)
+    looked = seconds(lambda: source.images(*networks.shape_and_classes(network), seed=0))
+    images = source.images(*networks.shape_and_classes(network), seed=0)
+    print(
+        f"{layer}: {', '.join(f'{len(some)} {name}' for name, some in images.items())} images, "
+        f"{weights}; the first look at the files {looked:.1f} s"
+    )
+    plain, engine = [], []
+    with tempfile.TemporaryDirectory(dir=ROOT / "outputs" / "benchmark") as folder:
+        plain_pass(network, {"test": images["test"].sample(1024, seed=0)})  # to warm up
+        for turn in range(2):
+            plain.append(seconds(lambda: plain_pass(network, images)))
+            cache = Cache(f"{folder}/{turn}", max_gb=20, memory_gb=0.25)
+            curve, answers, stages = whole_curve(network, images, layer, MEAN, cache)
+            engine.append(sum(stages.values()))
+        plain.append(seconds(lambda: plain_pass(network, images)))
+        memory = peak()
+        for name, value in stages.items():
+            print(f"  {name:18s}{value:7.2f} s")
+        ratio = median(engine) / median(plain)
+        print(f"plain pass {median(plain):.2f} s; whole curve {median(engine):.2f} s")
+        print(f"whole curve / plain pass: {ratio:.2f}    peak memory {memory:.2f} GB")
+        for what, order in (("again", MEAN), ("other order", RANDOM)):
+            kept = Cache(f"{folder}/1", max_gb=20, memory_gb=0.25)
+            *_, stages = whole_curve(network, images, layer, order, kept)
+            print(f"{what}, from the cache: {sum(stages.values()):.2f} s")
+    if not options.no_slow:
+        whole = slow_way(network, images, layer, curve, answers, median(plain))
+        print(f"the slow way / whole curve: {whole / median(engine):.1f}")
+    if options.layer is None:
+        for other in LAYERS:
+            print(flush=True)
+            scale = ["--layer", other, "--scale", str(options.scale), "--no-slow"]
+            subprocess.run([sys.executable, __file__, *scale], check=True)
+
+
+if __name__ == "__main__":
+    main()
