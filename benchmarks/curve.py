@@ -128,6 +128,18 @@ def whole_curve(
     return curve, answers, seconds
 
 
+def activity(network: Any, images: data.Images, layer: str, cache: Cache) -> str:
+    """How many channels are not silent, on any image and on an image in the mean."""
+    cut = Cut(network, layer)
+    active = [
+        (maps.reshape(len(maps), -1, cut.channels) != cut.pruned_value).any(axis=1)
+        for maps in Activations(cut, images, cache, ranked=True)
+    ]
+    active = np.concatenate(active)
+    ever, each = active.any(axis=0).sum(), active.sum(axis=1).mean()
+    return f"{ever} of {cut.channels} channels are ever active, {each:.1f} on an image"
+
+
 def plain_pass(network: Any, images: dict[str, data.Images]) -> dict[str, np.ndarray]:
     """The network's classes for all images."""
     return {name: forward.predict(network, some.pixels) for name, some in images.items()}
@@ -192,7 +204,7 @@ def main() -> None:
         plain_pass(network, {"test": images["test"].sample(1024, seed=0)})  # to warm up
         for turn in range(2):
             plain.append(seconds(lambda: plain_pass(network, images)))
-            cache = Cache(f"{folder}/{turn}", max_gb=20, memory_gb=0.25)
+            cache = Cache(f"{folder}/{turn}", max_gb=20, memory_gb=0.1)
             curve, answers, stages = whole_curve(network, images, layer, MEAN, cache)
             engine.append(sum(stages.values()))
         plain.append(seconds(lambda: plain_pass(network, images)))
@@ -200,10 +212,11 @@ def main() -> None:
         for name, value in stages.items():
             print(f"  {name:18s}{value:7.2f} s")
         ratio = median(engine) / median(plain)
+        print(activity(network, images["valid"], layer, cache))
         print(f"plain pass {median(plain):.2f} s; whole curve {median(engine):.2f} s")
         print(f"whole curve / plain pass: {ratio:.2f}    peak memory {memory:.2f} GB")
         for what, order in (("again", MEAN), ("other order", RANDOM)):
-            kept = Cache(f"{folder}/1", max_gb=20, memory_gb=0.25)
+            kept = Cache(f"{folder}/1", max_gb=20, memory_gb=0.1)
             *_, stages = whole_curve(network, images, layer, order, kept)
             print(f"{what}, from the cache: {sum(stages.values()):.2f} s")
     if not options.no_slow:

@@ -3,7 +3,7 @@
 The steps are taken backwards: from the state in which all channels are pruned, they are put back
 one by one, the last pruned first. So shares are only ever added, and those of a silent channel, or
 of none, are exactly nothing. An image's answer can change only where its state does, so a channel
-that is silent on an image costs nothing there; the states that do change are answered together.
+that is silent on an image costs nothing there.
 """
 
 from collections.abc import Callable, Sequence
