@@ -22,6 +22,7 @@ Array = NDArray[np.float32]
 Rows = NDArray[np.int64] | None
 LARGEST = 2**25  # values in the shares of all channels, 128 MiB: more are not cheap to add any more
 PROBES = 256  # one-hot maps a call
+LOUD = np.float32(2**20)  # in place of 1 in these maps, so that no bias drowns a small weight
 
 
 def front(graph: Graph, node: Any, value: Array) -> "Masked | Linear":
@@ -139,7 +140,7 @@ class Linear:
         shares = np.empty((len(ones), empty.shape[1]), np.float32)
         for start in ones[::PROBES]:
             probes = np.eye(len(ones[start : start + PROBES]), len(ones), start, np.float32)
-            shares[start : start + PROBES] = made_of(probes) - empty
+            shares[start : start + PROBES] = (made_of(LOUD * probes) - empty) / LOUD
         return shares.reshape(-1, shape[-1], shares.shape[1]).swapaxes(0, 1)
 
 

@@ -1,5 +1,6 @@
 """The engine against the slow way: mask one channel more, run the whole network again."""
 
+import keras
 import numpy as np
 import pytest
 from zoo import CASES, Mask, untouched
@@ -47,3 +48,16 @@ def test_every_step_is_what_the_slow_way_gives(builder, largest, drawn, monkeypa
         masks = [layer.name for layer in pruned.layers if layer.name.endswith("_mask")]
         assert masks == ([] if by_weights else [f"{cut.site}_mask"])
     assert digest(network) == before
+
+
+def test_shares_are_those_of_small_weights_beside_large_biases(drawn):
+    images = keras.Input((4, 4, 3))
+    x = keras.layers.Conv2D(5, 3, activation="relu", name="conv")(images)
+    x = keras.layers.Flatten(name="flatten")(x)
+    network = drawn(keras.Model(images, keras.layers.Dense(4, name="scores")(x)))
+    scores = network.get_layer("scores")
+    scores.kernel.assign(scores.kernel * 1e-5)
+    scores.bias.assign([1000.0, 1000.0, -1000.0, 1000.0])
+    shares = np.asarray(Cut(network, "conv")._front._shares)
+    kernel = scores.kernel.numpy().reshape(4, 5, 4).swapaxes(0, 1)
+    np.testing.assert_allclose(shares, kernel, rtol=1e-3, atol=1e-9)
