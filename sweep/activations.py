@@ -6,8 +6,10 @@ cut, and cells that differ in their stop share the curve.
 """
 
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -126,9 +128,19 @@ class Activations:
 
 
 def _custom(network: keras.Model) -> list[ModuleType]:
-    """The modules of layers and activations beyond Keras, of which a digest knows the names."""
-    layers = network.operations
+    """Where `network` has code beyond Keras: all that is loaded and neither installed nor ours.
+
+    A digest knows the names of such layers alone, and their code may stand in any of these.
+    """
+    layers = [*network.operations, *network._flatten_layers()]  # also those inside of wrappers
     made_of = [*map(type, layers), *(getattr(layer, "activation", None) for layer in layers)]
-    names = {getattr(it, "__module__", "") for it in made_of}
-    known = sorted(names & sys.modules.keys())
-    return [sys.modules[name] for name in known if name.partition(".")[0] != "keras"]
+    names = (getattr(it, "__module__", None) or "" for it in made_of)
+    if all(name.partition(".")[0] in ("", "keras") for name in names):
+        return []
+    installed = {*map(Path, sysconfig.get_paths().values()), Path(files.__file__).parent}
+    found = {
+        Path(module.__file__): module
+        for name, module in list(sys.modules.items())
+        if name != "__main__" and getattr(module, "__file__", None)
+    }
+    return [found[path] for path in sorted(found) if not installed & set(path.parents)]

@@ -70,6 +70,8 @@ class Cache:
         """The entry from disk; None where it is absent, damaged, or another one's."""
         if not self._most:
             return None
+        if self._on_disk == float("inf"):  # the first time: perhaps the limit was another one
+            self._on_disk, self._uncounted = self._trim(), 0
         path = self._path(key)
         try:
             arrays = _arrays(path)

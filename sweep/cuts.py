@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from sweep import BadInput, NotApplicable, forward, steps
-from sweep.fronts import Linear, Masked, front, whole
+from sweep.fronts import Front, front, whole
 from sweep.graphs import Graph, call
 from sweep.kinds import LAYERS, acts_apart, filters, is_norm, makes, silence
 from sweep.nests import copied, copy_state
@@ -46,6 +46,7 @@ class Cut:
         self.site: str = site.operation.name
         self.channels: int = _channels(site, network)
         self._late = graph.pushed(site)
+        self._front: Front | None = None  # made for the first images
         behind = [tensor for n in graph.behind(self._late[-1]) for tensor in n.output_tensors]
         self.at_once = forward.at_once(graph.tensors)
         self.answered_at_once = forward.at_once([*graph.crossing(self._late[-1]), *behind])
@@ -95,6 +96,8 @@ class Cut:
 
         `maps` and `beside` are what crosses the cut for a batch of n images.
         """
+        if self._front is None:
+            self._front = front(self._graph, self._late[-1], self._late_value, maps, beside)
         return steps.answers(self._front, self._whole, maps, beside, channels, self._late_value)
 
     def pruned(self, channels: ArrayLike) -> keras.Model:
@@ -144,10 +147,6 @@ class Cut:
             return known[id(late)]
 
         return forward.compiled(onward, [forward.spec(site)])
-
-    @cached_property
-    def _front(self) -> Masked | Linear:
-        return front(self._graph, self._late[-1], self._late_value)
 
     @cached_property
     def _whole(self) -> Callable[..., NDArray[np.int64]]:

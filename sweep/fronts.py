@@ -22,19 +22,25 @@ Array = NDArray[np.float32]
 Rows = NDArray[np.int64] | None
 LARGEST = 2**25  # values in the shares of all channels, 128 MiB: more are not cheap to add any more
 PROBES = 256  # one-hot maps a call
-LOUD = np.float32(2**20)  # in place of 1 in these maps, so that no bias drowns a small weight
+ROUNDING = 1e-4  # of the largest value: sums of thousands of float32 differ by less
+LOUD = np.float32(2**60)  # in place of 1 in these maps, so that biases drown and not the weights
 
 
-def front(graph: Graph, node: Any, value: Array) -> "Masked | Linear":
-    """The cheaper front of `graph` cut behind `node`, where pruned channels hold `value`."""
-    part, ends = linear_part(graph, node)
-    maps, *beside = graph.crossing(node)
-    tensors = [maps, *beside, *(end for end, _ in ends)]
+def front(graph: Graph, node: Any, value: Array, maps: Array, beside: Sequence[Array]) -> "Front":
+    """The cheaper front of `graph` cut behind `node`, where pruned channels hold `value`.
+
+    `maps` and the tensors `beside` are of some images, to see that shares do add up.
+    """
+    part = linear_part(graph, node)
+    ends = ends_of(graph, node, part)
+    tensors = [*graph.crossing(node), *(end.output_tensors[0] for end in ends)]
     sized = all(t.dtype == "float32" and None not in t.shape[1:] for t in tensors)
-    if sized and part and all(end is not maps for end, _ in ends):
-        values = sum(prod(end.shape[1:]) for end, _ in ends)
-        if prod(maps.shape[1:]) * values <= LARGEST:
-            return Linear(graph, node, value, part, ends)
+    if sized and part and node not in ends:
+        values = sum(prod(end.output_tensors[0].shape[1:]) for end in ends)
+        if prod(tensors[0].shape[1:]) * values <= LARGEST:
+            linear = Linear(graph, node, value, part)
+            if linear.adds_up(maps, beside):
+                return linear
     return Masked(graph, node, value)
 
 
@@ -76,24 +82,26 @@ class Linear:
     of one channel and 0 elsewhere, less what it makes of maps that are 0 everywhere.
     """
 
-    def __init__(self, graph: Graph, node: Any, value: Array, part: list, ends: list) -> None:
-        crossing = graph.crossing(node)
+    def __init__(self, graph: Graph, node: Any, value: Array, part: list[Any]) -> None:
+        crossing, ends = graph.crossing(node), ends_of(graph, node, part)
         rest = [other for other in graph.behind(node) if other not in part]
-        shapes = [end.shape[1:] for end, _ in ends]
-        borders = np.cumsum([prod(shape) for shape in shapes])
+        tensors = [end.output_tensors[0] for end in ends]
+        borders = np.cumsum([prod(tensor.shape[1:]) for tensor in tensors])
         shape = crossing[0].shape[1:]
 
         def values(*parts: Any) -> Any:
             known = _known(crossing, parts)
             graph.run(part, known, bare=True)
-            flat = [ops.reshape(known[id(end)], (-1, prod(end.shape[1:]))) for end, _ in ends]
+            flat = [ops.reshape(known[id(t)], (-1, prod(t.shape[1:]))) for t in tensors]
             return ops.concatenate(flat, axis=1)
 
         def scores(state: Any, *beside: Any) -> Any:
             known = _known(crossing[1:], beside)
-            for (end, activation), shape, stop in zip(ends, shapes, borders, strict=True):
-                piece = state[:, stop - prod(shape) : stop]
-                known[id(end)] = activation(ops.reshape(piece, (-1, *shape)))
+            for end, tensor, stop in zip(ends, tensors, borders, strict=True):
+                piece = state[:, stop - prod(tensor.shape[1:]) : stop]
+                known[id(tensor)] = _activated(
+                    graph, end, ops.reshape(piece, (-1, *tensor.shape[1:]))
+                )
             return _scores(graph, rest, known)
 
         def by_channel(maps: Any) -> Any:
@@ -123,12 +131,20 @@ class Linear:
     def put_back(self, state: tuple[Any, ...], channel: int) -> tuple[Any, ...]:
         """The state of these images with one channel more."""
         values, maps, *beside = state
-        return self._put_back(values, maps, channel), maps, *beside
+        return self._put_back(values, maps, np.int64(channel)), maps, *beside
 
     def classes(self, state: tuple[Any, ...], rows: Rows = None) -> NDArray[np.int64]:
         """The network's class for the images `rows`; None: all."""
         values, _, *beside = state
         return self._classes(values, *beside, rows=rows)
+
+    def adds_up(self, maps: Array, beside: Sequence[Array]) -> bool:
+        """Whether all shares together are what the part makes of these maps, but for rounding."""
+        state = self.start(maps, beside)
+        for channel in range(maps.shape[-1]):
+            state = self.put_back(state, channel)
+        straight = np.asarray(self._part(maps, *beside))
+        return np.abs(straight - state[0]).max() <= ROUNDING * np.abs(straight).max()
 
     def _probed(self, shape: tuple[int, ...], *beside: tuple[int, ...]) -> Array:
         def made_of(maps: Array) -> Array:
@@ -144,6 +160,9 @@ class Linear:
         return shares.reshape(-1, shape[-1], shares.shape[1]).swapaxes(0, 1)
 
 
+Front = Masked | Linear
+
+
 def whole(graph: Graph, node: Any) -> Callable[..., NDArray[np.int64]]:
     """Everything behind `node`, from the tensors that cross there to classes, (n,)."""
     crossing, nodes = graph.crossing(node), graph.behind(node)
@@ -154,12 +173,8 @@ def whole(graph: Graph, node: Any) -> Callable[..., NDArray[np.int64]]:
     return classifier(scores, list(map(spec, crossing)))
 
 
-def linear_part(graph: Graph, node: Any) -> tuple[list[Any], list[tuple[Any, Callable]]]:
-    """The nodes behind `node` that are affine in its maps, and where that ends.
-
-    The ends are tensors with the activation that turns what the part makes into their value: that
-    of a convolution's or Dense layer's own, or none.
-    """
+def linear_part(graph: Graph, node: Any) -> list[Any]:
+    """The nodes behind `node` that are affine in its maps, but for an activation at their end."""
     behind = graph.behind(node)
     made = {id(tensor) for other in [node, *behind] for tensor in other.output_tensors}
     linear = {id(tensor) for tensor in node.output_tensors}
@@ -170,21 +185,23 @@ def linear_part(graph: Graph, node: Any) -> tuple[list[Any], list[tuple[Any, Cal
             part.append(other)
             if not has_activation(other.operation):
                 linear |= {id(tensor) for tensor in other.output_tensors}
-    read = {id(t) for other in behind if other not in part for t in other.input_tensors}
+    return part
+
+
+def ends_of(graph: Graph, node: Any, part: list[Any]) -> list[Any]:
+    """Of `node` and of the `part` behind it, what the rest of the network reads."""
+    rest = [other for other in graph.behind(node) if other not in part]
+    read = {id(tensor) for other in rest for tensor in other.input_tensors}
     read.add(id(graph.network.outputs[0]))
-    ends = []
-    for other in [node, *part]:
-        (tensor,) = other.output_tensors
-        if id(tensor) in read:
-            own = other is not node and has_activation(other.operation)
-            softmax = is_softmax(other.operation) and tensor is graph.network.outputs[0]
-            activation = other.operation.activation if own and not softmax else _as_it_is
-            ends.append((tensor, activation))
-    return part, ends
+    return [other for other in [node, *part] if id(other.output_tensors[0]) in read]
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
+def _activated(graph: Graph, end: Any, value: Any) -> Any:
+    """What an end's own activation makes of its value; a softmax of scores is left out."""
+    scores = end.output_tensors[0] is graph.network.outputs[0]
+    if not has_activation(end.operation) or (scores and is_softmax(end.operation)):
+        return value
+    return end.operation.activation(value)
 
 
 def _known(tensors: Sequence[Any], values: Sequence[Any]) -> dict[int, Any]:

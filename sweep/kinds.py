@@ -133,7 +133,8 @@ def is_affine(layer: Any) -> bool:
 
 def is_softmax(layer: Any) -> bool:
     """Whether `layer` is, or ends in, a softmax over the channels."""
-    return getattr(layer, "activation", None) is keras.activations.softmax
+    known = type(layer) in (LAYERS.Activation, *PRODUCERS)
+    return known and layer.activation is keras.activations.softmax
 
 
 @contextmanager

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.fronts import Linear, Masked
+from sweep.fronts import Front
 from sweep.orders import Channels
 
 Array = NDArray[np.float32]
 
 
 def answers(
-    front: Masked | Linear,
+    front: Front,
     whole: Callable[..., NDArray[np.int64]],
     maps: Array,
     beside: Sequence[Array],
@@ -31,22 +31,26 @@ def answers(
     the network from there; `value`, (channels,), is what the map of a pruned channel holds.
     """
     steps = len(channels)
-    by_image = maps.reshape(len(maps), -1, maps.shape[-1])
-    active = (by_image != value).any(axis=1).T[channels]  # (steps, n)
-    first = np.where(active.any(axis=0), active.argmax(axis=0), steps)  # to be pruned, by image
-
+    active = _active(maps, value)[channels]  # in pruning order
+    first = np.where(active.any(axis=0), active.argmax(axis=0), steps)  # to change an image
     state = front.start(maps, beside)
     for channel in np.setdiff1d(np.arange(len(value)), channels):  # those that are never pruned
         state = front.put_back(state, channel)
+
     told = np.empty((steps + 1, len(maps)), dtype=np.int32)
     told[steps] = front.classes(state)
-    for step in reversed(range(1, steps)):
+    for step in reversed(range(1, steps)):  # channels[step] is the first that is not pruned
         told[step] = told[step + 1]
         if active[step].any():
             state = front.put_back(state, channels[step])
-        # before the first channel that is active is pruned, an image is as it was
         rows = np.flatnonzero(active[step] & (first < step))
         if len(rows):
             told[step, rows] = front.classes(state, None if len(rows) == len(maps) else rows)
+    # until the first channel that is active on it is pruned, an image is as it was
     untouched = np.arange(steps + 1)[:, None] <= first
     return np.where(untouched, whole(maps, *beside), told).astype(np.int32)
+
+
+def _active(maps: Array, value: Array) -> NDArray[np.bool_]:
+    """On which images each channel is not as if it were pruned, (channels, n)."""
+    return (maps.reshape(len(maps), -1, len(value)) != value).any(axis=1).T

@@ -4,6 +4,7 @@ The one exception to "no code of theirs runs": what badnet.custom_objects names 
 importing it runs it.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -52,7 +53,9 @@ def _of_file(name: str) -> dict[str, Any]:
 @lru_cache
 def _executed(path: Path, stamp: tuple[int, ...]) -> ModuleType:
     """The module of a file; run once in a process, unless the file and so its stamp changes."""
-    spec = importlib.util.spec_from_file_location(f"badnet_{path.stem}", path)
+    content = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    name = f"badnet_{path.stem}_{content}"  # there may be another file of that name
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look for it
     _imported(str(path), partial(spec.loader.exec_module, module))

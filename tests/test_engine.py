@@ -3,13 +3,16 @@
 import keras
 import numpy as np
 import pytest
-from zoo import CASES, Mask, untouched
+from zoo import CASES, Mask, lenet, untouched
 
 from sweep import forward, fronts
 from sweep.activations import Activations
 from sweep.cuts import Cut
 from sweep.data import Images
+from sweep.graphs import Graph
 from sweep.networks import digest, plain
+
+probed = fronts.Linear._probed
 
 
 @pytest.mark.parametrize("largest", [fronts.LARGEST, 0], ids=["linear", "masked"])
@@ -58,6 +61,61 @@ def test_shares_are_those_of_small_weights_beside_large_biases(drawn):
     scores = network.get_layer("scores")
     scores.kernel.assign(scores.kernel * 1e-5)
     scores.bias.assign([1000.0, 1000.0, -1000.0, 1000.0])
-    shares = np.asarray(Cut(network, "conv")._front._shares)
+    graph = Graph(network)
+    node = graph.find("conv")
+    linear = fronts.Linear(graph, node, np.zeros(5, np.float32), fronts.linear_part(graph, node))
     kernel = scores.kernel.numpy().reshape(4, 5, 4).swapaxes(0, 1)
-    np.testing.assert_allclose(shares, kernel, rtol=1e-3, atol=1e-9)
+    np.testing.assert_allclose(linear._shares, kernel, rtol=1e-3, atol=1e-9)
+
+
+def test_shares_are_not_drowned_by_the_biases_of_many_positions():
+    images = keras.Input((48, 48, 3))
+    x = keras.layers.Conv2D(12, 3, padding="same", activation="relu", name="conv")(images)
+    x = keras.layers.Conv2D(10, 1, name="maps")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    network = keras.Model(images, keras.layers.Activation("softmax", name="scores")(x))
+    rng = np.random.default_rng(0)
+    pixels = 0.6 * rng.random((100, 1, 1, 3)) + 0.4 * rng.random((100, 48, 48, 3))
+    pixels = pixels.astype(np.float32)
+    means = keras.Model(images, x)(pixels).numpy().mean(axis=0)
+    network.get_layer("maps").bias.assign(-means)  # as training centres scores
+    cut = Cut(network, "conv")
+    channels = rng.permutation(12)
+    told = Activations(cut, Images(pixels, np.zeros(100, np.int64))).answers(channels)
+    assert isinstance(cut._front, fronts.Linear)
+    for step in range(13):
+        slow = forward.predict(cut.pruned(channels[:step]), pixels)
+        np.testing.assert_array_equal(told[step], slow)
+
+
+def test_where_shares_do_not_add_up_the_maps_are_masked(drawn, monkeypatch):
+    network = drawn(lenet(untouched))
+    pixels = np.random.default_rng(3).normal(size=(40, *network.input_shape[1:]))
+    images = Images(pixels.astype(np.float32), np.zeros(40, np.int64))
+    right = Activations(Cut(network, "conv_2"), images).answers(np.arange(6))
+    monkeypatch.setattr(fronts.Linear, "_probed", lambda self, *shapes: 2 * probed(self, *shapes))
+    cut = Cut(network, "conv_2")
+    np.testing.assert_array_equal(Activations(cut, images).answers(np.arange(6)), right)
+    assert isinstance(cut._front, fronts.Masked)
+
+
+class Mixing(keras.layers.Layer):
+    """Has the softmax for its activation, and goes on behind it."""
+
+    activation = staticmethod(keras.activations.softmax)
+
+    def call(self, scores):
+        return self.activation(scores) * keras.ops.arange(1.0, 6.0)
+
+
+def test_a_softmax_inside_a_layer_of_unknown_kind_is_not_left_out(drawn):
+    images = keras.Input((8, 7, 3))
+    x = keras.layers.Conv2D(6, 3, activation="relu", name="conv")(images)
+    x = keras.layers.Dense(5, name="fc")(keras.layers.Flatten(name="flatten")(x))
+    network = drawn(keras.Model(images, Mixing(name="mixing")(x)))
+    pixels = np.random.default_rng(3).normal(size=(40, 8, 7, 3)).astype(np.float32)
+    told = Activations(Cut(network, "conv"), Images(pixels, np.zeros(40, np.int64))).answers(
+        np.array([1, 2])
+    )
+    scores = np.asarray(network(pixels))
+    np.testing.assert_array_equal(told[0], scores.argmax(axis=1))

@@ -115,3 +115,14 @@ def test_code_that_cannot_be_imported_is_refused_in_a_sentence(code, tmp_path):
     with pytest.raises(BadInput, match=r"layers.py cannot be imported \(\w+Error: ") as refused:
         objects(str(tmp_path / "layers.py"))
     assert "\n" not in str(refused.value)
+
+
+def test_two_files_of_one_name_are_two_modules(tmp_path):
+    found = []
+    for folder, value in (("a", 1), ("b", 2)):
+        path = tmp_path / folder / "layers.py"
+        path.parent.mkdir()
+        path.write_text(f"def act(x):\n    return {value} * x\n")
+        found.append(objects(str(path))["act"])
+    assert [act(1) for act in found] == [1, 2]
+    assert found[0].__module__ != found[1].__module__
