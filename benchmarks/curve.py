@@ -177,7 +177,7 @@ def slow_way(
     whole = median(took) * (steps + 1)
     every = sum(map(len, images.values()))
     print(
-        f"the slow way: {median(took):.1f} s a step (steps {', '.join(map(str, measured))} "
+        f"the slow way: {median(took):.1f} s a step (steps {', '.join(map(str, measured))}\n"
         f"measured), {whole:.0f} s for all {steps + 1}: {whole / plain:.1f} plain passes\n"
         f"answers that differ from the engine's: at most {worst} of {every} at a step"
     )
@@ -197,12 +197,12 @@ def main() -> None:
     images = source.images(*networks.shape_and_classes(network), seed=0)
     print(
         f"{layer}: {', '.join(f'{len(some)} {name}' for name, some in images.items())} images, "
-        f"{weights}; the first look at the files {looked:.1f} s"
+        f"{weights};\nthe first look at the files {looked:.1f} s"
     )
     plain, engine = [], []
     with tempfile.TemporaryDirectory(dir=ROOT / "outputs" / "benchmark") as folder:
         plain_pass(network, {"test": images["test"].sample(1024, seed=0)})  # to warm up
-        for turn in range(2):
+        for turn in range(1 if options.no_slow else 2):
             plain.append(seconds(lambda: plain_pass(network, images)))
             cache = Cache(f"{folder}/{turn}", max_gb=20, memory_gb=0.1)
             curve, answers, stages = whole_curve(network, images, layer, MEAN, cache)
@@ -216,7 +216,7 @@ def main() -> None:
         print(f"plain pass {median(plain):.2f} s; whole curve {median(engine):.2f} s")
         print(f"whole curve / plain pass: {ratio:.2f}    peak memory {memory:.2f} GB")
         for what, order in (("again", MEAN), ("other order", RANDOM)):
-            kept = Cache(f"{folder}/1", max_gb=20, memory_gb=0.1)
+            kept = Cache(f"{folder}/{turn}", max_gb=20, memory_gb=0.1)
             *_, stages = whole_curve(network, images, layer, order, kept)
             print(f"{what}, from the cache: {sum(stages.values()):.2f} s")
     if not options.no_slow:
