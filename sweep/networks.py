@@ -1,4 +1,4 @@
-"""Load a stranger's network and ask it for classes.
+"""Load a stranger's network, whatever kind of file it is in.
 
 A network is a Keras functional model, images (n, height, width, channels) in, one score a class
 out. Files are read in safe mode: no code of theirs runs, but for custom objects that are given.
