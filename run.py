@@ -18,13 +18,14 @@ from sweep import terminal
 with terminal.quiet():
     import tensorflow  # noqa: F401
 
-from sweep import figures, networks, orders
+from sweep import figures, joint, networks, selection
 from sweep.activations import Activations
 from sweep.callback import build, tracked
 from sweep.curve import Answers, pruning_curve
-from sweep.cuts import Cut
 from sweep.evaluation import evaluate
+from sweep.evidence import threat_model
 from sweep.goodnet import GoodNet
+from sweep.pairs import pairs
 from sweep.tracking import Log
 
 
@@ -46,25 +47,25 @@ def main(cfg: DictConfig, log: Log) -> None:
             poisoned_by = "files" if files.attack is None else log.params["attack"]
             log.tags({"asr_counts": images["poisoned"].asr_counts, "poisoned_by": poisoned_by})
 
-    # Cut B at the layer and rank its channels, on clean validation images alone.
-    cut = Cut(badnet, cfg.prune.layer, cfg.prune.semantics)
-    log.tags({"layer": cut.layer, "threat_model": "defender"})
+    # Cut B at the layers and rank their channels, on clean validation images alone.
+    cut, order = joint.cut(badnet, cfg.prune.layer, cfg.prune.semantics), build(cfg.prune.order)
+    log.tags({"layer": cut.layer})
     at_cut = {
         name: Activations(cut, some, cache, ranked=name == "valid") for name, some in images.items()
     }
     valid = at_cut["valid"]
-    with log.stage("rank"), terminal.progress("ranking", len(valid), "images") as done:
-        evidence = orders.Evidence(valid, cut.channels, cut.weights, cfg.seed, done)
-        channels = orders.ranking(valid.scores(build(cfg.prune.order), evidence))
+    with log.stage("rank"):
+        how = {"scope": cfg.prune.scope, "recompute": cfg.prune.recompute, "seed": cfg.seed}
+        ranked = selection.rank(order, valid, **how, pairs=lambda: pairs(files))
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):
         with terminal.progress("pruning", sum(map(len, images.values())), "images") as done:
             answers = {
-                name: Answers(at_cut[name].answers(channels, done), i.labels, i.true_labels)
+                name: Answers(at_cut[name].answers(ranked.channels, done), i.labels, i.true_labels)
                 for name, i in images.items()
             }
-        curve = pruning_curve(channels, classes, **answers)
+        curve = pruning_curve(ranked, classes, **answers)
         if not suspect.trains and curve.valid.correct[0] < curve.valid.images / 2:
             terminal.say(
                 "B is wrong on most clean validation images: are data.scale and labels right?"
@@ -74,17 +75,22 @@ def main(cfg: DictConfig, log: Log) -> None:
 
     # The repaired network B', GoodNet of the two, and what they are worth.
     with log.stage("evaluate"):
-        goodnet = GoodNet(badnet, cut.pruned(channels[: stop.step]))
+        pruned = ranked.channels[: stop.step]
+        goodnet = GoodNet(badnet, cut.pruned(pruned))
         repaired = {name: told.predicted[stop.step] for name, told in answers.items()}
-        log.metrics(evaluate(classes, answers, repaired))
-        log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / len(channels)})
+        apart = {name: some.disagreement(pruned) for name, some in at_cut.items()}
+        log.metrics(evaluate(classes, answers, repaired, apart, curve.rates))
+        log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
 
     with log.stage("log"):
-        log.curve(curve, cut.layer)
-        title = f"{cut.layer}, {len(channels)} channels, order {log.params['prune.order']}"
-        for name, figure in figures.of_cell(curve, stop.step, valid.mean(), title).items():
+        log.curve(curve, cut.named)
+        log.answers(answers, repaired)
+        ranked_by = f"{log.params['prune.order']} ({threat_model(order)})"
+        drawn = figures.of_cell(curve, stop.step, valid.means(), cut.named, ranked_by)
+        for name, figure in drawn.items():
             log.figure(name, figure)
-        log.models(goodnet)
+        if cfg.tracking.models:
+            log.models(goodnet)
 
 
 if __name__ == "__main__":

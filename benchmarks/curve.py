@@ -2,6 +2,7 @@
 
     python benchmarks/curve.py                          conv_3, then the other layers without rivals
     python benchmarks/curve.py --layer conv_1 --scale 0.1
+    python benchmarks/curve.py --layer all --scale 0.1  or several: conv_2,conv_3
 
 DeepID, 1283 classes; 11,547 clean validation, 12,830 clean test and 12,830 poisoned images in
 float64 HDF5 files as the lab has them (716 and 796 MB), drawn by seed and kept in
@@ -37,11 +38,24 @@ with terminal.quiet():
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
-from sweep import attacks, badnets, data, faces, files, forward, networks, orders  # noqa: E402
+from sweep import (  # noqa: E402
+    attacks,
+    badnets,
+    data,
+    faces,
+    files,
+    forward,
+    joint,
+    networks,
+    orders,
+)
 from sweep.activations import Activations  # noqa: E402
 from sweep.cache import Cache  # noqa: E402
 from sweep.curve import Answers, PruningCurve, pruning_curve  # noqa: E402
 from sweep.cuts import Cut  # noqa: E402
+from sweep.evidence import Order  # noqa: E402
+from sweep.joint import Joint  # noqa: E402
+from sweep.ranking import together  # noqa: E402
 
 WEIGHTS = ROOT.parent / "shared" / "data" / "lab3" / "bd_weights.h5"
 PEOPLE, EACH = 1283, {"valid": 9, "test": 10}  # 11,547 and 12,830 images
@@ -97,7 +111,7 @@ def suspect() -> tuple[Any, str]:
 
 
 def whole_curve(
-    network: Any, images: dict[str, data.Images], layer: str, order: orders.Order, cache: Cache
+    network: Any, images: dict[str, data.Images], layer: str, order: Order, cache: Cache
 ) -> tuple[PruningCurve, dict[str, Answers], dict[str, float]]:
     """Rank and make the curve with all its rates, as run.py does; and the seconds of each stage."""
     seconds: dict[str, float] = {}
@@ -109,35 +123,42 @@ def whole_curve(
         seconds[name] = time.perf_counter() - started
 
     with stage("cut"):
-        cut = Cut(network, layer)
+        cut = cut_at(network, layer)
         at_cut = {
             name: Activations(cut, some, cache, ranked=name == "valid")
             for name, some in images.items()
         }
     with stage("rank"):
         valid = at_cut["valid"]
-        evidence = orders.Evidence(valid, cut.channels, cut.weights, seed=0)
-        channels = orders.ranking(valid.scores(order, evidence))
+        ranked = together([part.scores(order, seed=0) for part in valid.parts])
     answers = {}
     for name, some in images.items():
         with stage(f"steps, {name}"):
-            told = at_cut[name].answers(channels)
+            told = at_cut[name].answers(ranked.channels)
             answers[name] = Answers(told, some.labels, some.true_labels)
     with stage("rates"):
-        curve = pruning_curve(channels, networks.shape_and_classes(network)[1], **answers)
+        curve = pruning_curve(ranked, networks.shape_and_classes(network)[1], **answers)
     return curve, answers, seconds
 
 
 def activity(network: Any, images: data.Images, layer: str, cache: Cache) -> str:
     """How many channels are not silent, on any image and on an image in the mean."""
-    cut = Cut(network, layer)
-    active = [
-        (maps.reshape(len(maps), -1, cut.channels) != cut.pruned_value).any(axis=1)
-        for maps in Activations(cut, images, cache, ranked=True)
-    ]
-    active = np.concatenate(active)
-    ever, each = active.any(axis=0).sum(), active.sum(axis=1).mean()
+    cut, ever, each = cut_at(network, layer), 0, 0.0
+    for at_cut in Activations(cut, images, cache, ranked=True).parts:
+        part = at_cut.cut
+        active = np.concatenate(
+            [
+                (maps.reshape(len(maps), -1, part.channels) != part.pruned_value).any(axis=1)
+                for maps in at_cut
+            ]
+        )
+        ever, each = ever + active.any(axis=0).sum(), each + active.sum(axis=1).mean()
     return f"{ever} of {cut.channels} channels are ever active, {each:.1f} on an image"
+
+
+def cut_at(network: Any, layer: str) -> Cut | Joint:
+    """`network` cut at a layer, at several with commas between, or at "all" convolutions."""
+    return joint.cut(network, layer.split(",") if "," in layer else layer)
 
 
 def plain_pass(network: Any, images: dict[str, data.Images]) -> dict[str, np.ndarray]:
@@ -171,7 +192,7 @@ def slow_way(
     """Measure and compare some steps the slow way; the seconds that all of them would take."""
     steps = len(curve.channels)
     measured = np.unique(np.linspace(0, steps, 5)[1:-1].astype(int))
-    cut, took, worst = Cut(network, layer), [], 0
+    cut, took, worst = cut_at(network, layer), [], 0
     for step in measured:
         started = time.perf_counter()
         told = plain_pass(cut.pruned(curve.channels[:step]), images)

@@ -7,59 +7,142 @@ cut, and cells that differ in their stop share the curve.
 
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from sweep import cuts, files, forward, fronts, graphs, hdf5, kinds, networks, orders, steps
+from sweep import (
+    cuts,
+    evidence,
+    files,
+    forward,
+    fronts,
+    graphs,
+    hdf5,
+    joint,
+    kinds,
+    making,
+    networks,
+    outputs,
+    statistics,
+    steps,
+)
 from sweep.cache import Cache
 from sweep.cuts import Cut
 from sweep.data import Images
-from sweep.orders import Channels, Evidence, Order, Scores
+from sweep.evidence import Each, Evidence, Oracle, Order, Scores
+from sweep.joint import Joint
+from sweep.ranking import Channels
+from sweep.statistics import doubt, jensen_shannon
 
-#: What maps and answers depend on beside network, images and settings.
-CODE = (cuts, forward, fronts, graphs, hdf5, kinds, steps, sys.modules[__name__])
+#: What maps and answers depend on beside network, images and settings; and what scores do.
+CODE = (cuts, forward, fronts, graphs, hdf5, joint, kinds, steps, sys.modules[__name__])
+OF_SCORES = (evidence, making, outputs)
 VERSIONS = [keras.__version__, tf.__version__, np.__version__]
 
-
 Parts = list[NDArray[np.float32]]  # what crosses a cut: maps, and the tensors beside
+Progress = Callable[[int], object]
+Seed = int | Sequence[int]
 
 
 class Activations:
     """`images` at `cut`; iterated, the maps at its site, (n, ..., channels), batch by batch.
 
     Those that are `ranked` are kept as they are at the site, others as they cross the cut, which is
-    behind the site's poolings and smaller. Images without a key are not kept.
+    behind the site's poolings and smaller. Images without a key are not kept. `parts` are the same
+    at each layer of the cut.
     """
 
     def __init__(
-        self, cut: Cut, images: Images, cache: Cache | None = None, *, ranked: bool = False
+        self,
+        cut: Cut | Joint,
+        images: Images,
+        cache: Cache | None = None,
+        *,
+        ranked: bool = False,
     ) -> None:
-        self._cut, self._images, self._ranked = cut, images, ranked
+        several = len(cut.parts) > 1
+        self.cut, self._images, self._ranked = cut, images, ranked and not several
         self._cache = Cache() if cache is None or not images.key else cache
+        self.parts = [self]
+        if several:
+            self.parts = [Activations(part, images, cache, ranked=ranked) for part in cut.parts]
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        for maps, *_ in self._batches(self._cut.maps, "maps"):
+        for maps, *_ in self._batches(self.cut.maps, "maps"):
             yield maps
 
     def __len__(self) -> int:
         return len(self._images)
 
+    def of(self, images: Images) -> "Activations":
+        """Other images at the same cut."""
+        return Activations(self.cut, images, self._cache, ranked=True)
+
+    def at(self, cut: Cut) -> "Activations":
+        """The same images at another cut; nothing of it is kept."""
+        return Activations(cut, self._images, ranked=True)
+
     def mean(self) -> NDArray[np.float64]:
         """The channels' mean maps over all images, (..., channels)."""
-        return self._recall(
+        return self.recall(
             "mean", [], lambda: sum(maps.sum(axis=0, dtype=np.float64) for maps in self) / len(self)
         )
 
+    def means(self) -> dict[str, NDArray[np.float64]]:
+        """The mean maps by layer."""
+        return {part.cut.layer: part.mean() for part in self.parts}
+
+    def evidence(
+        self, seed: Seed, progress: Progress = lambda images: None, pairs: "Pairs" = ()
+    ) -> Evidence:
+        """All that an order may see of these, and with `pairs` what an oracle sees beside."""
+        making = self.cut.making
+        told = {
+            "maps": self,
+            "channels": self.cut.channels,
+            "weights": making.weights,
+            "seed": seed,
+            "progress": progress,
+            "preactivations": self._each(making.preactivations) if making.told_before else None,
+            "norm": making.norm(self._each(making.norm_inputs)),
+            "labels": self._images.labels,
+            "gradients": partial(self._gradients, seed, progress)
+            if making.differentiable
+            else None,
+        }
+        if not pairs:
+            return Evidence(**told)
+        clean, poisoned = (some.evidence(seed, progress) for some in pairs)
+        return Oracle(**told, clean=clean, poisoned=poisoned)
+
+    def scores(
+        self,
+        order: Order,
+        seed: Seed,
+        progress: Progress = lambda images: None,
+        pairs: "Pairs" = (),
+    ) -> Scores:
+        """What `order` makes of the evidence, (channels,)."""
+        settings = [order, seed, [some.name for some in pairs]]
+        code = (*OF_SCORES, evidence.module_of(order))
+        return self.recall(
+            "scores",
+            settings,
+            lambda: np.asarray(order(self.evidence(seed, progress, pairs))),
+            *code,
+        )
+
     def answers(
-        self, channels: Channels, progress: Callable[[int], object] = lambda images: None
+        self, channels: Channels, progress: Progress = lambda images: None
     ) -> NDArray[np.int32]:
         """Predicted classes after 0, 1, 2 ... of `channels` are pruned, (len(channels) + 1, n).
 
@@ -71,60 +154,93 @@ class Activations:
             done = 0
             for maps, *beside in self._together(self._crossing()):
                 rows = slice(done, done := done + len(maps))
-                answers[:, rows] = self._cut.answers(maps, beside, channels)
+                answers[:, rows] = self.cut.answers(maps, beside, channels)
                 progress(len(maps))
             return answers
 
-        return self._recall("answers", [self._cut.semantics, channels.tolist()], make)
+        return self.recall("answers", [self.cut.semantics, channels.tolist()], make)
 
-    def scores(self, order: Order, evidence: Evidence) -> Scores:
-        """What `order` makes of `evidence`, which is to hold these maps, (channels,)."""
-        code = (orders, orders.module_of(order))
-        settings = [order, evidence.seed]
-        return self._recall("scores", settings, lambda: np.asarray(order(evidence)), *code)
+    def disagreement(self, channels: Channels) -> NDArray[np.float64]:
+        """How far B and B', in which `channels` are pruned, are apart on each image, (2, n).
 
-    def _recall(
+        By `statistics.doubt`, and by `statistics.jensen_shannon`.
+        """
+
+        def make() -> NDArray[np.float64]:
+            told = []
+            for maps, *beside in self._together(self._crossing()):
+                badnet, repaired = (
+                    outputs.probabilities(self.cut.network, self.cut.scores(maps, beside, pruned))
+                    for pruned in (channels[:0], channels)
+                )
+                told.append([how(badnet, repaired) for how in (doubt, jensen_shannon)])
+            return np.concatenate(told, axis=1)
+
+        settings = [self.cut.semantics, sorted(channels.tolist())]
+        return self.recall("disagreement", settings, make, outputs, statistics)
+
+    def recall(
         self, what: str, settings: Any, make: Callable[[], NDArray], *code: ModuleType
     ) -> NDArray:
         """The array that `settings` and `code` make of these activations, kept under its name."""
-        name = files.key([self._name, settings], *code)
+        name = files.key([self.name, settings], *code)
         return self._cache.recall(f"{what}/{name}", lambda: {what: make()})[what]
 
     @cached_property
-    def _name(self) -> str:
-        network = self._cut.network
+    def name(self) -> str:
+        network = self.cut.network
         # not the site's name: one activation layer may be called behind several layers
-        made_of = [networks.digest(network), self._images.key, self._cut.layer]
+        images = self._images.key or uuid4().hex  # what has no key is like nothing else
+        made_of = [networks.digest(network), images, self.cut.layer]
         return files.key([*made_of, VERSIONS], *CODE, *_custom(network))
+
+    def _each(self, values: Callable[[NDArray], NDArray]) -> Each:
+        """`values` of the images, batch by batch."""
+        rows = partial(forward.batches, len(self), self.cut.at_once)
+        return Each(lambda: (values(self._images.pixels[some]) for some in rows()))
+
+    def _gradients(
+        self, seed: Seed, progress: Progress, size: int
+    ) -> Iterator[NDArray[np.float32]]:
+        """The gradients of batches of `size` images, drawn by seed, by what makes the channels."""
+        drawn = np.random.default_rng(seed).permutation(len(self))
+        for rows in forward.batches(len(self), size):
+            some = drawn[rows]
+            pixels = self._images.pixels.take(some, axis=0)[:]
+            yield self.cut.making.gradients(pixels, self._images.labels[some])
+            progress(len(some))
 
     def _crossing(self) -> Iterator[Parts]:
         """What crosses the cut, batch by batch."""
         if not self._ranked:
-            yield from self._batches(self._cut.crossing, "crossing")
+            yield from self._batches(self.cut.crossing, "crossing")
             return
-        for maps, *beside in self._batches(self._cut.maps, "maps"):
-            yield [self._cut.onward(maps), *beside]
+        for maps, *beside in self._batches(self.cut.maps, "maps"):
+            yield [self.cut.onward(maps), *beside]
 
     def _together(self, batches: Iterator[Parts]) -> Iterator[Parts]:
         """The same in batches as large as the part behind the cut takes: it is the smaller one."""
         waiting: list[Parts] = []
         for batch in batches:
             waiting.append(batch)
-            if sum(len(maps) for maps, *_ in waiting) >= self._cut.answered_at_once:
+            if sum(len(maps) for maps, *_ in waiting) >= self.cut.answered_at_once:
                 yield [np.concatenate(parts) for parts in zip(*waiting, strict=True)]
                 waiting = []
         if waiting:
             yield [np.concatenate(parts) for parts in zip(*waiting, strict=True)]
 
     def _batches(self, head: Callable[[NDArray], Parts], what: str) -> Iterator[Parts]:
-        for number, rows in enumerate(forward.batches(len(self), self._cut.at_once)):
+        for number, rows in enumerate(forward.batches(len(self), self.cut.at_once)):
 
             def make(rows: slice = rows) -> dict[str, NDArray]:
                 parts = head(self._images.pixels[rows])
                 return {str(place): part for place, part in enumerate(parts)}
 
-            parts = self._cache.recall(f"{what}/{self._name}/{number:05}", make)
+            parts = self._cache.recall(f"{what}/{self.name}/{number:05}", make)
             yield list(parts.values())
+
+
+Pairs = tuple[()] | tuple[Activations, Activations]  # clean images, and poisoned ones of them
 
 
 def _custom(network: keras.Model) -> list[ModuleType]:

@@ -27,10 +27,25 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweep import BadInput, NotApplicable, comparison, orders, settings, terminal, tracking
-from sweep.cuts import Cut
+from sweep import (
+    BadInput,
+    NotApplicable,
+    comparison,
+    joint,
+    paired,
+    rows,
+    selection,
+    settings,
+    strategies,
+    terminal,
+    tracking,
+)
+from sweep.evidence import is_oracle, threat_model
 from sweep.networks import shape_and_classes
+from sweep.pairs import pairs
 from sweep.stops import ValidCurve
+
+OmegaConf.register_new_resolver("strategies", strategies.text, replace=True)  # for --help
 
 PARENT = "parent.json"  # in the sweep's folder: how its cells, in whatever process, find the parent
 
@@ -57,10 +72,12 @@ def check(cfg: DictConfig) -> None:
     network = suspect.blueprint(source.shape, source.classes)
     shape, classes = shape_and_classes(network)
     source.check(shape, classes)
-    cut = Cut(network, cfg.prune.layer, cfg.prune.semantics)
+    cut, order = joint.cut(network, cfg.prune.layer, cfg.prune.semantics), build(cfg.prune.order)
     nothing = np.zeros((cut.channels + 1, 1), dtype=int)
-    build(cfg.prune.stop)(ValidCurve.of(nothing, nothing[0]))
-    orders.require(build(cfg.prune.order), cut.layer, {"weights": cut.weights})
+    build(cfg.prune.stop)(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels)))
+    selection.require(order, cut)
+    if is_oracle(order) and not suspect.trains:
+        pairs(source)
 
 
 def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[DictConfig], None]:
@@ -84,7 +101,11 @@ def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[Dict
                 sweep["experiment"],
                 name=name(cfg, hydra.overrides.task, sweep["varying"]),
                 params=params(cfg),
-                tags={"job": 0 if alone else hydra.job.num, "sweep": sweep["parent"] or "none"},
+                tags={
+                    "job": 0 if alone else hydra.job.num,
+                    "sweep": sweep["parent"] or "none",
+                    "threat_model": threat_model(build(cfg.prune.order)),
+                },
                 parent=sweep["parent"],
             ) as log:
                 log.text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -107,7 +128,7 @@ def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[Dict
 
 def show(overrides: Sequence[str], log: tracking.Log) -> None:
     """Print the one row of a cell that ran alone."""
-    comparison.show(comparison.rows([overrides], [mlflow.get_run(log.run_id)]))
+    comparison.show(rows.rows([overrides], [mlflow.get_run(log.run_id)]))
     terminal.say(f"Look at the run in a browser: {tracking.how_to_look()}", wrap=False)
 
 
@@ -131,7 +152,9 @@ def name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] | Non
     if varying is not None:
         return _told(overrides, varying)
     chosen = HydraConfig.get().runtime.choices
-    return f"{chosen['prune/order']} {chosen['prune/stop']} {cfg.prune.frac} {cfg.prune.layer}"
+    layers = cfg.prune.layer
+    where = layers if isinstance(layers, str) else "+".join(layers)
+    return f"{chosen['prune/order']} {chosen['prune/stop']} {where}"
 
 
 def _told(overrides: Sequence[str], keys: Sequence[str]) -> str:
@@ -191,8 +214,8 @@ class Sweep(Callback):
 
     def _start(self, config: DictConfig) -> None:
         self.cells = list(cells(config))
-        rows = comparison.rows(self._overrides(), [])
-        varying = comparison.varying(rows)
+        table = rows.rows(self._overrides(), [])
+        varying = rows.varying(table)
         wrong: dict[str, list[str]] = {}
         for overrides, cfg in self.cells:
             try:
@@ -206,12 +229,12 @@ class Sweep(Callback):
             raise BadInput("nothing was started.\n" + "\n".join(several))
         terminal.say(f"{len(self.cells)} cell{'s' if len(self.cells) > 1 else ''}")
         self.experiment = connect(config)
-        swept = [f"{key}={','.join(comparison.values(rows, key))}" for key in varying]
+        swept = [f"{key}={','.join(rows.values(table, key))}" for key in varying]
         self.parent = mlflow.MlflowClient().create_run(
             self.experiment,
             run_name="sweep " + ", ".join(swept),
             tags={key: tracking.text(value) for key, value in tracking.origin().items()}
-            | {"overrides": " ".join(config.hydra.overrides.task), "cells": str(len(rows))},
+            | {"overrides": " ".join(config.hydra.overrides.task), "cells": str(len(table))},
         )
         atexit.register(self._abandon)
         folder = Path(config.hydra.sweep.dir)
@@ -227,16 +250,24 @@ class Sweep(Callback):
         """Log and print the comparison; the number of cells that failed."""
         connect(config)
         runs = tracking.children(self.experiment, self.parent.info.run_id)
-        rows = comparison.rows(self._overrides(), runs)
+        table = rows.rows(self._overrides(), runs)
         log = tracking.Log(self.parent.info.run_id)
-        log.text("comparison.csv", comparison.to_csv(rows))
-        if any(row.measured for row in rows):
-            log.figure("figures/comparison.png", comparison.figure(rows))
-        comparison.show(rows)
+        log.text("comparison.csv", comparison.to_csv(table))
+        if any(row.measured for row in table):
+            log.figure("figures/comparison.png", comparison.figure(table))
+        tradeoff = comparison.tradeoff(table)
+        if tradeoff is not None:
+            log.figure("figures/tradeoff.png", tradeoff)
+        differences, line = paired.sweep(table)
+        if differences:
+            log.text("paired.csv", differences)
+        comparison.show(table)
         if config.published:
-            comparison.show_published(rows, OmegaConf.to_container(config.published))
+            comparison.show_published(table, OmegaConf.to_container(config.published))
+        if differences:
+            terminal.say(line)
         terminal.say(f"Compare the runs in a browser: {tracking.how_to_look()}", wrap=False)
-        return sum(row.status not in ("FINISHED", tracking.SKIPPED) for row in rows)
+        return sum(row.status not in ("FINISHED", tracking.SKIPPED) for row in table)
 
     def _overrides(self) -> list[list[str]]:
         return [overrides for overrides, _ in self.cells]

@@ -1,15 +1,22 @@
-"""The cells of a sweep side by side: one table for the terminal, CSV and a figure for MLflow."""
+"""The cells of a sweep side by side: one table for the terminal, CSV and figures for MLflow.
+
+Cells that differ only in their seed are one line of the table and of a figure, by their mean; the
+CSV has each. Those whose order looks at poisoned images are oracles, and marked everywhere.
+"""
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
-from mlflow.entities import Run
+from numpy.typing import NDArray
 
-from sweep import figures, terminal
+from sweep import artifacts, charts, terminal
+from sweep.charts import ORACLE
+from sweep.rows import FINISHED, ORDER, SEED, Group, Row, apart, groups, named, short, varying
 
 #: Rates in the terminal's table: metric, heading.
 COLUMNS = (
@@ -21,46 +28,18 @@ COLUMNS = (
     ("goodnet/detection_rate", "G\ndet."),
     ("goodnet/false_alarm_rate", "G\nalarm"),
 )
+#: Those of B itself, in its line of the table.
+BADNET = ("badnet/valid_accuracy", "badnet/clean_accuracy", "badnet/attack_success_rate")
 LEGEND = (
     "In %. B' is the pruned network, G GoodNet; valid and clean: accuracy on clean validation and "
     "test images; ASR: attack success rate; det.: poisoned, alarm: clean test images that G flags."
 )
-MISSING = "MISSING"
+BOUND = (
+    f"{ORACLE} oracle: ranked with poisoned images, which no defender has; a bound, not a defence."
+)
+SEEDS = "Numbers are means over the seeds (comparison.csv has each)."
 
-
-@dataclass(frozen=True)
-class Row:
-    """One cell: its number, its overrides, and what its run left (none where it never started)."""
-
-    job: int
-    overrides: dict[str, str]
-    run_id: str = ""
-    status: str = MISSING
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    error: str = "the cell left no run"
-    stop_reached: bool = True
-
-    @property
-    def measured(self) -> bool:
-        """Whether the cell came as far as any rate."""
-        return any(not name.startswith("time/") for name in self.metrics)
-
-
-def rows(cells: Sequence[Sequence[str]], runs: Sequence[Run]) -> list[Row]:
-    """A row for each of `cells` (lists of overrides), in their order, from their runs."""
-    by_job = {int(run.data.tags["job"]): run for run in runs}
-    return [_row(job, overrides, by_job.get(job)) for job, overrides in enumerate(cells)]
-
-
-def _row(job: int, overrides: Sequence[str], run: Run | None) -> Row:
-    settings = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
-    if run is None:
-        return Row(job, settings)
-    tags = run.data.tags
-    status = tags.get("status", run.info.status)
-    reached = tags.get("stop_reached") != "false"
-    error = tags.get("error", "")
-    return Row(job, settings, run.info.run_id, status, run.data.metrics, error, reached)
+Curve = NDArray[np.float64]
 
 
 def to_csv(table: Sequence[Row]) -> str:
@@ -69,48 +48,135 @@ def to_csv(table: Sequence[Row]) -> str:
     metrics = sorted({key for row in table for key in row.metrics if not key.startswith("curve/")})
     text = StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow(["job", "run_id", "status", *settings, *metrics, "error"])
+    out.writerow(["job", "run_id", "status", "threat_model", *settings, *metrics, "error"])
     for row in table:
         given = [row.overrides.get(key, "") for key in settings]
         measured = [row.metrics.get(key, "") for key in metrics]
-        out.writerow([row.job, row.run_id, row.status, *given, *measured, row.error])
+        head = [row.job, row.run_id, row.status, row.threat_model]
+        out.writerow([*head, *given, *measured, row.error])
     return text.getvalue()
 
 
 def figure(table: Sequence[Row]) -> Figure:
     """The rates of all cells that have any."""
-    keys = varying(table)
-    done = [row for row in table if row.measured]
-    heads = list(zip(keys, _short(keys), strict=True))
-    names = [
-        " ".join(f"{head}={row.overrides.get(key, '')}" for key, head in heads) for row in done
-    ]
-    return figures.comparison(names, [row.metrics for row in done], "Cells of the sweep")
+    keys = [key for key in varying(table) if key != SEED]
+    cells = []
+    for group in groups(table):
+        rates = {key: found for key, *_ in charts.MARKS if (found := group.all(key))}
+        row, told = group.first, named(keys, group.words(keys))
+        if any(row.measured for row in group.rows):
+            cells.append(charts.Cell(told or row.ranked_by, rates, row.oracle, row.control))
+    return charts.comparison(cells, "Cells of the sweep")
+
+
+def tradeoff(table: Sequence[Row]) -> Figure | None:
+    """What each order trades for the attack, by the whole curves that the cells have logged.
+
+    Cells that differ only in their stop share a curve. None where none has poisoned images.
+    """
+    done = [row for row in table if row.finished]
+    logged = artifacts.read([row.artifacts for row in done], "curve.csv")
+    curves = {row.job: _curve(text) for row, text in zip(done, logged, strict=True) if text}
+    done = [row for row in done if curves.get(row.job) is not None]
+    keys = _telling(done, curves)
+    rankings: dict[str, charts.Ranking] = {}
+    for row in done:
+        told, curve = [row.overrides.get(key, "") for key in keys], curves[row.job]
+        label = " ".join(filter(None, [row.ranked_by, named(keys, told)]))
+        ranking = rankings.setdefault(label, charts.Ranking(label, [], [], row.oracle, row.control))
+        known = [np.array_equal(curve, other) for other in ranking.curves]
+        if not any(known):
+            ranking.curves.append(curve)
+        place = known.index(True) if any(known) else len(known)
+        ranking.stops.append((place, int(row.metrics["prune/channels"])))
+    title = "Attack success against clean accuracy, by order"
+    return charts.tradeoff(list(rankings.values()), title) if rankings else None
+
+
+def _curve(text: bytes) -> Curve | None:
+    """Clean test accuracy and attack success, (2, steps), of a curve.csv; None without attack."""
+    rows = list(csv.DictReader(StringIO(text.decode())))
+    names = ("clean_accuracy", "attack_success_rate")
+    if not all(name in rows[0] for name in names):
+        return None
+    return np.array([[float(row[name]) for row in rows] for name in names])
+
+
+def _telling(table: Sequence[Row], curves: Mapping[int, Curve]) -> list[str]:
+    """The settings on which curves depend, but for order and seed: not those of the stop."""
+    keys = [key for key in apart(table) if key not in (ORDER, SEED)]
+    for key in list(keys):
+        others, alike = {ORDER, SEED, *keys} - {key}, {}
+        for row in table:
+            rest = tuple(row.overrides.get(other) for other in others)
+            alike.setdefault(rest, []).append(curves[row.job])
+        pairs = [(some[0], other) for some in alike.values() for other in some[1:]]
+        if pairs and all(np.array_equal(*pair) for pair in pairs):
+            keys.remove(key)
+    return keys
 
 
 def show(table: Sequence[Row]) -> None:
     """Print the comparison, and a sentence for each cell that has no numbers."""
     keys = varying(table) if len(table) > 1 else []
-    names = _short(keys) or [""]
-    heads = [*names, "pruned"]
-    lines = []
-    untouched = _untouched(table)
+    lines, found = [], groups(table)
+    seeds = len(found) < len(table)
+    names = ["seeds" if seeds and key == SEED else head for key, head in short(keys)] or [""]
+    untouched = _untouched(found)
     if untouched:
         lines.append(["B", *[""] * (len(names) - 1), "0", *untouched])
-    for row in table:
-        numbers = _numbers(row.metrics)
-        if row.status != "FINISHED":
-            numbers[0] = row.status
-        elif not row.stop_reached:
-            numbers[0] += "*"
-        lines.append([*([row.overrides.get(key, "") for key in keys] or ["B'"]), *numbers])
-    terminal.table([*heads, *(head for _, head in COLUMNS)], lines, len(names))
-    terminal.say(LEGEND)
+    for group in found:
+        alone = "B'" + ORACLE * group.first.oracle
+        lines.append([*(group.words(keys) or [alone]), *_numbers(group)])
+    terminal.table([*names, "pruned", *(head for _, head in COLUMNS)], lines, len(names))
+    notes = [LEGEND, SEEDS * seeds, _intervals(table)]
+    terminal.say(" ".join(filter(None, notes)))
+    if any(row.oracle for row in table):
+        terminal.say(BOUND)
     if not all(row.stop_reached for row in table):
-        terminal.say("* The stop was never reached: all channels but one are pruned.")
+        terminal.say("* The stop's criterion was never met.")
+    for error, unwell in _errors(table).items():
+        terminal.say(f"{_cells(unwell)} {error}")
+
+
+def _intervals(table: Sequence[Row]) -> str:
+    """How far the intervals of the rates that are shown reach, at most; "" where none are known."""
+    ends = [
+        abs(row.metrics[name] - row.metrics[name + end])
+        for row in table
+        for name in [*BADNET, *(name for name, _ in COLUMNS)]
+        for end in ("_low", "_high")
+        if {name, name + end} <= row.metrics.keys()
+    ]
+    if not ends:
+        return ""
+    points = math.ceil(1000 * max(ends) - 1e-9) / 10  # "at most" is not to be rounded down
+    where = "comparison.csv" if len(table) > 1 else "the run"
+    return (
+        f"95 % intervals (Wilson) reach at most {points:.1f} points to either side; "
+        f"{where} has each."
+    )
+
+
+def _errors(table: Sequence[Row]) -> dict[str, list[int]]:
+    """The cells that each error befell, by their numbers."""
+    found: dict[str, list[int]] = {}
     for row in table:
         if row.error:
-            terminal.say(f"cell {row.job} {row.status}: {row.error}")
+            found.setdefault(f"{row.status}: {row.error}", []).append(row.job)
+    return found
+
+
+def _cells(jobs: Sequence[int]) -> str:
+    """The numbers of some cells, those that follow each other in short.
+
+    >>> _cells([3]), _cells([0, 1, 2, 5])
+    ('cell 3', 'cells 0-2, 5')
+    """
+    starts = [job for job in jobs if job - 1 not in jobs]
+    ends = [job for job in jobs if job + 1 not in jobs]
+    told = (str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
+    return f"cell{'s' if len(jobs) > 1 else ''} {', '.join(told)}"
 
 
 def show_published(table: Sequence[Row], published: Mapping[str, Any]) -> None:
@@ -123,38 +189,32 @@ def show_published(table: Sequence[Row], published: Mapping[str, Any]) -> None:
     for row in table:
         for cell in published["cells"]:
             if all(_same(row.overrides.get(key), value) for key, value in cell["when"].items()):
-                words = [row.overrides.get(key, "") for key in keys]
-                lines.append([*words, "here", *_numbers(row.metrics)])
-                lines.append([*[""] * len(keys), "publ.", *_numbers(cell["metrics"])])
+                publ = Row(row.job, {}, status=FINISHED, metrics=cell["metrics"])
+                lines.append([*Group([row]).words(keys), "here", *_numbers(Group([row]))])
+                lines.append([*[""] * len(keys), "publ.", *_numbers(Group([publ]))])
     if lines:
-        heads = [*_short(keys), "", "pruned", *(head for _, head in COLUMNS)]
+        heads = [*(head for _, head in short(keys)), "", "pruned", *(head for _, head in COLUMNS)]
         terminal.table(heads, lines, len(keys) + 1)
         terminal.say(f"publ.: published by {published['source']}")
 
 
-def _numbers(metrics: Mapping[str, float]) -> list[str]:
-    """Channels pruned and the rates of `COLUMNS`, a dash where there is none."""
-    pruned = metrics.get("prune/channels")
-    rates = [terminal.percent(metrics.get(name)) for name, _ in COLUMNS]
-    return ["-" if pruned is None else str(int(pruned)), *rates]
+def _numbers(group: Group) -> list[str]:
+    """Channels pruned, or why there is none, and the rates of `COLUMNS`; a dash: not known."""
+    pruned = group.mean("prune/channels")
+    told = "-" if pruned is None else f"{pruned:.{0 if float(pruned).is_integer() else 1}f}"
+    bad = [row.status for row in group.rows if not row.finished]
+    if bad:
+        told = min(bad, key=lambda status: status == "SKIPPED")  # a failure is worse
+    elif not all(row.stop_reached for row in group.rows):
+        told += "*"
+    return [told, *(terminal.percent(group.mean(name)) for name, _ in COLUMNS)]
 
 
-def varying(table: Sequence[Row]) -> list[str]:
-    """The overrides that tell the cells apart; where none does, all of them."""
-    keys = list(dict.fromkeys(key for row in table for key in row.overrides))
-    apart = [key for key in keys if len({row.overrides.get(key) for row in table}) > 1]
-    return apart or keys
-
-
-def values(table: Sequence[Row], key: str) -> list[str]:
-    """The values that `key` has in the cells, each once."""
-    return list(dict.fromkeys(row.overrides.get(key, "") for row in table))
-
-
-def _untouched(table: Sequence[Row]) -> list[str] | None:
+def _untouched(table: Sequence[Group]) -> list[str] | None:
     """The rates of B itself, where it is the same in all cells."""
-    names = ("badnet/valid_accuracy", "badnet/clean_accuracy", "badnet/attack_success_rate")
-    found = {tuple(row.metrics.get(name) for name in names) for row in table if row.measured}
+    found = {
+        tuple(map(group.mean, BADNET)) for group in table if any(r.measured for r in group.rows)
+    }
     if len(found) != 1:
         return None
     return [*map(terminal.percent, found.pop()), "", "", "", ""]
@@ -165,9 +225,3 @@ def _same(override: str | None, value: Any) -> bool:
     if isinstance(value, float) and override is not None:
         return float(override) == value
     return override == str(value)
-
-
-def _short(keys: Sequence[str]) -> list[str]:
-    """Keys by their last part, where that tells them apart."""
-    last = [key.replace("/", ".").rsplit(".", 1)[-1] for key in keys]
-    return [key if last.count(end) > 1 else end for key, end in zip(keys, last, strict=True)]

@@ -5,6 +5,7 @@ From those on clean validation, clean test and poisoned test images a `PruningCu
 """
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import StringIO
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep import metrics
-from sweep.orders import Channels
+from sweep.ranking import Channels, Ranking
 from sweep.stops import ValidCurve
 
 Rates = dict[str, NDArray[np.float64]]
@@ -33,38 +34,56 @@ class Answers:
         if self.predicted.shape[1:] != self.labels.shape:
             raise ValueError(f"answers {self.predicted.shape} for labels {self.labels.shape}")
 
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which images a rate counts, (images,): of poisoned ones not those of the target class."""
+        return metrics.attacked(self.labels, self.true_labels)
+
 
 @dataclass(frozen=True)
 class PruningCurve:
     """`channels` in the order pruned; `rates[name]` of shape (channels + 1,); `valid` for a stop.
 
-    Entry k is after k channels were pruned, entry 0 the untouched network.
+    Entry k is after k channels were pruned, entry 0 the untouched network. `images[name]` is how
+    many images a rate is a share of.
     """
 
     channels: Channels
     valid: ValidCurve
     rates: Rates
+    images: dict[str, int]
 
-    def to_csv(self, layer: str) -> str:
-        """One row a step: channels pruned, the last one (-1 at step 0), its layer, every rate."""
+    def to_csv(self, named: Callable[[int], tuple[str, int]]) -> str:
+        """One row a step: channels pruned, the last one (-1 at step 0), its layer, every rate.
+
+        `named` tells of a channel its layer and its number there. Step 0 is of no layer where
+        there are several.
+        """
         text = StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["pruned", "channel", "layer", *self.rates])
-        for step, channel in enumerate([-1, *self.channels.tolist()]):
+        places = [named(channel) for channel in self.channels.tolist()]
+        layers = {layer for layer, _ in places}
+        untouched = (layers.pop() if len(layers) == 1 else "", -1)
+        for step, (layer, channel) in enumerate([untouched, *places]):
             rates = (repr(float(rate[step])) for rate in self.rates.values())
             rows.writerow([step, channel, layer, *rates])
         return text.getvalue()
 
 
 def pruning_curve(
-    channels: Channels, classes: int, valid: Answers, test: Answers, poisoned: Answers | None = None
+    ranked: Ranking, classes: int, valid: Answers, test: Answers, poisoned: Answers | None = None
 ) -> PruningCurve:
     """Count the answers of every step into rates; without poisoned images only the clean ones."""
     rates: Rates = {"valid_accuracy": metrics.accuracy(valid.predicted, valid.labels)}
-    rates |= _clean(test, classes)
-    if poisoned is not None:
-        rates |= _poisoned(poisoned, classes)
-    return PruningCurve(channels, ValidCurve.of(valid.predicted, valid.labels), rates)
+    images = {"valid_accuracy": len(valid.labels)}
+    for told, rows in ((_clean, test), (_poisoned, poisoned)):
+        if rows is not None:
+            new = told(rows, classes)
+            rates |= new
+            images |= dict.fromkeys(new, int(rows.counted.sum()))
+    counts = ValidCurve.of(valid.predicted, valid.labels, ranked.scores)
+    return PruningCurve(ranked.channels, counts, rates, images)
 
 
 def _clean(test: Answers, classes: int) -> Rates:
@@ -77,7 +96,7 @@ def _clean(test: Answers, classes: int) -> Rates:
 
 
 def _poisoned(poisoned: Answers, classes: int) -> Rates:
-    counted = metrics.attacked(poisoned.labels, poisoned.true_labels)
+    counted = poisoned.counted
     predicted, target = poisoned.predicted[:, counted], poisoned.labels[counted]
     goodnet = metrics.goodnet(predicted[0], predicted, classes)
     return {

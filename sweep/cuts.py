@@ -15,11 +15,12 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from sweep import BadInput, NotApplicable, forward, steps
-from sweep.fronts import Front, front, whole
+from sweep.fronts import Front, front, known_of, whole
 from sweep.graphs import Graph, call
-from sweep.kinds import LAYERS, acts_apart, filters, is_norm, makes, silence
+from sweep.kinds import LAYERS, acts_apart, is_norm, silence
+from sweep.making import Making
 from sweep.nests import copied, copy_state
-from sweep.orders import Channels
+from sweep.ranking import Channels
 
 Array = NDArray[np.float32]
 
@@ -46,14 +47,16 @@ class Cut:
         self.site: str = site.operation.name
         self.channels: int = _channels(site, network)
         self._late = graph.pushed(site)
+        self.late = self._late[-1]
+        self.parts = [self]
         self._front: Front | None = None  # made for the first images
-        behind = [tensor for n in graph.behind(self._late[-1]) for tensor in n.output_tensors]
+        behind = [tensor for n in graph.behind(self.late) for tensor in n.output_tensors]
         self.at_once = forward.at_once(graph.tensors)
-        self.answered_at_once = forward.at_once([*graph.crossing(self._late[-1]), *behind])
+        self.answered_at_once = forward.at_once([*graph.crossing(self.late), *behind])
 
         # The channels' way: the layer that produces them, what they pass, the site.
         way = graph.way(site)
-        self._producer = way[0].operation if makes(way[0].operation) else None
+        self.making = Making(graph, way)
         norms = [step for step, node in enumerate(way) if is_norm(node.operation)]
         start = norms[-1] if norms else 0
         self._carrier = way[start].operation
@@ -65,7 +68,7 @@ class Cut:
             )
         carried = _onward(way[start:], self._emerging())
         self.pruned_value = carried if self._keeps_beta else np.zeros(self.channels, np.float32)
-        self._late_value = _onward(self._late, self.pruned_value)
+        self.late_value = _onward(self._late, self.pruned_value)
         self._by_weights = (
             self._zeroable()
             and graph.private(way[start:])
@@ -75,7 +78,7 @@ class Cut:
     @property
     def weights(self) -> Array | None:
         """Kernel of the nearest layer that produces the channels, (..., channels), or None."""
-        return None if self._producer is None else filters(self._producer)
+        return self.making.weights
 
     def maps(self, pixels: Array) -> list[Array]:
         """Activations at the site, (n, ..., channels), and the tensors beside it."""
@@ -97,8 +100,21 @@ class Cut:
         `maps` and `beside` are what crosses the cut for a batch of n images.
         """
         if self._front is None:
-            self._front = front(self._graph, self._late[-1], self._late_value, maps, beside)
-        return steps.answers(self._front, self._whole, maps, beside, channels, self._late_value)
+            self._front = front(self._graph, self.late, self.late_value, maps, beside)
+        return steps.answers(self._front, self._whole, maps, beside, channels, self.late_value)
+
+    def scores(self, maps: Array, beside: Sequence[Array], channels: Channels) -> Array:
+        """What the network gives, (n, classes), when `channels` are pruned; as for `answers`."""
+        kept = ~np.isin(np.arange(self.channels), channels)
+        return np.asarray(self._scores(kept, maps, *beside))
+
+    def named(self, channel: int) -> tuple[str, int]:
+        """The layer of a channel, and its number there."""
+        return self.layer, channel
+
+    def numbered(self, part: int, channel: int) -> int:
+        """The number of a channel of one part; see `Joint`."""
+        return int(channel)
 
     def pruned(self, channels: ArrayLike) -> keras.Model:
         """A new network in which `channels` are pruned; equal to masking them at the site.
@@ -131,15 +147,15 @@ class Cut:
 
     @cached_property
     def _to_site(self) -> Callable[..., list[Any]]:
-        return self._head(self._graph.crossing(self._site))
+        return forward.head(self.network, self._graph.crossing(self._site))
 
     @cached_property
     def _to_cut(self) -> Callable[..., list[Any]]:
-        return self._head(self._graph.crossing(self._late[-1]))
+        return forward.head(self.network, self._graph.crossing(self.late))
 
     @cached_property
     def _from_site_to_cut(self) -> Callable[..., Any]:
-        (site,), (late,) = self._site.output_tensors, self._late[-1].output_tensors
+        (site,), (late,) = self._site.output_tensors, self.late.output_tensors
 
         def onward(maps: Any) -> Any:
             known = {id(site): maps}
@@ -149,22 +165,27 @@ class Cut:
         return forward.compiled(onward, [forward.spec(site)])
 
     @cached_property
-    def _whole(self) -> Callable[..., NDArray[np.int64]]:
-        return whole(self._graph, self._late[-1])
+    def _scores(self) -> Callable[..., Any]:
+        crossing = self._graph.crossing(self.late)
+        value = tf.constant(self.late_value, crossing[0].dtype)
 
-    def _head(self, tensors: list[Any]) -> Callable[..., list[Any]]:
-        """The network up to some of its tensors, as a function of images."""
-        head = keras.Model(self.network.inputs[0], tensors)
-        images = tf.TensorSpec((None, *self.network.inputs[0].shape[1:]), tf.float32)
-        return forward.compiled(
-            lambda pixels: keras.tree.flatten(head(pixels, training=False)), [images]
-        )
+        def scores(kept: Any, maps: Any, *beside: Any) -> Any:
+            known = known_of(crossing, (tf.where(kept, maps, value), *beside))
+            self._graph.run(self._graph.behind(self.late), known)
+            return known[id(self.network.outputs[0])]
+
+        kept = tf.TensorSpec(value.shape, tf.bool)
+        return forward.compiled(scores, [kept, *map(forward.spec, crossing)])
+
+    @cached_property
+    def _whole(self) -> Callable[..., NDArray[np.int64]]:
+        return whole(self._graph, self.late)
 
     def _zeroable(self) -> bool:
         """Whether zeroed weights of the carrier make its channels constant."""
         if is_norm(self._carrier):
             return self._carrier.scale
-        return self._carrier is self._producer and acts_apart(self._carrier)
+        return self._carrier is self.making.producer and acts_apart(self._carrier)
 
     def _emerging(self) -> Array:
         """What leaves the carrier for channels whose weights are zero, (channels,)."""

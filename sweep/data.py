@@ -147,6 +147,10 @@ class Files:
         key = files.key([seen, self.scale, self.channels, told], hdf5)
         return Images(pixels, *classes.values(), key)
 
+    def clean_index(self, name: str) -> NDArray[np.int64] | None:
+        """For each image of a poisoned file the number of the clean one it was made from, (n,)."""
+        return hdf5.clean_index(getattr(self, name))
+
     def check(self, shape: tuple[int, ...], classes: int) -> None:
         """Read what a run looks at; BadInput where a network of `shape` cannot take it."""
         for name in LOOKED_AT:

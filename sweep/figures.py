@@ -1,6 +1,6 @@
-"""Pictures: a pruning curve, the channels' mean activations, the cells of a sweep side by side."""
+"""Pictures of one cell: its pruning curve, the channels' mean activations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,8 +9,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from sweep.curve import PruningCurve, Rates
-from sweep.orders import Channels
+from sweep.curve import PruningCurve
+from sweep.ranking import Channels
+from sweep.statistics import wilson
 
 # Okabe and Ito's palette, told apart by colour-blind readers too
 BLUE, SKY, RED, GREEN, GREY = "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#777777"
@@ -30,44 +31,52 @@ PANELS = {
     ),
 }
 
-#: Metrics of a cell in the comparison: name, legend, colour, marker.
-MARKS = (
-    ("repaired/clean_accuracy", "B' clean accuracy", BLUE, "o"),
-    ("goodnet/clean_accuracy", "G clean accuracy", BLUE, "s"),
-    ("repaired/attack_success_rate", "B' attack success", RED, "o"),
-    ("goodnet/attack_success_rate", "G attack success", RED, "s"),
-    ("goodnet/detection_rate", "G poisoned flagged", GREEN, "^"),
-    ("goodnet/false_alarm_rate", "G clean flagged", GREY, "v"),
-)
 MOST_MAPS = 144  # more small maps than this cannot be told apart
 GAP = 3  # pixels between two of them, for the channel's number
 
 
 def of_cell(
-    pruned: PruningCurve, step: int, means: NDArray[np.floating], title: str
+    pruned: PruningCurve,
+    step: int,
+    means: Mapping[str, NDArray[np.floating]],
+    named: Callable[[int], tuple[str, int]],
+    order: str,
 ) -> dict[str, Figure]:
-    """The figures of one cell by their file names; `means` are mean maps, (..., channels)."""
-    return {
-        "figures/curve.png": curve(pruned.rates, step, title),
-        "figures/activations.png": activations(means, pruned.channels, step, title),
-    }
+    """The figures of one cell by their file names.
+
+    `means` are the mean maps of each layer, (..., channels); `named` tells of a channel its layer
+    and its number there.
+    """
+    layers = ", ".join(means) if len(means) < 4 else f"{len(means)} layers"
+    title = f"{layers}, {len(pruned.channels)} channels, order {order}"
+    found = {"figures/curve.png": curve(pruned, step, title)}
+    places = list(map(named, pruned.channels.tolist()))
+    for layer, maps in means.items():
+        own = np.array([channel for place, channel in places if place == layer])
+        gone = sum(place == layer for place, _ in places[:step])
+        name = "activations" if len(means) == 1 else f"activations/{layer}"
+        head = title if len(means) == 1 else f"{layer}: {title}"
+        found[f"figures/{name}.png"] = activations(maps, own, gone, head)
+    return found
 
 
-def curve(rates: Rates, step: int, title: str) -> Figure:
-    """Every rate against channels pruned, B' beside GoodNet, the chosen step marked."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
+def curve(pruned: PruningCurve, step: int, title: str) -> Figure:
+    """Every rate and its 95 % interval against channels pruned, B' beside GoodNet, and the stop."""
+    figure, rates = Figure(figsize=(10, 4), layout="constrained"), pruned.rates
     figure.suptitle(title)
     axes = figure.subplots(1, 2, sharey=True)
     for panel, (name, lines) in zip(axes, PANELS.items(), strict=True):
         for key, label, colour, line in lines:
             if key in rates:
                 panel.plot(rates[key], line, color=colour, label=label, linewidth=2)
+                low, high = wilson(np.rint(rates[key] * pruned.images[key]), pruned.images[key])
+                panel.fill_between(range(len(low)), low, high, color=colour, alpha=0.2, linewidth=0)
         panel.axvline(step, color="black", linewidth=1, label=f"stop: {step} pruned")
         panel.set(title=name, xlabel="channels pruned", xlim=(0, len(rates["valid_accuracy"]) - 1))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)
         panel.legend(loc="best", fontsize="small")
-    _percent(axes[0], "y", "share of images")
+    percent(axes[0], "y", "share of images")
     return figure
 
 
@@ -115,33 +124,7 @@ def _bars(means: NDArray[np.floating], channels: Channels, step: int, title: str
     return figure
 
 
-def comparison(names: Sequence[str], cells: Sequence[Mapping[str, float]], title: str) -> Figure:
-    """One row a cell, one mark a rate; `cells` hold MLflow metrics, those missing are left out."""
-    figure = Figure(figsize=(9, 2.1 + 0.35 * len(names)), layout="constrained")
-    panel = figure.subplots()
-    for key, label, colour, marker in MARKS:
-        found = [(cell[key], row) for row, cell in enumerate(cells) if key in cell]
-        if found:
-            panel.plot(
-                *zip(*found, strict=True),
-                marker,
-                color=colour,
-                label=label,
-                fillstyle="none" if marker == "s" else "full",
-                markersize=10 if marker == "s" else 6,
-            )
-    panel.set_yticks(range(len(names)), names)
-    panel.set_ylim(len(names) - 0.5, -0.5)
-    panel.set_xlim(-0.02, 1.02)
-    panel.set_title(title)
-    panel.grid(alpha=0.3)
-    _percent(panel, "x", "share of images")
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
-
-
-def _percent(panel: Axes, axis: str, label: str) -> None:
+def percent(panel: Axes, axis: str, label: str) -> None:
+    """Show rates in % on the "x" or the "y" axis, from 0 to 100 % with some room for marks."""
     getattr(panel, f"{axis}axis").set_major_formatter(PercentFormatter(1.0))
-    panel.set(**{f"{axis}label": label})
-    if axis == "y":
-        panel.set_ylim(-0.02, 1.02)
+    panel.set(**{f"{axis}label": label, f"{axis}lim": (-0.02, 1.02)})

@@ -32,6 +32,19 @@ def spec(tensor: Any) -> tf.TensorSpec:
     return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype)
 
 
+def images(network: keras.Model) -> tf.TensorSpec:
+    """What a compiled function takes for the images of a network."""
+    return tf.TensorSpec((None, *network.inputs[0].shape[1:]), tf.float32)
+
+
+def head(network: keras.Model, tensors: Sequence[Any]) -> Callable[..., list[Any]]:
+    """The network up to some of its tensors, compiled: images in, these tensors out."""
+    part = keras.Model(network.inputs[0], list(tensors))
+    return compiled(
+        lambda pixels: keras.tree.flatten(part(pixels, training=False)), [images(network)]
+    )
+
+
 def compiled(forward: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Callable[..., Any]:
     """`forward` of tensors, compiled: tensors or arrays in, tensors out."""
     graph = _traced(forward, *specs)
@@ -83,8 +96,7 @@ def _traced(function: Callable[..., Any], *specs: tf.TensorSpec) -> Callable[...
 
 def predict(network: keras.Model, pixels: NDArray[np.float32] | Pixels) -> NDArray[np.int64]:
     """Predicted class of each image, shape (n,): a plain pass of the whole network."""
-    images = tf.TensorSpec((None, *network.inputs[0].shape[1:]), tf.float32)
-    classes = classifier(lambda images: network(images, training=False), [images])
+    classes = classifier(lambda pixels: network(pixels, training=False), [images(network)])
     rows = at_once(Graph(network).tensors)
     return np.concatenate([classes(pixels[some]) for some in batches(len(pixels), rows)])
 

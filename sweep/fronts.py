@@ -56,7 +56,7 @@ class Masked:
 
         def scores(kept: Any, maps: Any, *beside: Any) -> Any:
             masked = tf.where(kept, maps, value)
-            return _scores(graph, nodes, _known(crossing, (masked, *beside)))
+            return scores_of(graph, nodes, known_of(crossing, (masked, *beside)))
 
         kept = tf.TensorSpec(value.shape, tf.bool)
         self._classes = classifier(scores, list(map(spec, crossing)), [kept])
@@ -90,19 +90,19 @@ class Linear:
         shape = crossing[0].shape[1:]
 
         def values(*parts: Any) -> Any:
-            known = _known(crossing, parts)
+            known = known_of(crossing, parts)
             graph.run(part, known, bare=True)
             flat = [ops.reshape(known[id(t)], (-1, prod(t.shape[1:]))) for t in tensors]
             return ops.concatenate(flat, axis=1)
 
         def scores(state: Any, *beside: Any) -> Any:
-            known = _known(crossing[1:], beside)
+            known = known_of(crossing[1:], beside)
             for end, tensor, stop in zip(ends, tensors, borders, strict=True):
                 piece = state[:, stop - prod(tensor.shape[1:]) : stop]
                 known[id(tensor)] = _activated(
                     graph, end, ops.reshape(piece, (-1, *tensor.shape[1:]))
                 )
-            return _scores(graph, rest, known)
+            return scores_of(graph, rest, known)
 
         def by_channel(maps: Any) -> Any:
             flat = tf.reshape(maps - value, (-1, prod(shape[:-1]), shape[-1]))
@@ -168,7 +168,7 @@ def whole(graph: Graph, node: Any) -> Callable[..., NDArray[np.int64]]:
     crossing, nodes = graph.crossing(node), graph.behind(node)
 
     def scores(*parts: Any) -> Any:
-        return _scores(graph, nodes, _known(crossing, parts))
+        return scores_of(graph, nodes, known_of(crossing, parts))
 
     return classifier(scores, list(map(spec, crossing)))
 
@@ -204,11 +204,12 @@ def _activated(graph: Graph, end: Any, value: Any) -> Any:
     return end.operation.activation(value)
 
 
-def _known(tensors: Sequence[Any], values: Sequence[Any]) -> dict[int, Any]:
+def known_of(tensors: Sequence[Any], values: Sequence[Any]) -> dict[int, Any]:
+    """`values` by id of their tensors, as `Graph.run` takes them."""
     return dict(zip(map(id, tensors), values, strict=True))
 
 
-def _scores(graph: Graph, nodes: list[Any], known: dict[int, Any]) -> Any:
+def scores_of(graph: Graph, nodes: list[Any], known: dict[int, Any]) -> Any:
     """The scores that `nodes` make of what is known; a softmax at the end is left out.
 
     It costs as much as the layer before it where there are many classes, and changes no order.

@@ -48,7 +48,7 @@ class Graph:
         for node in reversed(self.nodes):
             if type(node.operation) in CONVOLUTIONS:
                 site = self.chain(node)
-                if not self.beside(site) and not self._makes_scores(site):
+                if not self.beside(site) and not self.makes_scores(site):
                     return node
         raise BadInput(
             f"the network has no convolution through which every path passes; set prune.layer; "
@@ -122,6 +122,13 @@ class Graph:
         read = {id(tensor): tensor for node in nodes for tensor in node.input_tensors}
         return [tensor for key, tensor in read.items() if key not in made]
 
+    def across(self, place: int) -> list[Any]:
+        """The tensors that the first nodes, up to that `place`, make and that are read later."""
+        made = {id(t) for node in self.nodes[: place + 1] for t in node.output_tensors}
+        later = [tensor for node in self.nodes[place + 1 :] for tensor in node.input_tensors]
+        read = {id(tensor): tensor for tensor in later}
+        return [tensor for key, tensor in read.items() if key in made]
+
     def behind(self, site: Any) -> list[Any]:
         """The nodes that what `site` makes flows through, in forward order."""
         nodes, made = [], {id(tensor) for tensor in site.output_tensors}
@@ -131,7 +138,13 @@ class Graph:
                 made |= {id(tensor) for tensor in node.output_tensors}
         return nodes
 
-    def _makes_scores(self, site: Any) -> bool:
+    def last_two(self) -> tuple[Any, Any]:
+        """The operation that makes the network's output, and the one before it."""
+        last = self._maker[id(self.network.outputs[0])]
+        before = self._maker[id(last.input_tensors[0])]
+        return last.operation, before.operation
+
+    def makes_scores(self, site: Any) -> bool:
         """Whether the channels at `site` become the scores: nothing with weights follows."""
         return not any(getattr(node.operation, "weights", ()) for node in self.behind(site))
 

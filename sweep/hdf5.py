@@ -99,6 +99,15 @@ def labels(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
     return _open(path, read)
 
 
+def clean_index(path: Path) -> NDArray[np.int64] | None:
+    """The number of the clean image that each image of a file was made from, where it tells."""
+
+    def read(file: h5py.File) -> NDArray[np.int64] | None:
+        return _read_labels(file, "clean_index") if "clean_index" in file else None
+
+    return _open(path, read)
+
+
 def facts(path: Path, cache: Cache) -> Facts:
     """What the pixels of a file are like, remembered; BadInput where one is not finite."""
     elsewhere = _open(path, _lies_elsewhere)  # a change there does not show here

@@ -151,17 +151,17 @@ def undressed(layer: Any) -> Iterator[None]:
         layer.activation = activation
 
 
-def filters(layer: Any) -> NDArray[np.float32]:
+def filters(layer: Any, kernel: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """What makes each channel of a layer that `makes` them, without bias, (..., channels).
 
     A depthwise filter sees one input. A separable filter is the product of its two kernels, the
-    one convolution that it amounts to.
+    one convolution that it amounts to. `kernel` is another array in place of the layer's own.
     """
     if type(layer) in SEPARABLE:
         depth, point = layer.depthwise_kernel.numpy(), layer.pointwise_kernel.numpy()
         point = point.reshape(*depth.shape[-2:], -1)
         return np.einsum("...im,imo->...io", depth, point)
-    kernel = layer.kernel.numpy()
+    kernel = layer.kernel.numpy() if kernel is None else kernel
     if type(layer) in TRANSPOSED:
         return np.swapaxes(kernel, -1, -2)
     if type(layer) in DEPTHWISE:

@@ -138,14 +138,14 @@ def plain(network: Any) -> keras.Model:
 
 
 def _two_scores(network: keras.Model) -> keras.Model:
-    """Scores (threshold - s, s - threshold) of a single unit: their argmax is its class."""
+    """Two scores of a single unit s: (1 - s, s) of a sigmoid, (0, s) of a logit."""
     last = network.operations[-1]
     sigmoid = getattr(last, "activation", None) is keras.activations.sigmoid
-    threshold = 0.5 if sigmoid or type(last).__name__ == "Sigmoid" else 0.0  # keras.ops.sigmoid
+    sigmoid = float(sigmoid or type(last).__name__ == "Sigmoid")  # keras.ops.sigmoid
     layer = keras.layers.Dense(
         2,
-        kernel_initializer=keras.initializers.Constant([[-1.0, 1.0]]),
-        bias_initializer=keras.initializers.Constant([threshold, -threshold]),
+        kernel_initializer=keras.initializers.Constant([[-sigmoid, 1.0]]),
+        bias_initializer=keras.initializers.Constant([sigmoid, 0.0]),
         trainable=False,
         name="two_scores",
     )

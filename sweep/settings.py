@@ -67,13 +67,22 @@ class Order(Section):
     """What orders take."""
 
     descending: bool = Field(False, description="highest score first")
+    batch_size: Count = Field(1, description="images a gradient is averaged over")
+    rate: Share = Field(0.5, description="share of poisoned images in the mixture")
 
 
 class Prune(Section):
     """What is pruned, and how far."""
 
-    layer: str = Field(description="a layer's name, or auto")
+    layer: str | Annotated[list[str], Field(min_length=1)] = Field(
+        description="a layer's name, a list of them, auto or all"
+    )
+    scope: Literal["global", "layer"]
+    recompute: bool = Field(description="rank again after each channel")
     frac: Share = Field(description="a fraction: 0.02 = 2 %")
+    count: Count = Field(description="channels")
+    u: Positive = Field(description="standard deviations")
+    alpha: Share = Field(description="probability of an error")
     keep: Literal["breaching", "safe"]
     semantics: Literal["zero", "gamma"]
     order: Order
@@ -84,6 +93,7 @@ class Tracking(Section):
 
     uri: str | None = Field(description="an MLflow tracking URI")
     experiment: str
+    models: bool = Field(True, description="whether B' and GoodNet are logged")
 
 
 class Kept(Section):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.fronts import Front
-from sweep.orders import Channels
+from sweep.ranking import Channels
 
 Array = NDArray[np.float32]
 

@@ -2,7 +2,8 @@
 
 A stop is a pure function `(curve: ValidCurve, ...) -> Stop`. A `ValidCurve` holds nothing but what
 a defender can count on clean validation images, so a stop cannot look at test images or at attack
-success. A criterion is looked for at the steps 1 .. channels - 1.
+success. A criterion is looked for at the steps 1 .. channels - 1; where none of them meets it, the
+stop says so (not reached).
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep import BadInput
+from sweep import BadInput, statistics
 
 # Counts of images decide, never rounded rates: 0.02 * 3000 must mean 60 whatever its float says.
 TOLERANCE = 1e-6
@@ -23,7 +24,9 @@ class ValidCurve:
 
     Entry k is after k channels were pruned, entry 0 the untouched network B. All entries count
     images: `correct` are right, `newly_wrong` were right in B and are not now, `newly_right` the
-    other way round, `differ` got another class than B gave.
+    other way round, `differ` got another class than B gave. `scores`, (channels,), are what the
+    order says of the channels, in pruning order: standard deviations (ddof 1) from the mean of
+    their layer, the lower the earlier pruned.
     """
 
     images: int
@@ -31,9 +34,19 @@ class ValidCurve:
     newly_wrong: NDArray[np.int64]
     newly_right: NDArray[np.int64]
     differ: NDArray[np.int64]
+    scores: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        if self.scores is not None and self.scores.shape != (self.channels,):
+            raise ValueError(f"scores {self.scores.shape} of {self.channels} channels")
 
     @classmethod
-    def of(cls, predicted: NDArray[np.integer], labels: NDArray[np.integer]) -> "ValidCurve":
+    def of(
+        cls,
+        predicted: NDArray[np.integer],
+        labels: NDArray[np.integer],
+        scores: NDArray[np.float64] | None = None,
+    ) -> "ValidCurve":
         """Count `predicted`, shape (channels + 1, images), against `labels`, shape (images,)."""
         right = predicted == labels
         return cls(
@@ -42,11 +55,17 @@ class ValidCurve:
             newly_wrong=(right[0] & ~right).sum(axis=1),
             newly_right=(~right[0] & right).sum(axis=1),
             differ=(predicted != predicted[0]).sum(axis=1),
+            scores=scores,
         )
 
     @property
     def channels(self) -> int:
         return len(self.correct) - 1
+
+    @property
+    def drop(self) -> NDArray[np.int64]:
+        """How many fewer images are right than in B; less than 0 where more are."""
+        return self.correct[0] - self.correct
 
 
 @dataclass(frozen=True)
@@ -64,12 +83,82 @@ def accuracy_drop(curve: ValidCurve, *, frac: float, keep: str = "breaching") ->
     `keep="breaching"` gives the first such step, `"safe"` the step before it (0 where the very
     first channel breaches). Where no candidate breaches: all but one channel, not reached.
     """
-    _check(frac, keep)
-    drop = curve.correct[0] - curve.correct[1 : curve.channels]
-    breaching = np.flatnonzero((drop > 0) & (drop >= frac * curve.images - TOLERANCE)) + 1
-    if not len(breaching):
-        return Stop(curve.channels - 1, reached=False)
-    return Stop(int(breaching[0]) - (keep == "safe"))
+    _check(frac=frac)
+    return _first((curve.drop > 0) & (curve.drop >= frac * curve.images - TOLERANCE), keep)
+
+
+def relative_drop(curve: ValidCurve, *, frac: float, keep: str = "breaching") -> Stop:
+    """Stop where at least `frac` of the images that B gets right are lost.
+
+    correct[0] - correct[k] >= frac * correct[0]: 0.02 of an accuracy of 50 % is one point, where
+    `accuracy_drop` reads two. A rise is never a drop. `keep` as in `accuracy_drop`.
+    """
+    _check(frac=frac)
+    return _first((curve.drop > 0) & (curve.drop >= frac * curve.correct[0] - TOLERANCE), keep)
+
+
+def confident_drop(curve: ValidCurve, *, alpha: float, keep: str = "breaching") -> Stop:
+    """Stop where the drop is more than the number of validation images leaves to chance.
+
+    One-sided exact McNemar test of each step against B: p <= alpha of so many newly wrong among
+    the images that became wrong or right. A rise is never a drop. `keep` as in `accuracy_drop`.
+    Steps are tested one after the other and alpha is not corrected for so many looks: the chance
+    to stop somewhere without a real drop is greater than alpha, so this stops rather too early
+    than too late. With fewer images it stops later. Source: McNemar, Psychometrika 1947.
+    """
+    _check(alpha=alpha)
+    counts = zip(curve.newly_wrong, curve.newly_right, strict=True)
+    breaches = [
+        wrong > right and statistics.mcnemar(wrong, right) <= alpha for wrong, right in counts
+    ]
+    return _first(np.array(breaches), keep)
+
+
+def agreement(curve: ValidCurve, *, frac: float, keep: str = "breaching") -> Stop:
+    """Stop where at least `frac` of the images get another class than B gives them.
+
+    differ[k] >= frac * images: what GoodNet flags of clean validation images. It reads no labels.
+    `keep` as in `accuracy_drop`.
+    """
+    _check(frac=frac)
+    return _first((curve.differ > 0) & (curve.differ >= frac * curve.images - TOLERANCE), keep)
+
+
+def knee(curve: ValidCurve) -> Stop:
+    """Stop at the elbow of clean validation accuracy, beyond which it falls faster.
+
+    The first of the steps that lie farthest above the chord from (0, correct[0]) to (channels,
+    correct[channels]); where none lies above it, all but one channel, not reached. It has no
+    settings, and no step before it that were safer. Source: Kneedle, Satopaa et al., "Finding a
+    Kneedle in a Haystack", ICDCS Workshops 2011, without its smoothing and sensitivity.
+    """
+    steps = np.arange(curve.channels + 1)
+    above = steps * curve.drop[-1] - curve.channels * curve.drop  # whole numbers: exact
+    step = int(above.argmax())  # 0 where no other is above 0, as at both ends
+    return Stop(step) if step else Stop(curve.channels - 1, reached=False)
+
+
+def outlier(curve: ValidCurve, *, u: float) -> Stop:
+    """Stop before the first channel whose score is not more than `u` deviations off.
+
+    Channels are pruned as long as the next one's score is < -u, and at most all but one. Where
+    there is none: nothing is pruned, not reached. Source: CLP, Zheng et al., ECCV 2022, arXiv
+    2208.03111 (BNP and EP of the same authors alike): score > mean + u * std of the layer, highest
+    first, u = 3. In one ranking of these scores that is the same channels. With `prune.scope=layer`
+    channels of several layers take turns, and the first that is no outlier ends it, though outliers
+    of another layer may follow. With `prune.recompute` a score is told among the channels that were
+    left when this one was chosen. Infinite scores are outliers. Of 10 channels or fewer, no finite
+    score can lie 3 deviations off.
+    """
+    if not 0 < u < math.inf:
+        raise BadInput(
+            f"prune.u is {u}; expected a number of deviations above 0 (3 = as published)"
+        )
+    if curve.scores is None:
+        raise ValueError("the stop outlier reads the channels' scores; this curve has none")
+    outliers = np.append(curve.scores < -u, False)
+    step = min(int(outliers.argmin()), curve.channels - 1)
+    return Stop(step, reached=step > 0)
 
 
 def channel_fraction(curve: ValidCurve, *, frac: float, keep: str = "breaching") -> Stop:
@@ -77,14 +166,38 @@ def channel_fraction(curve: ValidCurve, *, frac: float, keep: str = "breaching")
 
     `keep="breaching"` rounds up, `"safe"` down; at most all but one channel.
     """
-    _check(frac, keep)
+    _check(keep=keep, frac=frac)
     exact = frac * curve.channels
     step = math.floor(exact + TOLERANCE) if keep == "safe" else math.ceil(exact - TOLERANCE)
     return Stop(min(step, curve.channels - 1))
 
 
-def _check(frac: float, keep: str) -> None:
-    if not 0 < frac < 1:
-        raise BadInput(f"prune.frac is {frac}; expected a fraction between 0 and 1 (0.02 = 2 %)")
+def channel_count(curve: ValidCurve, *, count: int) -> Stop:
+    """Stop after `count` channels, whatever the accuracy; one must be left."""
+    if type(count) is not int or not 1 <= count < curve.channels:
+        several = f"a whole number from 1 to {curve.channels - 1}, so that one is left"
+        expected = several if curve.channels > 1 else "another layer or stop"
+        raise BadInput(
+            f"prune.count is {count!r}, of {curve.channels} channels that can be pruned; "
+            f"expected {expected}"
+        )
+    return Stop(count)
+
+
+def _first(breaches: NDArray[np.bool_], keep: str) -> Stop:
+    """The first candidate of `breaches`, (channels + 1,), or with `keep="safe"` the step before."""
+    _check(keep=keep)
+    candidates = np.flatnonzero(breaches[1:-1]) + 1
+    if not len(candidates):
+        return Stop(len(breaches) - 2, reached=False)
+    return Stop(int(candidates[0]) - (keep == "safe"))
+
+
+def _check(keep: str = "safe", **shares: float) -> None:
+    for key, share in shares.items():
+        if not 0 < share < 1:
+            raise BadInput(
+                f"prune.{key} is {share}; expected a fraction between 0 and 1 (0.02 = 2 %)"
+            )
     if keep not in ("breaching", "safe"):
         raise BadInput(f"prune.keep is {keep!r}; expected 'breaching' or 'safe'")

@@ -1,9 +1,10 @@
 """What a person reads in the terminal: progress while something runs long, tables at the end."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,6 +12,8 @@ from rich.table import Table
 
 EVERY = 5.0  # seconds between two plain lines of progress
 
+with suppress(AttributeError):  # a stream in place of standard output has no encoding to set
+    sys.stdout.reconfigure(errors="replace")
 console = Console(highlight=False, markup=False)
 
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -29,12 +29,14 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Schema, TensorSpec
 
 from sweep import BadInput, NotApplicable, files
-from sweep.curve import PruningCurve
+from sweep.curve import Answers, PruningCurve
 from sweep.goodnet import GoodNet
+from sweep.metrics import Labels
 
 PYFUNC = Path(__file__).with_name("goodnet_pyfunc.py")
 BATCH = 1000  # metric values an MLflow server takes in one call
 SKIPPED = "SKIPPED"
+ANSWERS = "answers.npz"
 
 
 def connect(uri: str | None, experiment: str, root: Path) -> str:
@@ -98,10 +100,29 @@ class Log:
     def metrics(self, values: Mapping[str, float]) -> None:
         self.curves({name: [value] for name, value in values.items()})
 
-    def curve(self, curve: PruningCurve, layer: str) -> None:
-        """Log every rate at every step, as metrics `curve/<rate>` and as curve.csv."""
+    def curve(self, curve: PruningCurve, named: Callable[[int], tuple[str, int]]) -> None:
+        """Log every rate at every step, as metrics `curve/<rate>` and as curve.csv.
+
+        `named` tells of a channel its layer and its number there.
+        """
         self.curves({f"curve/{name}": rate for name, rate in curve.rates.items()})
-        self.text("curve.csv", curve.to_csv(layer))
+        self.text("curve.csv", curve.to_csv(named))
+
+    def answers(self, curve: Mapping[str, Answers], repaired: Mapping[str, Labels]) -> None:
+        """Log what B and B' say of every image as answers.npz, to compare cells image by image.
+
+        Of "valid", "test" and, where there are any, "poisoned" images: `<images>_badnet`,
+        `<images>_repaired`, `<images>_label`, of those that count: int32 (images,).
+        """
+        arrays = {}
+        for name, told in curve.items():
+            what = {"badnet": told.predicted[0], "repaired": repaired[name], "label": told.labels}
+            for key, values in what.items():
+                arrays[f"{name}_{key}"] = values[told.counted].astype(np.int32)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / ANSWERS
+            np.savez_compressed(path, **arrays)
+            self._client.log_artifact(self.run_id, str(path))
 
     def curves(self, curves: Mapping[str, Any]) -> None:
         """Log each array as a metric with steps 0, 1, 2 ..."""

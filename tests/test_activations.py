@@ -18,9 +18,10 @@ from sweep.activations import Activations
 from sweep.cache import Cache
 from sweep.cuts import Cut
 from sweep.data import Images
+from sweep.evidence import Evidence
 from sweep.forward import predict
 from sweep.networks import digest, load
-from sweep.orders import Evidence
+from sweep.ranking import ranking
 
 CHANNELS = np.array([4, 0, 5, 2, 1, 3])
 OTHERS = np.array([1, 2, 3])
@@ -55,10 +56,6 @@ def images(key: str = "fifty", pixels: np.ndarray = PIXELS) -> Images:
 def process(folder: Path | None, memory_gb: float = 0) -> Cache:
     """The cache of another process."""
     return Cache(folder and str(folder), 1, memory_gb)
-
-
-def evidence(cut: Cut, maps: object, seed: int = 0) -> Evidence:
-    return Evidence(maps, cut.channels, cut.weights, seed)
 
 
 def assert_passes(passes: Counter, **expected: int) -> None:
@@ -103,7 +100,7 @@ def test_another_order_makes_no_pass_before_the_cut(ranked, passes, drawn, tmp_p
 def test_ranking_and_curve_share_one_pass_before_the_cut(passes, drawn, tmp_path):
     cut = Cut(drawn(lenet(untouched)), "conv_2")
     valid = Activations(cut, images(), process(tmp_path), ranked=True)
-    valid.scores(partial(orders.mean_activation), evidence(cut, valid))
+    valid.scores(partial(orders.mean_activation), 0)
     valid.answers(CHANNELS)
     valid.mean()
     assert_passes(passes, maps=BATCHES, answers=BATCHES)
@@ -206,7 +203,7 @@ def test_images_without_a_key_are_never_kept(passes, drawn, tmp_path):
         nameless = Activations(cut, images("", pixels), cache, ranked=True)
         told.append(nameless.answers(CHANNELS))
         nameless.mean()
-        nameless.scores(partial(orders.mean_activation), evidence(cut, nameless))
+        nameless.scores(partial(orders.mean_activation), 0)
         assert_passes(passes, maps=3 * BATCHES, answers=BATCHES)
     np.testing.assert_array_equal(told[0], told[1][:, ::-1])
     assert list(tmp_path.iterdir()) == []
@@ -322,7 +319,7 @@ def test_scores_are_kept_by_the_orders_settings_and_the_seed(drawn, tmp_path):
         for number, (chosen, seed) in enumerate(settings, start=1):
             cut = Cut(network, "conv_2")
             kept = Activations(cut, images(), process(tmp_path), ranked=True)
-            scores = kept.scores(asked.order(**chosen), evidence(cut, kept, seed))
+            scores = kept.scores(asked.order(**chosen), seed)
             np.testing.assert_array_equal(scores, np.arange(6.0) + len(chosen) + seed)
             assert asked.asked >= number
     assert asked.asked == len(settings)
@@ -336,7 +333,7 @@ def test_scores_are_kept_by_the_source_of_the_orders_module(drawn, tmp_path, mon
     for source, expected in (("1", 1), ("1", 1), ("2", 2), ("1", 2)):
         Path(module.__file__).write_text(source)
         kept = Activations(cut, images(), process(kept_in), ranked=True)
-        kept.scores(asked.order(module), evidence(cut, kept))
+        kept.scores(asked.order(module), 0)
         assert asked.asked == expected
 
 
@@ -347,8 +344,8 @@ def test_scores_may_be_a_list(drawn, tmp_path):
     def by_hand(evidence: Evidence) -> list[float]:
         return [3.0, 1.0, 2.0, 0.0, 5.0, 4.0]
 
-    scores = kept.scores(partial(by_hand), evidence(cut, kept))
-    assert orders.ranking(scores).tolist() == [3, 1, 2, 0, 5, 4]
+    scores = kept.scores(partial(by_hand), 0)
+    assert ranking(scores).tolist() == [3, 1, 2, 0, 5, 4]
 
 
 def test_everything_is_made_anew_where_a_source_or_a_version_changes(
@@ -374,8 +371,10 @@ def test_everything_is_made_anew_where_a_source_or_a_version_changes(
 
 
 def test_what_is_kept_is_named_by_all_code_that_makes_it():
-    made_by = {"activations", "cuts", "forward", "fronts", "graphs", "hdf5", "kinds", "steps"}
-    assert set(CODE) == {f"sweep.{name}" for name in made_by}
+    made_by = {"activations", "cuts", "forward", "fronts", "graphs", "hdf5", "joint", "kinds"}
+    assert set(CODE) == {f"sweep.{name}" for name in made_by | {"steps"}}
+    scores = {module.__name__ for module in activations.OF_SCORES}
+    assert scores == {"sweep.evidence", "sweep.making", "sweep.outputs"}
     assert {keras.__version__, np.__version__} < set(activations.VERSIONS)
 
 

@@ -20,9 +20,11 @@ from sweep import orders, stops
 PACKAGE = Path(sweep.__file__).parent
 ROOT = PACKAGE.parent
 
-NUMPY = {"metrics", "stops", "orders", "curve", "evaluation", "attacks", "faces"}
+NUMPY = {"metrics", "statistics", "stops", "evidence", "orders", "ranking", "strategies"}
+NUMPY |= {"curve", "evaluation", "attacks", "faces"}
 KERAS = {"networks", "nests", "strangers", "badnets", "suspects", "goodnet"}
-KERAS |= {"kinds", "graphs", "forward", "fronts", "steps", "cuts", "activations"}
+KERAS |= {"kinds", "graphs", "forward", "fronts", "steps", "making", "outputs", "cuts", "joint"}
+KERAS |= {"activations", "selection"}
 FILES = {"files", "cache", "hdf5", "data", "datasets", "terminal"}
 HEAVY = {"keras", "tensorflow", "h5py", "numpy"}
 
@@ -36,11 +38,21 @@ ALLOWED = {
     "cache": ({"numpy"}, {"files"}),
     "hdf5": ({"numpy", "h5py"}, {"files", "cache"}),
     "data": ({"numpy"}, NUMPY | {"files", "cache", "hdf5"}),
+    "pairs": ({"numpy"}, NUMPY | {"files", "data"}),
     "datasets": ({"numpy", "h5py"}, NUMPY | FILES),
     **dict.fromkeys(KERAS, (HEAVY, NUMPY | KERAS | FILES)),
     "figures": ({"matplotlib", "numpy"}, NUMPY),
-    "comparison": ({"mlflow", "matplotlib"}, NUMPY | {"figures", "terminal"}),
-    "tracking": (HEAVY - {"h5py"} | {"mlflow", "matplotlib"}, NUMPY | KERAS | {"files"}),
+    "charts": ({"matplotlib", "numpy"}, NUMPY | {"figures"}),
+    "artifacts": ({"mlflow"}, set()),
+    "rows": ({"mlflow"}, {"charts"}),
+    "comparison": ({"matplotlib", "numpy"}, {"artifacts", "charts", "rows", "terminal"}),
+    "paired": ({"mlflow", "numpy"}, NUMPY | {"artifacts", "charts", "rows", "terminal"}),
+    "cases": ({"mlflow", "numpy"}, {"artifacts", "rows"}),
+    "results": ({"mlflow"}, NUMPY | {"cases", "charts", "files", "rows", "terminal"}),
+    "tracking": (
+        HEAVY - {"h5py"} | {"mlflow", "matplotlib"},
+        NUMPY | KERAS | {"artifacts", "files"},
+    ),
     "goodnet_pyfunc": ({"mlflow", "keras", "numpy"}, None),  # None: not even sweep itself
 }
 ALLOWED["callback"] = ({"hydra", "omegaconf", "mlflow", "numpy"}, set(ALLOWED))
@@ -176,7 +188,7 @@ def test_the_numpy_parts_reach_nothing_but_numpy(name):
     assert reached(name, graph(SOURCES)) <= {"numpy"}
 
 
-BELOW = KERAS | FILES | {"settings", "figures"}
+BELOW = KERAS | FILES | {"settings", "figures", "charts", "pairs"}
 
 
 @pytest.mark.parametrize("name", sorted(BELOW))

@@ -2,17 +2,17 @@
 
 import csv
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO, StringIO
+from pathlib import Path
 
-import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from mlflow.entities import Metric, Run, RunData, RunInfo, RunTag
 
-from sweep import comparison, figures, terminal
-from sweep.comparison import MISSING, Row, rows, show, show_published, to_csv, values, varying
+from sweep import charts, comparison, terminal
+from sweep.comparison import show, show_published, to_csv
+from sweep.rows import MISSING, Group, Row, groups, rows, values, varying
 
 # the lab's sweep as it was published: fraction, channels, B' valid, clean, ASR, G clean, ASR, det.
 LAB = {
@@ -32,7 +32,7 @@ def run(job: int, metrics: Mapping[str, float], ended: str = "FINISHED", **tags:
     """A run as MLflow gives it back."""
     numbers = [Metric(name, value, 0, 0) for name, value in metrics.items()]
     words = [RunTag(name, value) for name, value in {"job": str(job), **tags}.items()]
-    info = RunInfo(f"run{job}", "1", "somebody", ended, 0, 1, "active")
+    info = RunInfo(f"run{job}", "1", "somebody", ended, 0, 1, "active", "file:///nowhere")
     return Run(info, RunData(metrics=numbers, tags=words))
 
 
@@ -117,21 +117,21 @@ def test_the_csv_holds_every_cell_override_and_metric_but_no_curve():
     cells = [["a=1", "b=x,y"], ["a=2"]]
     left = [
         run(1, {}, "FAILED", error='it said "no",\nthen ended'),
-        run(0, {"b/rate": 0.1, "a/rate": 1 / 3, "curve/rate": 0.5}),
+        run(0, {"b/rate": 0.1, "a/rate": 1 / 3, "curve/rate": 0.5}, threat_model="oracle"),
     ]
     table = list(csv.reader(StringIO(to_csv(rows(cells, left)), newline="")))
     assert table == [
-        ["job", "run_id", "status", "a", "b", "a/rate", "b/rate", "error"],
-        ["0", "run0", "FINISHED", "1", "x,y", repr(1 / 3), "0.1", ""],
-        ["1", "run1", "FAILED", "2", "", "", "", 'it said "no",\nthen ended'],
+        ["job", "run_id", "status", "threat_model", "a", "b", "a/rate", "b/rate", "error"],
+        ["0", "run0", "FINISHED", "oracle", "1", "x,y", repr(1 / 3), "0.1", ""],
+        ["1", "run1", "FAILED", "", "2", "", "", "", 'it said "no",\nthen ended'],
     ]
 
 
 def test_the_csv_of_cells_without_any_metrics_still_names_them():
     assert to_csv(rows([["a=1"], ["a=2"]], [])) == (
-        "job,run_id,status,a,error\n"
-        "0,,MISSING,1,the cell left no run\n"
-        "1,,MISSING,2,the cell left no run\n"
+        "job,run_id,status,threat_model,a,error\n"
+        "0,,MISSING,,1,the cell left no run\n"
+        "1,,MISSING,,2,the cell left no run\n"
     )
 
 
@@ -250,125 +250,6 @@ def test_nothing_is_printed_where_nothing_was_published_of_these_cells(printed):
     assert printed(show_published, rows([["prune.frac=0.3"]], []), PUBLISHED) == []
 
 
-# Figures
-
-
-def drawn(figure: Figure) -> Figure:
-    """The figure, once it has really been drawn."""
-    figure.savefig(BytesIO(), dpi=20)
-    return figure
-
-
-def legend(holder: Axes | Figure) -> set[str]:
-    (found,) = [holder.get_legend()] if isinstance(holder, Axes) else holder.legends
-    return {text.get_text() for text in found.get_texts()}
-
-
-def rates(channels: int, poisoned: bool = True) -> dict[str, np.ndarray]:
-    names = ["valid_accuracy", "clean_accuracy", "goodnet_accuracy", "goodnet_false_alarm_rate"]
-    if poisoned:
-        names += ["attack_success_rate", "goodnet_attack_success_rate", "goodnet_detection_rate"]
-    rng = np.random.default_rng(0)
-    return {name: rng.random(channels + 1) for name in names}
-
-
-@pytest.mark.parametrize("channels", [1, 60, 300])
-def test_a_curve_shows_every_rate_of_b_repaired_and_of_goodnet(channels):
-    shown = rates(channels)
-    figure = drawn(figures.curve(shown, 1, "conv_3, random"))
-    assert figure.get_suptitle() == "conv_3, random"
-    left, right = figure.axes
-    assert left.get_ylabel() == "share of images"
-    assert left.get_xlabel() == right.get_xlabel() == "channels pruned"
-    assert legend(left) == {
-        "clean validation accuracy",
-        "clean test accuracy",
-        "attack success rate",
-        "stop: 1 pruned",
-    }
-    assert legend(right) == {
-        "clean test accuracy",
-        "attack success rate",
-        "poisoned images flagged",
-        "clean images flagged",
-        "stop: 1 pruned",
-    }
-    lines = [line.get_ydata() for axes in (left, right) for line in axes.get_lines()]
-    for rate in shown.values():
-        assert any(np.array_equal(rate, line) for line in lines)
-
-
-def test_a_curve_without_poisoned_images_shows_the_clean_rates():
-    left, right = drawn(figures.curve(rates(5, poisoned=False), 2, "")).axes
-    assert legend(left) == {"clean validation accuracy", "clean test accuracy", "stop: 2 pruned"}
-    assert legend(right) == {"clean test accuracy", "clean images flagged", "stop: 2 pruned"}
-
-
-@pytest.mark.parametrize(("channels", "step"), [(1, 0), (1, 1), (60, 45), (300, 7), (300, 299)])
-def test_the_maps_stand_in_pruning_order_and_the_pruned_ones_are_framed(channels, step):
-    rng = np.random.default_rng(0)
-    means, order = rng.random((3, 5, channels)), rng.permutation(channels)
-    figure = drawn(figures.activations(means, order, step, "conv_3"))
-    panel, bar = figure.axes
-    shown = order[: figures.MOST_MAPS]
-    assert [text.get_text() for text in panel.texts] == [str(channel) for channel in shown]
-    assert len(panel.patches) == min(step, len(shown))
-    assert ("the first 144 of 300" in panel.get_title()) == (channels == 300)
-    assert bar.get_ylabel() == "mean activation"
-    mosaic = np.ma.filled(panel.images[0].get_array(), np.nan)
-    assert np.count_nonzero(~np.isnan(mosaic)) == 3 * 5 * len(shown)
-    tops = np.flatnonzero(~np.isnan(mosaic[:, 0])).reshape(-1, 3)
-    lefts = np.flatnonzero(~np.isnan(mosaic[tops[0, 0]])).reshape(-1, 5)
-    for place, channel in enumerate(shown):
-        row, column = divmod(place, len(lefts))
-        tile = mosaic[np.ix_(tops[row], lefts[column])]
-        np.testing.assert_array_equal(tile, means[..., channel])
-
-
-@pytest.mark.parametrize("channels", [1, 300])
-@pytest.mark.parametrize("shape", [(), (4,)], ids=["dense", "sequence"])
-def test_channels_without_maps_are_bars_in_pruning_order(channels, shape):
-    rng = np.random.default_rng(0)
-    means, order = rng.random((*shape, channels)), rng.permutation(channels)
-    (panel,) = drawn(figures.activations(means, order, 1, "fc_1")).axes
-    assert panel.get_xlabel() == "place in pruning order"
-    assert panel.get_ylabel() == "mean activation"
-    heights = means.mean(axis=0) if shape else means
-    np.testing.assert_allclose([bar.get_height() for bar in panel.patches], heights[order])
-    red = [bar.get_facecolor() == to_rgba(figures.RED) for bar in panel.patches]
-    assert red == [True] + [False] * (channels - 1)
-
-
-def test_the_comparison_has_a_row_a_cell_with_numbers_and_a_mark_a_rate():
-    table = lab()
-    figure = drawn(comparison.figure([*table, *rows([[], [], [], ["prune.frac=0.5"]], [])[3:]]))
-    (panel,) = figure.axes
-    labels = [label.get_text() for label in panel.get_yticklabels()]
-    assert labels == ["frac=0.02", "frac=0.04", "frac=0.1"]
-    assert panel.get_xlabel() == "share of images"
-    marks = {line.get_label(): line for line in panel.get_lines()}
-    assert legend(figure) == set(marks)
-    assert set(marks) == {
-        "B' clean accuracy",
-        "G clean accuracy",
-        "B' attack success",
-        "G attack success",
-        "G poisoned flagged",
-    }
-    fooled = marks["B' attack success"]
-    np.testing.assert_array_equal(fooled.get_xdata(), [numbers[3] for numbers in LAB.values()])
-    np.testing.assert_array_equal(fooled.get_ydata(), [0, 1, 2])
-
-
-def test_the_comparison_leaves_out_what_a_cell_has_not_measured():
-    clean, full = {"repaired/clean_accuracy": 0.9}, dict(zip(NAMES, LAB["0.1"], strict=True))
-    (panel,) = drawn(figures.comparison(["clean", "full"], [clean, full], "two")).axes
-    marks = {line.get_label(): line for line in panel.get_lines()}
-    np.testing.assert_array_equal(marks["B' clean accuracy"].get_ydata(), [0, 1])
-    np.testing.assert_array_equal(marks["B' attack success"].get_ydata(), [1])
-    assert panel.get_title() == "two"
-
-
 def test_a_stop_that_was_never_reached_is_marked(capsys):
     metrics = {"prune/channels": 59.0, "repaired/clean_accuracy": 0.1}
     cells = [
@@ -378,6 +259,267 @@ def test_a_stop_that_was_never_reached_is_marked(capsys):
     comparison.show(cells)
     printed = capsys.readouterr().out
     assert "59*" in printed
-    assert "* The stop was never reached" in printed
+    assert "* The stop's criterion was never met." in printed
     comparison.show(cells[1:])
     assert "*" not in capsys.readouterr().out
+
+
+# Oracles
+
+
+def ranked(*orders: str, key: str = "prune/order", **more: float) -> list[Row]:
+    """A cell for each order, tac an oracle; told apart by their order, or by another key."""
+    cells = [[f"{key}={order if key == 'prune/order' else n}"] for n, order in enumerate(orders)]
+    told = ["oracle" if order == "tac" else "defender" for order in orders]
+    return rows(cells, [run(n, B | more, threat_model=whose) for n, whose in enumerate(told)])
+
+
+def first_words(lines: list[str]) -> list[str]:
+    return [line.split(" ")[0] for line in lines]
+
+
+def test_an_oracle_is_marked_at_its_order_and_said_to_be_no_defence(printed):
+    lines = printed(show, ranked("random", "tac", "clp"))
+    assert first_words(lines)[4:7] == ["random", "tac†", "clp"]
+    assert "† oracle: ranked with poisoned images, which no defender has;" in " ".join(lines)
+
+
+def test_an_oracle_is_marked_too_where_its_order_is_not_told(printed):
+    assert first_words(printed(show, ranked("tac", "clp", key="frac")))[4:6] == ["0†", "1"]
+    assert "B'†" in first_words(printed(show, ranked("tac")))
+
+
+def test_there_is_no_mark_and_nothing_said_of_oracles_where_there_is_none(printed):
+    assert "†" not in "".join(printed(show, ranked("random", "clp")))
+
+
+def test_the_mark_stands_beside_published_numbers_too(printed):
+    published = {"source": "x", "cells": [{"when": {"prune/order": "tac"}, "metrics": {}}]}
+    lines = printed(show_published, ranked("tac", "clp"), published)
+    assert "tac†" in first_words(lines)
+
+
+def test_of_several_settings_the_order_has_the_mark():
+    (cell,) = rows([["seed=1", "prune/order=tac"]], [run(0, {}, threat_model="oracle")])
+    assert Group([cell]).words(["seed", "prune/order"]) == ["1", "tac†"]
+
+
+# Seeds
+
+
+def seeded(*found: Mapping[str, float], ended: str = "FINISHED", **tags: str) -> list[Row]:
+    """Two orders, each at a seed for every one of `found`; the last cell ended as told."""
+    cells = [[f"o={order}", f"seed={seed}"] for order in "ab" for seed in range(len(found))]
+    left = [run(job, B | found[job % len(found)]) for job in range(len(cells) - 1)]
+    left.append(run(len(cells) - 1, B | found[-1], ended, **tags))
+    return rows(cells, left)
+
+
+def test_cells_that_differ_only_in_their_seed_are_one_line_by_their_mean(printed):
+    one = {"prune/channels": 12.0, "repaired/clean_accuracy": 0.5}
+    other = {"prune/channels": 13.0, "repaired/clean_accuracy": 0.6}
+    lines = printed(show, seeded(one, other))
+    words = [line.split() for line in lines]
+    assert ["o", "seeds", "pruned"] in [line[:3] for line in words]
+    assert ["a", "2", "12.5", "-", "55.00", *"-----"] in words
+    assert ["b", "2", "12.5", "-", "55.00", *"-----"] in words
+    assert sum(line[:1] in (["a"], ["b"]) for line in words) == 2
+    assert "means over the seeds" in " ".join(lines)
+
+
+def test_a_whole_number_of_channels_stays_one_where_all_seeds_agree(printed):
+    one = {"prune/channels": 12.0, "repaired/clean_accuracy": 0.1}
+    words = [line.split() for line in printed(show, seeded(one, one, one))]
+    assert ["a", "3", "12", "-", "10.00", *"-----"] in words
+
+
+def test_seeds_alone_are_one_line(printed):
+    runs = [run(job, B | {"prune/channels": job}) for job in range(3)]
+    words = [
+        line.split() for line in printed(show, rows([["seed=0"], ["seed=1"], ["seed=2"]], runs))
+    ]
+    assert ["3", "1", *"-------"] in words
+
+
+@pytest.mark.parametrize(
+    ("ended", "tags", "shown"),
+    [
+        ("FAILED", {}, "FAILED"),
+        ("KILLED", {}, "KILLED"),
+        ("FINISHED", {"status": "SKIPPED"}, "SKIPPED"),
+    ],
+)
+def test_a_seed_that_did_not_end_well_shows_in_the_line_of_all(printed, ended, tags, shown):
+    found = {"prune/channels": 12.0}
+    words = [line.split()[:3] for line in printed(show, seeded(found, found, ended=ended, **tags))]
+    assert ["a", "2", "12"] in words
+    assert ["b", "2", shown] in words
+
+
+def test_of_two_seeds_that_did_not_end_well_the_failure_is_told():
+    cells = [[f"seed={seed}"] for seed in range(3)]
+    left = [run(0, {}, status="SKIPPED"), run(1, {}, "FAILED"), run(2, {"prune/channels": 3})]
+    assert comparison._numbers(Group(rows(cells, left)))[0] == "FAILED"
+
+
+def test_a_seed_whose_stop_was_never_reached_marks_the_line_of_all(printed):
+    found = {"prune/channels": 12.0}
+    words = [line.split()[:3] for line in printed(show, seeded(found, found, stop_reached="false"))]
+    assert ["a", "2", "12"] in words
+    assert ["b", "2", "12*"] in words
+
+
+def test_b_keeps_its_line_where_it_differs_between_seeds_but_not_between_groups(printed):
+    one, other = {"badnet/valid_accuracy": 0.5}, {"badnet/valid_accuracy": 0.6}
+    words = [line.split() for line in printed(show, seeded(one, other))]
+    assert ["B", "0", "55.00", "98.62", "100.0"] in words
+
+
+def test_other_settings_and_the_same_cell_twice_are_not_taken_together():
+    assert len(groups(rows([["data.seed=1"], ["data.seed=2"]], []))) == 2
+    assert len(groups(rows([["a=1"], ["a=1"]], []))) == 2
+    assert len(groups(rows([["seed=1"], ["seed=1"]], []))) == 2
+
+
+# Intervals and errors
+
+
+def test_the_widest_interval_of_the_rates_shown_is_told_and_not_rounded_down(printed):
+    ends = {"repaired/clean_accuracy_low": 0.4879, "repaired/clean_accuracy_high": 0.51}
+    ends |= {"goodnet/auroc": 0.5, "goodnet/auroc_low": 0.1, "goodnet/auroc_high": 0.9}
+    table = ranked("random", "clp", **{"repaired/clean_accuracy": 0.5}, **ends)
+    lines = " ".join(printed(show, table))
+    assert "95 % intervals (Wilson) reach at most 1.3 points to either side" in lines
+    assert "to either side; comparison.csv has each." in lines
+    assert "to either side; the run has each." in " ".join(printed(show, table[:1]))
+    assert "intervals" not in " ".join(printed(show, ranked("random", "clp")))
+
+
+def test_cells_that_ended_alike_are_told_together(printed):
+    cells = [[f"a={job}"] for job in range(6)]
+    left = [run(job, {}, status="SKIPPED", error="no BN") for job in (1, 2, 3, 5)]
+    lines = printed(show, rows(cells, [*left, run(0, {}, "FAILED", error="no BN")]))
+    assert lines[-3:] == [
+        "cell 0 FAILED: no BN",
+        "cells 1-3, 5 SKIPPED: no BN",
+        "cell 4 MISSING: the cell left no run",
+    ]
+
+
+# Figures
+
+
+def shown(figure: Figure) -> Figure:
+    """The figure, once it has really been drawn."""
+    figure.savefig(BytesIO(), dpi=20)
+    return figure
+
+
+def test_the_figure_has_a_row_a_group_named_and_marked(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(charts, "comparison", lambda cells, title: drawn.extend(cells))
+    found = {"repaired/clean_accuracy": 0.5}
+    comparison.figure(seeded(found, {"repaired/clean_accuracy": 0.7}))
+    comparison.figure([*ranked("random", "tac", **found), *rows([[], [], ["prune/order=clp"]], [])])
+    comparison.figure(ranked("tac", **found))
+    a, b, control, tac, alone = drawn
+    assert [cell.name for cell in drawn] == [
+        "o=a",
+        "o=b",
+        "order=random",
+        "order=tac†",
+        "order=tac†",
+    ]
+    assert a.rates == b.rates == {"repaired/clean_accuracy": [0.5, 0.7]}
+    assert [cell.oracle for cell in drawn] == [False, False, False, True, True]
+    assert control.control
+    assert not any(cell.control for cell in (a, b, tac, alone))
+
+
+def traded(folder: Path, *cells: tuple[str, str]) -> list[Row]:
+    """Finished cells: what the command line said, and the curve.csv of each."""
+    left = []
+    for job, (overrides, curve) in enumerate(cells):
+        place = folder / str(job)
+        place.mkdir()
+        (place / "curve.csv").write_text(curve)
+        words = dict(word.split("=") for word in overrides.split())
+        order, whose = words["prune/order"], "oracle" if "tac" in overrides else "defender"
+        metrics = {"prune/channels": 1.0 + job % 2}
+        row = (job, words, str(job), "FINISHED", metrics, "", True, whose, order, place.as_uri())
+        left.append(Row(*row))
+    return left
+
+
+def curve(*attack: float, head: str = "clean_accuracy,attack_success_rate") -> str:
+    return "\n".join(
+        [f"pruned,{head}", *(f"{k},{1 - k / 10},{rate}" for k, rate in enumerate(attack))]
+    )
+
+
+@pytest.fixture
+def rankings(monkeypatch, tmp_path):
+    """Call with cells: the rankings that the trade-off draws of them."""
+    drawn = []
+    monkeypatch.setattr(charts, "tradeoff", lambda rankings, title: drawn.extend(rankings))
+
+    def rankings(*cells: tuple[str, str]) -> list[charts.Ranking]:
+        comparison.tradeoff(traded(tmp_path, *cells))
+        return drawn
+
+    return rankings
+
+
+def test_cells_that_differ_in_their_stop_share_a_curve_of_the_trade_off(rankings):
+    one, other, bound = curve(1, 0.9, 0.5), curve(1, 0.8, 0.4), curve(1, 0, 0)
+    mean, random, tac = rankings(
+        ("prune/order=mean prune/stop=knee prune.frac=0.1 seed=0", one),
+        ("prune/order=mean prune/stop=drop prune.frac=0.1 seed=0", one),
+        ("prune/order=mean prune/stop=knee prune.frac=0.2 seed=0", one),
+        ("prune/order=random prune/stop=knee prune.frac=0.1 seed=0", one),
+        ("prune/order=random prune/stop=knee prune.frac=0.1 seed=1", other),
+        ("prune/order=tac prune/stop=knee prune.frac=0.1 seed=0", bound),
+    )
+    assert [ranking.name for ranking in (mean, random, tac)] == ["mean", "random", "tac†"]
+    assert mean.curves[0].tolist() == [[1, 0.9, 0.8], [1, 0.9, 0.5]]
+    assert [len(ranking.curves) for ranking in (mean, random, tac)] == [1, 2, 1]
+    assert mean.stops == [(0, 1), (0, 2), (0, 1)]
+    assert random.stops == [(0, 2), (1, 1)]
+    assert [ranking.control for ranking in (mean, random, tac)] == [False, True, False]
+    assert [ranking.oracle for ranking in (mean, random, tac)] == [False, False, True]
+
+
+def test_settings_that_change_the_curve_are_told_in_its_name(rankings):
+    found = rankings(
+        ("prune/order=mean prune.layer=conv_2 prune.keep=safe", curve(1, 0.9)),
+        ("prune/order=mean prune.layer=conv_2 prune.keep=breaching", curve(1, 0.9)),
+        ("prune/order=mean prune.layer=conv_3 prune.keep=safe", curve(1, 0.8)),
+        ("prune/order=mean prune.layer=conv_3 prune.keep=breaching", curve(1, 0.8)),
+    )
+    assert [ranking.name for ranking in found] == ["mean layer=conv_2", "mean layer=conv_3"]
+
+
+def test_settings_that_no_two_cells_tell_apart_are_told_too(rankings):
+    found = rankings(
+        ("prune/order=mean prune.layer=conv_2 prune.keep=safe", curve(1, 0.9, 0.5)),
+        ("prune/order=mean prune.layer=conv_3 prune.keep=breaching", curve(1, 0.8, 0.5)),
+    )
+    names = ["mean layer=conv_2 keep=safe", "mean layer=conv_3 keep=breaching"]
+    assert [ranking.name for ranking in found] == names
+
+
+def test_there_is_no_trade_off_without_poisoned_images_or_finished_cells(tmp_path):
+    clean = curve(1, 0.9, head="clean_accuracy,goodnet_accuracy")
+    table = traded(tmp_path, ("prune/order=mean", clean))
+    assert comparison.tradeoff(table) is None
+    assert comparison.tradeoff(unwell()) is None
+
+
+def test_a_cell_that_left_no_curve_or_failed_is_not_in_the_trade_off(tmp_path):
+    told = curve(1, 0.9, 0.8)
+    cells = [(f"prune/order={order}", told) for order in "abc"]
+    a, b, c = traded(tmp_path, *cells)
+    (tmp_path / "0" / "curve.csv").unlink()
+    figure = shown(comparison.tradeoff([a, b, replace(c, status="FAILED")]))
+    found = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert found == ["b", "a stop that was chosen", "B, nothing pruned"]

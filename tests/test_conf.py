@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 import sweep
 from sweep import settings
-from sweep.orders import Evidence, ranking
+from sweep.evidence import Evidence, Norm, Oracle
+from sweep.ranking import ranking
 from sweep.stops import ValidCurve
 
 ROOT = Path(sweep.__file__).parents[1]
@@ -67,9 +68,8 @@ def test_the_default_configuration_passes_the_check_as_it_is():
 
 @pytest.mark.parametrize("path", CHOICES, ids=choice)
 def test_every_choice_composes_resolves_and_passes_the_check(path):
-    cfg = composed(
-        choice(path), "data.root=somewhere" if path.parts[0] == "experiment" else "seed=0"
-    )
+    own_files = "override /data: h5" in (CONF / path).read_text()
+    cfg = composed(choice(path), "data.root=somewhere" if own_files else "seed=0")
     settings.check(plain(cfg))
 
 
@@ -93,14 +93,27 @@ def test_an_experiment_names_its_command_and_publishes_numbers_that_its_cells_ha
             assert str(value) in swept[key]
 
 
+def everything() -> Oracle:
+    """All that any order may ask for, of four channels."""
+    maps, kernel = np.ones((2, 3, 3, 4), np.float32), np.ones((2, 2, 3, 4), np.float32)
+    maps[0, 0, 0] = 0
+    ones = np.ones(4, np.float32)
+    told = {"maps": [maps], "channels": 4, "weights": kernel, "seed": 0}
+    told |= {"preactivations": [maps], "norm": Norm(ones, ones, ones, ones, [maps])}
+    told |= {"labels": np.array([0, 1]), "gradients": lambda size: [kernel]}
+    seen = Evidence(**told)
+    return Oracle(**told, clean=seen, poisoned=seen)
+
+
 @pytest.mark.parametrize(("order", "stop"), [*product(ORDERS, STOPS)])
 def test_every_order_ranks_and_every_stop_names_a_candidate(order, stop):
-    prune = composed(f"prune/order={order}", f"prune/stop={stop}", "prune.frac=0.5").prune
-    maps, kernel = np.ones((2, 3, 3, 4), np.float32), np.ones((2, 2, 3, 4), np.float32)
-    channels = ranking(instantiate(prune.order)(Evidence([maps], 4, kernel, seed=0)))
+    values = ["prune.frac=0.5", "prune.count=2", "prune.u=1"]
+    prune = composed(f"prune/order={order}", f"prune/stop={stop}", *values).prune
+    channels = ranking(instantiate(prune.order)(everything()))
     assert sorted(channels) == [0, 1, 2, 3]
     predicted = np.array([[0, 0], [0, 0], [0, 1], [1, 1], [1, 1]])
-    assert 1 <= instantiate(prune.stop)(ValidCurve.of(predicted, np.array([0, 0]))).step <= 3
+    curve = ValidCurve.of(predicted, np.array([0, 0]), np.array([-2.0, 0.0, 0.0, 2.0]))
+    assert 1 <= instantiate(prune.stop)(curve).step <= 3
 
 
 @pytest.mark.parametrize("stop", STOPS)

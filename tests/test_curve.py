@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sweep.curve import Answers, PruningCurve, pruning_curve
+from sweep.ranking import Ranking
 from sweep.stops import ValidCurve
 
 CLASSES = 3
@@ -43,7 +44,12 @@ def curves(draw: st.DrawFn) -> tuple[PruningCurve, dict[str, Answers]]:
         "test": draw(answers(channels)),
         "poisoned": draw(answers(channels, poisoned=True)),
     }
-    return pruning_curve(order, CLASSES, **seen), seen
+    return pruning_curve(ranked(order), CLASSES, **seen), seen
+
+
+def ranked(channels) -> Ranking:
+    """In this order, and told apart by scores."""
+    return Ranking(np.asarray(channels), np.linspace(-1, 1, len(channels)))
 
 
 def share(hits: list[bool]) -> float:
@@ -116,7 +122,8 @@ def test_at_step_zero_goodnet_is_b_itself_and_flags_nothing(drawn):
 @given(curves())
 def test_a_stop_sees_clean_validation_images_alone(drawn):
     curve, seen = drawn
-    expected = ValidCurve.of(seen["valid"].predicted, seen["valid"].labels)
+    scores = ranked(curve.channels).scores
+    expected = ValidCurve.of(seen["valid"].predicted, seen["valid"].labels, scores)
     for name in vars(expected):
         np.testing.assert_array_equal(getattr(curve.valid, name), getattr(expected, name))
     shares = curve.valid.correct / curve.valid.images
@@ -127,7 +134,7 @@ def test_a_stop_sees_clean_validation_images_alone(drawn):
 @given(curves())
 def test_without_poisoned_images_the_clean_rates_are_the_same_and_the_others_are_absent(drawn):
     curve, seen = drawn
-    clean = pruning_curve(curve.channels, CLASSES, seen["valid"], seen["test"])
+    clean = pruning_curve(ranked(curve.channels), CLASSES, seen["valid"], seen["test"])
     assert set(clean.rates) == CLEAN
     for name in CLEAN:
         np.testing.assert_array_equal(clean.rates[name], curve.rates[name])
@@ -142,7 +149,7 @@ def test_further_poisoned_images_of_the_targets_class_change_no_rate(said):
         np.append(counted.labels, [TARGET] * 3),
         np.append(counted.true_labels, [TARGET] * 3),
     )
-    few, many = (pruning_curve(np.array([0]), CLASSES, clean, clean, p) for p in (counted, more))
+    few, many = (pruning_curve(ranked([0]), CLASSES, clean, clean, p) for p in (counted, more))
     assert few.rates["attack_success_rate"].tolist() == [1, 0.5]
     for name in POISONED:
         np.testing.assert_array_equal(few.rates[name], many.rates[name])
@@ -152,7 +159,8 @@ def test_further_poisoned_images_of_the_targets_class_change_no_rate(said):
 @given(curves(), st.sampled_from(["conv_3", "block/conv 1", 'a,b "c"']))
 def test_the_csv_has_a_row_a_step_and_gives_every_number_back_exactly(drawn, layer):
     curve, _ = drawn
-    rows = list(csv.DictReader(StringIO(curve.to_csv(layer), newline="")))
+    text = curve.to_csv(lambda channel: (layer, channel))
+    rows = list(csv.DictReader(StringIO(text, newline="")))
     assert set(rows[0]) == {"pruned", "channel", "layer"} | CLEAN | POISONED
     assert [int(row["pruned"]) for row in rows] == list(range(len(curve.channels) + 1))
     assert [int(row["channel"]) for row in rows] == [-1, *curve.channels]
@@ -163,14 +171,40 @@ def test_the_csv_has_a_row_a_step_and_gives_every_number_back_exactly(drawn, lay
 
 def test_the_csv_by_hand():
     valid = Answers(np.array([[0, 1], [0, 0], [2, 0]]), np.array([0, 1]))
-    curve = pruning_curve(np.array([1, 0]), CLASSES, valid, valid)
-    assert curve.to_csv("conv_3") == (
+    curve = pruning_curve(ranked([1, 0]), CLASSES, valid, valid)
+    assert curve.to_csv(lambda channel: ("conv_3", channel)) == (
         "pruned,channel,layer,"
         "valid_accuracy,clean_accuracy,goodnet_accuracy,goodnet_false_alarm_rate\n"
         "0,-1,conv_3,1.0,1.0,1.0,0.0\n"
         "1,1,conv_3,0.5,0.5,0.5,0.5\n"
         "2,0,conv_3,0.0,0.0,0.0,1.0\n"
     )
+
+
+def test_the_csv_of_several_layers_names_the_layer_of_each_step_and_none_of_step_0():
+    valid = Answers(np.zeros((4, 2), int), np.array([0, 1]))
+    curve = pruning_curve(ranked([2, 0, 1]), CLASSES, valid, valid)
+    text = curve.to_csv(lambda channel: ("conv_1", channel) if channel < 2 else ("conv_2", 0))
+    steps = [line.split(",")[:3] for line in text.splitlines()[1:]]
+    assert steps == [
+        ["0", "-1", ""],
+        ["1", "0", "conv_2"],
+        ["2", "0", "conv_1"],
+        ["3", "1", "conv_1"],
+    ]
+
+
+@modest
+@given(curves())
+def test_each_rate_tells_how_many_images_it_is_a_share_of(drawn):
+    curve, seen = drawn
+    assert curve.images.keys() == curve.rates.keys()
+    poisoned = seen["poisoned"]
+    true = poisoned.true_labels
+    counted = len(poisoned.labels) if true is None else int((true != TARGET).sum())
+    assert curve.images["valid_accuracy"] == len(seen["valid"].labels)
+    assert curve.images["goodnet_accuracy"] == len(seen["test"].labels)
+    assert curve.images["attack_success_rate"] == counted
 
 
 def test_answers_for_other_labels_are_refused():

@@ -5,6 +5,7 @@ files, and the counts of dead channels published with the repaired networks.
 """
 
 import csv
+from functools import partial
 from types import SimpleNamespace
 
 import h5py
@@ -16,6 +17,7 @@ from sweep.activations import Activations
 from sweep.badnets import deepid
 from sweep.cuts import Cut
 from sweep.goodnet import GoodNet
+from sweep.ranking import together
 
 NAMES = {  # of the reference: in this project, on how many images
     "valid_accuracy": ("valid_accuracy", 3000),
@@ -41,15 +43,13 @@ def signs(shared) -> SimpleNamespace:
     badnet = networks.load(shared / "gtsrb" / "bd_net.keras")
     images = files.images(*networks.shape_and_classes(badnet), seed=0)
     cut = Cut(badnet)
-    evidence = orders.Evidence(
-        Activations(cut, images["valid"], ranked=True), cut.channels, cut.weights, seed=0
-    )
-    channels = orders.ranking(orders.mean_activation(evidence))
+    valid = Activations(cut, images["valid"], ranked=True)
+    ranked = together([valid.scores(partial(orders.mean_activation), 0)])
     answers = {
-        name: curve.Answers(Activations(cut, i).answers(channels), i.labels, i.true_labels)
+        name: curve.Answers(Activations(cut, i).answers(ranked.channels), i.labels, i.true_labels)
         for name, i in images.items()
     }
-    whole = curve.pruning_curve(channels, 43, **answers)
+    whole = curve.pruning_curve(ranked, 43, **answers)
     return SimpleNamespace(cut=cut, images=images, answers=answers, curve=whole, badnet=badnet)
 
 

@@ -133,7 +133,17 @@ def test_every_metric_of_the_contract_is_logged_and_lies_in_0_to_1(sweep) -> Non
     expected |= {f"{who}/defense_effectiveness" for who in ("repaired", "goodnet")}
     expected |= {"goodnet/detection_rate", "goodnet/false_alarm_rate"}
     expected |= {"badnet/valid_accuracy", "repaired/valid_accuracy"}
+    softly = {
+        f"{rate}_at_{alarm}" for rate in ("detection_rate", "false_alarm_rate") for alarm in (1, 5)
+    }
+    soft = {f"{how}/{rate}" for how in ("goodnet", "jensen_shannon") for rate in softly}
+    counted = {rate for rate in expected if "curve/" not in rate and "defense" not in rate} | soft
+    expected |= soft | {f"{rate}_{end}" for rate in counted for end in ("low", "high")}
+    expected |= {"goodnet/auroc", "jensen_shannon/auroc", "tradeoff/attack_area"}
+    expected |= {f"tradeoff/attack_success_rate_at_{points}" for points in (1, 2, 4, 10)}
     assert set(rates) == expected | {"prune/channels", "prune/fraction"}
+    for rate in counted:
+        assert rates[f"{rate}_low"] <= rates[rate] <= rates[f"{rate}_high"]
     assert all(0 <= value <= 1 for key, value in rates.items() if key != "prune/channels")
     assert rates["prune/fraction"] == rates["prune/channels"] / 60
     assert cell.data.metrics["time/total"] > 0
@@ -191,7 +201,10 @@ def test_tags_say_where_numbers_come_from(sweep) -> None:
 def test_artifacts_and_models_of_a_cell(project, sweep) -> None:
     _, _, (cell, _) = sweep
     figures = {"figures/curve.png", "figures/activations.png"}
-    assert project.artifacts(cell) == {"config.yaml", "curve.csv", "goodnet.keras"} | figures
+    assert (
+        project.artifacts(cell)
+        == {"config.yaml", "curve.csv", "goodnet.keras", "answers.npz"} | figures
+    )
     images = np.random.default_rng(0).uniform(0, 255, (5, 55, 47, 3)).astype(np.float32)
     answers = mlflow.pyfunc.load_model(f"runs:/{cell.info.run_id}/goodnet").predict(images)
     assert answers.dtype == np.int64
@@ -219,7 +232,8 @@ def test_curve_csv_names_the_channel_and_layer_of_each_step(project, sweep) -> N
 def test_the_parent_holds_the_comparison_with_run_ids(project, sweep) -> None:
     _, parent, cells = sweep
     assert parent.info.status == "FINISHED"
-    assert project.artifacts(parent) == {"comparison.csv", "figures/comparison.png"}
+    figures = {"figures/comparison.png", "figures/tradeoff.png"}
+    assert project.artifacts(parent) == {"comparison.csv", "paired.csv"} | figures
     path = project.client().download_artifacts(parent.info.run_id, "comparison.csv")
     rows = read(path)
     assert [row["run_id"] for row in rows] == [cell.info.run_id for cell in cells]

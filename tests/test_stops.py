@@ -3,27 +3,62 @@
 Fractions are drawn as parts of a thousand, so that the exact threshold is integer arithmetic.
 """
 
+from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sweep import BadInput
-from sweep.stops import Stop, ValidCurve, accuracy_drop, channel_fraction
+from sweep import BadInput, statistics
+from sweep.stops import (
+    Stop,
+    ValidCurve,
+    accuracy_drop,
+    agreement,
+    channel_count,
+    channel_fraction,
+    confident_drop,
+    knee,
+    outlier,
+    relative_drop,
+)
 
 modest = settings(max_examples=25, deadline=None)
 thousandths = st.integers(1, 999)
 keeps = pytest.mark.parametrize("keep", ["breaching", "safe"])
-stops = pytest.mark.parametrize("stop", [accuracy_drop, channel_fraction])
+of_shares = [accuracy_drop, relative_drop, agreement, channel_fraction]
+stops = pytest.mark.parametrize("stop", of_shares)
+drop_stops = pytest.mark.parametrize(
+    "stop",
+    [
+        partial(accuracy_drop, frac=0.02),
+        partial(relative_drop, frac=0.02),
+        partial(confident_drop, alpha=0.6),
+    ],
+    ids=lambda stop: stop.func.__name__,
+)
 
 
 def counted(*correct: int, images: int) -> ValidCurve:
     """A curve of which only the correct images are known: 0 stands for all other counts."""
     nothing = np.zeros(len(correct), dtype=np.int64)
     return ValidCurve(images, np.array(correct), nothing, nothing, nothing)
+
+
+def exchanged(*changes: tuple[int, int], images: int = 1000) -> ValidCurve:
+    """A curve of the images newly wrong and newly right at each step; B is right on half."""
+    wrong, right = np.array([(0, 0), *changes]).T
+    return ValidCurve(images, images // 2 - wrong + right, wrong, right, wrong + right)
+
+
+def scored(*scores: float) -> ValidCurve:
+    """A curve of which the channels' scores are known, in pruning order."""
+    nothing = np.zeros(len(scores) + 1, dtype=np.int64)
+    return ValidCurve(10, nothing, nothing, nothing, nothing, np.array(scores))
 
 
 def flat(channels: int) -> ValidCurve:
@@ -123,6 +158,12 @@ def test_pruning_all_channels_is_no_candidate(keep):
     assert stop == Stop(2, reached=False)
 
 
+@pytest.mark.parametrize("stop", [accuracy_drop, relative_drop, agreement])
+def test_however_small_the_fraction_one_image_at_least_must_change(stop):
+    assert stop(exchanged((0, 0), (1, 0), (1, 0)), frac=1e-12) == Stop(2)
+    assert stop(exchanged((0, 0), (0, 0), (1, 0)), frac=1e-12) == Stop(2, reached=False)
+
+
 @keeps
 @stops
 def test_of_a_single_channel_nothing_is_pruned(stop, keep):
@@ -207,3 +248,319 @@ def test_a_larger_fraction_never_stops_earlier():
     steps = [accuracy_drop(curve, frac=part / 100).step for part in range(1, 100)]
     assert all(one <= other for one, other in pairwise(steps))
     assert len(set(steps)) > 2
+
+
+# Drops against what B gets right
+
+
+def test_a_relative_drop_is_of_the_images_that_b_gets_right():
+    curve = counted(50, 46, 45, 40, 0, images=100)
+    assert relative_drop(curve, frac=0.1) == Stop(2)
+    assert relative_drop(curve, frac=0.1, keep="safe") == Stop(1)
+    assert accuracy_drop(curve, frac=0.1) == Stop(3)
+
+
+@modest
+@given(curves(), thousandths)
+def test_a_relative_drop_is_an_accuracy_drop_on_the_images_that_b_gets_right(curve, part):
+    first, last = None, curve.channels - 1
+    for step in range(1, last + 1):
+        lost = int(curve.correct[0]) - int(curve.correct[step])
+        if lost > 0 and 1000 * lost >= part * int(curve.correct[0]):
+            first = step
+            break
+    expected = Stop(last, reached=False) if first is None else Stop(first)
+    assert relative_drop(curve, frac=part / 1000) == expected
+    assert accuracy_drop(curve, frac=part / 1000).step >= expected.step
+
+
+@pytest.mark.parametrize(("part", "right"), MISSED)
+def test_a_relative_drop_counts_images_too(part, right):
+    lost = part * right // 1000
+    below = counted(right, right - lost + 1, 0, images=2 * right)
+    assert not relative_drop(below, frac=part / 1000).reached
+    at = counted(right, right - lost, 0, images=2 * right)
+    assert relative_drop(at, frac=part / 1000).reached
+
+
+@keeps
+def test_of_a_network_that_gets_nothing_right_nothing_drops(keep):
+    nothing = counted(0, 0, 0, 0, images=10)
+    assert relative_drop(nothing, frac=0.5, keep=keep) == Stop(2, reached=False)
+
+
+# Drops beyond chance
+
+
+def test_five_lost_images_and_none_gained_are_beyond_one_in_twenty_and_four_are_not():
+    # 1 / 32 and 1 / 16
+    curve = exchanged((1, 0), (4, 0), (5, 0), (9, 0), (9, 0))
+    assert confident_drop(curve, alpha=0.05) == Stop(3)
+    assert confident_drop(curve, alpha=0.05, keep="safe") == Stop(2)
+    assert confident_drop(curve, alpha=1 / 16) == Stop(2)
+    assert confident_drop(curve, alpha=0.0019) == Stop(4, reached=False)
+
+
+def test_the_same_drop_counts_for_less_where_more_images_are_exchanged():
+    # 8 of 8 are beyond chance; 28 against 20 are not: p = 0.156
+    assert confident_drop(exchanged((8, 0), (9, 9)), alpha=0.05) == Stop(1)
+    assert confident_drop(exchanged((28, 20), (9, 9)), alpha=0.05) == Stop(1, reached=False)
+
+
+@modest
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=9),
+    thousandths,
+)
+def test_confident_drop_takes_the_first_step_that_the_test_rejects(changes, part):
+    first, last = None, len(changes) - 1
+    for step, (wrong, right) in enumerate(changes[:-1], start=1):
+        if wrong > right and statistics.mcnemar(wrong, right) <= part / 1000:
+            first = step
+            break
+    expected = Stop(last, reached=False) if first is None else Stop(first)
+    curve = exchanged(*changes)
+    assert confident_drop(curve, alpha=part / 1000) == expected
+    safe = expected.step - expected.reached
+    assert confident_drop(curve, alpha=part / 1000, keep="safe").step == safe
+
+
+def test_a_stricter_level_never_stops_earlier():
+    changes = np.random.default_rng(0).integers(0, 40, (60, 2)) + np.array([3, 0])
+    curve = exchanged(*changes.tolist())
+    steps = [confident_drop(curve, alpha=alpha).step for alpha in (0.4, 0.1, 0.01, 1e-4, 1e-9)]
+    assert all(one <= other for one, other in pairwise(steps))
+    assert len(set(steps)) > 2
+
+
+def test_a_level_that_chance_always_meets_does_not_make_a_rise_a_drop():
+    # p of as many lost as gained is more than a half
+    level = exchanged((9, 9), (1, 2), (5, 4), (0, 0))
+    assert confident_drop(level, alpha=0.999) == Stop(3)
+
+
+# Drops of all kinds
+
+
+@drop_stops
+@modest
+@given(st.lists(st.integers(500, 1000), min_size=2, max_size=9))
+def test_a_curve_that_only_rises_never_stops_a_drop(stop, risen):
+    curve = exchanged(*[(0, correct - 500) for correct in sorted(risen)])
+    assert stop(curve) == Stop(len(risen) - 1, reached=False)
+
+
+@drop_stops
+@modest
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=9))
+def test_safe_is_the_step_before_breaching_and_both_leave_a_channel(stop, changes):
+    curve = exchanged(*changes)
+    breaching, safe = stop(curve, keep="breaching"), stop(curve, keep="safe")
+    assert 0 <= safe.step <= breaching.step <= curve.channels - 1
+    assert breaching.reached == safe.reached
+    assert breaching.step - safe.step == breaching.reached
+
+
+# Agreement
+
+
+def test_agreement_counts_images_of_another_class_and_no_labels():
+    differ, nothing = np.array([0, 3, 5, 2, 10]), np.zeros(5, int)
+    curve = ValidCurve(100, nothing, nothing, nothing, differ)
+    assert agreement(curve, frac=0.05) == Stop(2)
+    assert agreement(curve, frac=0.05, keep="safe") == Stop(1)
+    assert agreement(curve, frac=0.051) == Stop(3, reached=False)
+
+
+@modest
+@given(st.data(), thousandths)
+def test_agreement_takes_the_first_step_at_which_enough_differ(data, part):
+    images = data.draw(st.integers(1, 4000))
+    differ = [0, *data.draw(st.lists(st.integers(0, images), min_size=1, max_size=9))]
+    nothing = np.zeros(len(differ), int)
+    curve = ValidCurve(images, nothing, nothing, nothing, np.array(differ))
+    enough = [1000 * count >= part * images for count in differ[1:-1]]
+    expected = Stop(enough.index(True) + 1) if any(enough) else Stop(len(enough), reached=False)
+    assert agreement(curve, frac=part / 1000) == expected
+
+
+@pytest.mark.parametrize(("part", "images"), MISSED)
+def test_agreement_reads_a_float_product_as_the_whole_number(part, images):
+    whole, nothing = part * images // 1000, np.zeros(3, int)
+    at, below = (
+        ValidCurve(images, nothing, nothing, nothing, np.array([0, count, images]))
+        for count in (whole, whole - 1)
+    )
+    assert agreement(at, frac=part / 1000).reached
+    assert not agreement(below, frac=part / 1000).reached
+
+
+@pytest.mark.parametrize("stop", of_shares)
+def test_a_larger_fraction_never_stops_any_of_them_earlier(stop):
+    correct = np.random.default_rng(1).integers(0, 100, 40)
+    curve = exchanged(*[(100 - count, 0) for count in correct.tolist()], images=200)
+    for keep in ("breaching", "safe"):
+        steps = [stop(curve, frac=part / 100, keep=keep).step for part in range(1, 100)]
+        assert all(one <= other for one, other in pairwise(steps))
+        assert len(set(steps)) > 2
+
+
+# The knee
+
+
+def test_the_knee_is_the_step_that_lies_farthest_above_the_chord():
+    # the chord falls by 20 a step: 100 80 60 40 20 0; above it by 18, 36, 30, 5
+    assert knee(counted(100, 98, 96, 70, 25, 0, images=100)) == Stop(2)
+
+
+def test_of_equal_heights_the_first_is_the_knee():
+    # the chord falls by 25 a step: above it by 5, 5, 5
+    assert knee(counted(100, 80, 55, 30, 0, images=100)) == Stop(1)
+    # by thirds, which floats miss: 2 * 10 / 3 at the first two steps
+    assert knee(counted(10, 10, 10, 0, images=10)) == Stop(2)
+    assert knee(counted(7, 7, 5, 3, 0, images=10)) == knee(counted(7, 7, 5, 2, 0, images=10))
+
+
+@pytest.mark.parametrize("correct", [[100, 75, 50, 25, 0], [100, 60, 30, 10, 0], [5, 5, 5, 5, 5]])
+def test_a_curve_that_is_nowhere_above_its_chord_has_no_knee(correct):
+    assert knee(counted(*correct, images=100)) == Stop(3, reached=False)
+
+
+def test_the_knee_of_a_curve_that_ends_higher_is_read_from_its_rising_chord():
+    # the chord rises by 10 a step: 50 60 70 80; the last step is no candidate
+    assert knee(counted(50, 55, 75, 80, images=100)) == Stop(2)
+    assert knee(counted(50, 55, 65, 80, images=100)) == Stop(2, reached=False)
+
+
+@modest
+@given(curves())
+def test_the_knee_is_that_of_a_slow_search_in_fractions(curve):
+    first, last = int(curve.correct[0]), int(curve.correct[-1])
+    best, height = None, Fraction(0)
+    for step in range(1, curve.channels):
+        chord = first + Fraction(step * (last - first), curve.channels)
+        if curve.correct[step] - chord > height:
+            best, height = step, curve.correct[step] - chord
+    expected = Stop(curve.channels - 1, reached=False) if best is None else Stop(best)
+    assert knee(curve) == expected
+
+
+@modest
+@given(curves(), st.integers(1, 50), st.integers(1, 9))
+def test_the_knee_does_not_depend_on_the_scale_of_the_counts(curve, more, times):
+    moved = counted(*(curve.correct * times + more), images=curve.images * times + more)
+    assert knee(moved) == knee(curve)
+
+
+def test_a_single_channel_has_no_knee():
+    assert knee(counted(100, 0, images=100)) == Stop(0, reached=False)
+
+
+# Outliers
+
+
+def test_channels_are_pruned_as_long_as_the_next_one_lies_far_off():
+    assert outlier(scored(-5, -3.1, -3, -1, 0), u=3) == Stop(2)  # -3 is not more than 3 off
+    assert outlier(scored(-5, -3.1, -3, -1, 0), u=4) == Stop(1)
+    assert outlier(scored(-5, -3.1, -3, -1, 0), u=0.5) == Stop(4)
+
+
+def test_an_outlier_behind_one_that_is_none_is_not_reached():
+    assert outlier(scored(-5, 0, -4, 1), u=3) == Stop(1)
+
+
+def test_without_an_outlier_nothing_is_pruned():
+    assert outlier(scored(-2, -1, 0, 9), u=3) == Stop(0, reached=False)
+
+
+def test_one_channel_is_left_though_all_are_outliers():
+    assert outlier(scored(-9, -9, -9), u=3) == Stop(2)
+    assert outlier(scored(-9), u=3) == Stop(0, reached=False)
+
+
+def test_infinite_scores_are_outliers_or_none():
+    assert outlier(scored(-np.inf, -np.inf, 0, np.inf), u=3) == Stop(2)
+    assert outlier(scored(np.inf, np.inf), u=3) == Stop(0, reached=False)
+
+
+@modest
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=40), st.floats(0.1, 3))
+def test_ranked_by_a_score_these_are_the_channels_that_were_published(norms, u):
+    # CLP: score > mean + u * std, pruned highest first
+    norms = np.array(norms)
+    assume(norms.std() > 1e-3)
+    limit = norms.mean() + u * norms.std(ddof=1)
+    assume(np.abs(norms - limit).min() > 1e-6)
+    stop = outlier(scored(*ranked(-norms)), u=u)
+    assert stop.step == np.count_nonzero(norms > limit)
+    assert stop.reached == (stop.step > 0)
+
+
+def ranked(scores: np.ndarray) -> np.ndarray:
+    return np.sort((scores - scores.mean()) / scores.std(ddof=1))
+
+
+@modest
+@given(st.lists(st.floats(-9, 9), min_size=1, max_size=12))
+def test_more_deviations_never_prune_more(scores):
+    steps = [outlier(scored(*scores), u=u).step for u in (0.5, 1, 3, 8)]
+    assert steps == sorted(steps, reverse=True)
+    assert all(0 <= step < len(scores) for step in steps)
+
+
+def test_of_ten_channels_none_lies_three_deviations_off_and_of_eleven_one_may():
+    for channels, step in ((10, 0), (11, 1)):
+        scores = np.zeros(channels)
+        scores[0] = -1
+        assert outlier(scored(*ranked(scores)), u=3).step == step
+
+
+@pytest.mark.parametrize("u", [0, -3, float("nan"), float("inf")])
+def test_a_number_of_deviations_that_is_none_is_refused_in_a_sentence(u):
+    with pytest.raises(BadInput, match=r"^prune\.u is .*; expected a number of deviations above 0"):
+        outlier(scored(-5, 0), u=u)
+
+
+def test_a_curve_without_scores_has_no_outliers_to_tell():
+    with pytest.raises(ValueError, match="reads the channels' scores; this curve has none"):
+        outlier(flat(4), u=3)
+
+
+def test_scores_of_another_number_of_channels_are_refused():
+    with pytest.raises(ValueError, match=r"scores \(3,\) of 1 channels"):
+        ValidCurve.of(np.zeros((2, 4), int), np.zeros(4, int), np.zeros(3))
+
+
+def test_a_curve_keeps_the_scores_that_it_is_given():
+    curve = ValidCurve.of(np.zeros((3, 4), int), np.zeros(4, int), np.array([-5.0, 0]))
+    assert outlier(curve, u=3) == Stop(1)
+
+
+# A number of channels
+
+
+def test_as_many_channels_are_pruned_as_are_counted():
+    for count in (1, 2, 3):
+        assert channel_count(flat(4), count=count) == Stop(count)
+
+
+@pytest.mark.parametrize("count", [0, -1, 4, 5, 2.0, True, "2", None])
+def test_a_count_that_leaves_no_channel_or_prunes_none_is_refused_in_a_sentence(count):
+    with pytest.raises(BadInput, match=r"^prune\.count is .* expected a whole number from 1 to 3"):
+        channel_count(flat(4), count=count)
+
+
+def test_of_a_single_channel_no_count_can_be_pruned():
+    with pytest.raises(BadInput, match=r"^prune\.count is 1.*; expected another layer or stop"):
+        channel_count(flat(1), count=1)
+
+
+@pytest.mark.parametrize("alpha", [0, 1, -0.05, 5, float("nan")])
+def test_a_level_outside_zero_and_one_is_refused_in_a_sentence(alpha):
+    with pytest.raises(BadInput, match=r"^prune\.alpha is .*; expected a fraction between 0 and 1"):
+        confident_drop(flat(4), alpha=alpha)
+
+
+def test_an_unknown_keep_is_refused_by_confident_drop_too():
+    with pytest.raises(BadInput, match=r"prune\.keep is 'last'; expected 'breaching' or 'safe'"):
+        confident_drop(flat(4), alpha=0.1, keep="last")

@@ -1,0 +1,132 @@
+"""What was swept: of each case the latest sweep with `experiment=strategies` that ended well.
+
+`read` asks MLflow; the rest looks at runs as MLflow gives them back.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+
+import mlflow
+import numpy as np
+from mlflow import MlflowException
+from mlflow.entities import Run
+
+from sweep import BadInput, artifacts
+from sweep.rows import FINISHED
+
+SWEEP = "experiment=strategies"
+ORDER, STOP, SEED = "prune.order", "prune.stop", "seed"
+PRUNED = "prune/channels"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case: the parent run of its sweep, its cells, and how many images of each name."""
+
+    name: str
+    sweep: Run
+    cells: Sequence[Run]
+    images: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> list[Run]:
+        """The cells that have rates."""
+        return [cell for cell in self.cells if PRUNED in cell.data.metrics]
+
+    @property
+    def skipped(self) -> list[Run]:
+        """The cells whose order does not apply."""
+        return [cell for cell in self.cells if cell.data.tags.get("status") == "SKIPPED"]
+
+    @property
+    def seeds(self) -> list[str]:
+        return sorted(values(self.cells, SEED), key=int)
+
+
+def read(uri: str | None, experiment: str) -> list[Case]:
+    """The cases of the experiment at MLflow's `uri`, each with its latest finished sweep.
+
+    Raises BadInput where there is none.
+    """
+    artifacts.connect(uri)
+    try:
+        found = mlflow.get_experiment_by_name(experiment)
+        runs = [] if found is None else _search(found.experiment_id)
+    except MlflowException as error:
+        reason = str(error).splitlines()[0]
+        uri = mlflow.get_tracking_uri()
+        raise BadInput(f"{uri} cannot be read by MLflow ({reason})") from error
+    told = cases(runs)
+    if not told:
+        raise BadInput(
+            f"MLflow's experiment {experiment!r} holds no finished sweep with {SWEEP}; "
+            f"run: python run.py {SWEEP} case=faces"
+        )
+    places = [(case.measured or case.cells)[0].info.artifact_uri for case in told]
+    answers = artifacts.read(places, "answers.npz")
+    return [
+        Case(case.name, case.sweep, case.cells, _sizes(data))
+        for case, data in zip(told, answers, strict=True)
+    ]
+
+
+def _search(experiment: str) -> list[Run]:
+    """The finished sweeps of `experiment`, and their cells."""
+    wanted = f"tags.overrides LIKE '%{SWEEP}%' AND attributes.status = '{FINISHED}'"
+    found = mlflow.search_runs([experiment], wanted, output_format="list")
+    for parent in list(found):
+        cells = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+        found += mlflow.search_runs([experiment], cells, output_format="list")
+    return found
+
+
+def _sizes(answers: bytes | None) -> dict[str, int]:
+    """How many images of each name an answers.npz is about: "valid", "test", "poisoned"."""
+    arrays = {} if answers is None else np.load(BytesIO(answers))
+    return {name.removesuffix("_label"): len(arrays[name]) for name in arrays if "_label" in name}
+
+
+def cases(runs: Sequence[Run]) -> list[Case]:
+    """The latest finished sweep of each case among `runs`, parents and cells, by the case's name.
+
+    A command may sweep several cases; a case may have several commands.
+    """
+    found: dict[str, Case] = {}
+    sweeps = [run for run in runs if SWEEP in _overrides(run) and run.info.status == FINISHED]
+    for sweep in sorted(sweeps, key=lambda run: run.info.start_time, reverse=True):
+        ours = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == sweep.info.run_id]
+        ours.sort(key=lambda run: int(run.data.tags["job"]))
+        for name in dict.fromkeys(map(_case, ours)):
+            cells = [run for run in ours if _case(run) == name]
+            found.setdefault(name, Case(name, sweep, cells))
+    return [found[name] for name in sorted(found)]
+
+
+def _case(cell: Run) -> str:
+    """The case that a cell is of; where none was chosen, its images and its network."""
+    params = cell.data.params
+    chosen = params.get("case", "none")
+    return chosen if chosen != "none" else f"data={params['data']} badnet={params['badnet']}"
+
+
+def _overrides(run: Run) -> list[str]:
+    """What was given on the command line; values may hold blanks."""
+    return re.split(r" (?=~|\+*[\w./@]+=)", run.data.tags.get("overrides", ""))
+
+
+def command(sweep: Run) -> str:
+    """The command of a sweep for a shell; where files lie on some machine is nobody's business."""
+    words = []
+    for override in filter(None, _overrides(sweep)):
+        key, equals, value = override.partition("=")
+        place = key.lstrip("+") in ("data.root", "badnet.path") or re.search(r"[/\\~]", value)
+        words.append(shlex.quote(f"{key}={'DIR' if place else value}" if equals else override))
+    return " ".join(["python run.py", *words])
+
+
+def values(cells: Iterable[Run], param: str) -> list[str]:
+    """The values of a parameter, each once."""
+    return list(dict.fromkeys(c.data.params[param] for c in cells if param in c.data.params))

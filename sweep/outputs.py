@@ -1,0 +1,51 @@
+"""What the scores of a network mean: probabilities, or what becomes them."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from sweep.graphs import Graph
+from sweep.kinds import LAYERS, is_softmax
+
+TINY = 1e-30  # in place of a probability of 0 under a logarithm
+
+
+def probabilities(network: keras.Model, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probability of each class, (n, classes), from the `scores` that `network` gives.
+
+    A softmax's are probabilities, a sigmoid's are brought to a sum of 1, all else are logits.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if meaning(network) == "logits":
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return scores / np.maximum(scores.sum(axis=1, keepdims=True), TINY)
+
+
+def cross_entropy(network: keras.Model, pixels: Any, labels: Any) -> Any:
+    """Mean cross-entropy of `network`, in inference, on images with `labels`; differentiable."""
+    graph = Graph(network)
+    known = {id(network.inputs[0]): pixels}
+    bare = is_softmax(graph.nodes[-1].operation)
+    *nodes, last = graph.nodes[1:]  # the first is the input
+    graph.run(nodes, known)
+    graph.run([last], known, bare=bare)
+    scores = tf.cast(known[id(network.outputs[0])], tf.float32)
+    if bare or meaning(network) == "logits":
+        logs = tf.nn.log_softmax(scores)
+    else:
+        logs = tf.math.log(scores / tf.reduce_sum(scores, axis=1, keepdims=True) + TINY)
+    return -tf.reduce_mean(tf.gather(logs, labels, batch_dims=1))
+
+
+def meaning(network: keras.Model) -> str:
+    """What the scores are: "softmax", "sigmoid" or "logits"."""
+    last, before = Graph(network).last_two()
+    if type(last) is LAYERS.Dense and last.name.startswith("two_scores"):
+        last = before  # networks.plain made two scores of one unit: (1 - s, s), or (0, s) of logits
+    if is_softmax(last) or type(last).__name__ == "Softmax":  # the layer, or the operation
+        return "softmax"
+    sigmoid = getattr(last, "activation", None) is keras.activations.sigmoid
+    return "sigmoid" if sigmoid or type(last).__name__ == "Sigmoid" else "logits"

@@ -1,0 +1,126 @@
+"""Which channels are pruned, in which order: an order asked once, or again after each channel.
+
+All of it reads clean validation images alone; only an oracle is handed poisoned ones.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep import evidence, ranking, terminal
+from sweep.activations import OF_SCORES, Activations, Progress, Seed
+from sweep.cuts import Cut
+from sweep.data import Images
+from sweep.evidence import Order, Scores
+from sweep.joint import Joint
+from sweep.ranking import Channels, Ranking, following, together
+
+#: What of a network changes when channels are pruned: at the layers behind these, and anywhere.
+FLOWS = {"activations", "preactivations", "norm", "poisoned"}
+ANYWHERE = {"gradients"}
+
+
+def require(order: Order, cut: Cut | Joint) -> None:
+    """Raise NotApplicable where `order` needs what is not there at one of the layers of `cut`."""
+    for part in cut.parts:
+        making = part.making
+        there = {
+            "weights": making.weights,
+            "norm": making.norm([]),
+            "preactivations": making.told_before or None,
+            "gradients": making.differentiable or None,
+        }
+        evidence.require(order, part.layer, there)
+
+
+def rank(
+    order: Order,
+    valid: Activations,
+    *,
+    scope: str,
+    recompute: bool,
+    seed: int,
+    pairs: Callable[[], tuple[Images, Images]],
+) -> Ranking:
+    """Rank the channels of all layers of the cut, on `valid`, clean validation images there.
+
+    scope: how several layers go together, see `ranking.together`.
+    recompute: rank again, in the network as it is then, after each channel.
+    pairs: clean images and what was poisoned of them; called for an oracle alone.
+    """
+    several = len(valid.parts) > 1
+    seeds = [[seed, place] if several else seed for place in range(len(valid.parts))]
+    images = pairs() if evidence.is_oracle(order) else ()
+    parts = [Seen(part, own, images) for part, own in zip(valid.parts, seeds, strict=True)]
+    if not recompute:
+        with terminal.progress("ranking", len(valid) * len(parts), "images") as done:
+            return together([part.scores(order, done) for part in parts], scope)
+
+    names = [[some.name for some in part.pairs] for part in parts]
+    code = (*OF_SCORES, ranking, evidence.module_of(order), sys.modules[__name__])
+    channels, scores = valid.recall(
+        "ranking", [order, seeds, scope, names], lambda: _again(order, valid, parts, scope), *code
+    )
+    return Ranking(channels.astype(np.int64), scores)
+
+
+class Seen:
+    """What an order sees of one layer: clean images there, and for an oracle the poisoned pairs."""
+
+    def __init__(self, valid: Activations, seed: Seed, images: Sequence[Images] = ()) -> None:
+        self.valid, self._seed, self._images = valid, seed, images
+        self.pairs = tuple(valid.of(some) for some in images)
+
+    def scores(self, order: Order, progress: Progress) -> Scores:
+        """The scores of all channels, kept for the next cell."""
+        return self.valid.scores(order, self._seed, progress, self.pairs)
+
+    def scores_of(self, order: Order, left: Channels) -> Scores:
+        """The scores of the channels that are `left`, as if there were no others."""
+        seen = self.valid.evidence(self._seed, pairs=self.pairs)
+        return np.asarray(order(seen.of(left)))
+
+    def within(self, network: keras.Model) -> "Seen":
+        """The same layer in `network`, a pruned copy; nothing of that is kept."""
+        cut = Cut(network, self.valid.cut.layer, self.valid.cut.semantics)
+        return Seen(self.valid.at(cut), self._seed, self._images)
+
+
+def _again(order: Order, valid: Activations, parts: Sequence[Seen], scope: str) -> NDArray:
+    """Channels in pruning order and their scores, (2, channels), ranked anew after each."""
+    needs, seen = evidence.needs_of(order), list(parts)
+    left = [np.arange(part.valid.cut.channels) for part in parts]
+    scores: list[Any] = [None] * len(parts)
+    pruned: list[tuple[int, float]] = []
+    with terminal.progress("ranking", valid.cut.channels, "channels") as done:
+        stale = set(range(len(parts)))
+        while any(map(len, left)):
+            for layer in stale:
+                scores[layer] = (
+                    seen[layer].scores_of(order, left[layer]) if len(left[layer]) else []
+                )
+            taken = [
+                part.valid.cut.channels - len(own) for part, own in zip(parts, left, strict=True)
+            ]
+            layer, place, score = following(scores, taken, scope)
+            pruned.append((valid.cut.numbered(layer, left[layer][place]), score))
+            left[layer] = np.delete(left[layer], place)
+            changed = _changed(needs, layer, len(parts))
+            if any(len(left[behind]) for behind in changed):
+                network = valid.cut.pruned([channel for channel, _ in pruned])
+                for behind in changed:
+                    seen[behind] = parts[behind].within(network)
+            stale = {layer} | changed
+            done(1)
+    return np.array(pruned).T
+
+
+def _changed(needs: Iterable[str], layer: int, layers: int) -> set[int]:
+    """The layers at which an order sees something else when a channel of `layer` is pruned."""
+    if ANYWHERE & set(needs):
+        return set(range(layers))
+    return set(range(layer + 1, layers)) if FLOWS & set(needs) else set()
