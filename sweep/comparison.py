@@ -37,7 +37,7 @@ LEGEND = (
 BOUND = (
     f"{ORACLE} oracle: ranked with poisoned images, which no defender has; a bound, not a defence."
 )
-SEEDS = "Numbers are means over the seeds (comparison.csv has each)."
+SEEDS = "Numbers are means over {} seeds (comparison.csv has each)."
 
 Curve = NDArray[np.float64]
 
@@ -120,16 +120,21 @@ def show(table: Sequence[Row]) -> None:
     """Print the comparison, and a sentence for each cell that has no numbers."""
     keys = varying(table) if len(table) > 1 else []
     lines, found = [], groups(table)
-    seeds = len(found) < len(table)
-    names = ["seeds" if seeds and key == SEED else head for key, head in short(keys)] or [""]
+    seeds = sorted({len(group.rows) for group in found})
+    several = len(found) < len(table)
+    if several and len(seeds) == 1 and len(keys) > 1:
+        keys.remove(SEED)  # the legend says how many
+    names = ["seeds" if several and key == SEED else head for key, head in short(keys)] or [""]
     untouched = _untouched(found)
     if untouched:
         lines.append(["B", *[""] * (len(names) - 1), "0", *untouched])
     for group in found:
-        alone = "B'" + ORACLE * group.first.oracle
-        lines.append([*(group.words(keys) or [alone]), *_numbers(group)])
+        words = group.words(keys) or ["B'" + ORACLE * group.first.oracle]
+        if several and SEED in keys:
+            words[keys.index(SEED)] = str(len(group.rows))
+        lines.append([*words, *_numbers(group)])
     terminal.table([*names, "pruned", *(head for _, head in COLUMNS)], lines, len(names))
-    notes = [LEGEND, SEEDS * seeds, _intervals(table)]
+    notes = [LEGEND, SEEDS.format(" to ".join(map(str, seeds))) * several, _intervals(table)]
     terminal.say(" ".join(filter(None, notes)))
     if any(row.oracle for row in table):
         terminal.say(BOUND)

@@ -173,7 +173,7 @@ def _stop(case: Case, stop: str, orders: Mapping[str, Sequence[Run]]) -> list[st
     for name, all_stops in orders.items():
         ours = [cell for cell in all_stops if cell.data.params[STOP] == stop]
         unmet = any(cell.data.tags.get("stop_reached") == "false" for cell in ours)
-        pruned = _mean(ours, PRUNED, lambda channels: f"{channels:.4g}")
+        pruned = _mean(ours, PRUNED, lambda channels: f"{channels:.3g}")
         row = [
             _marked(name, all_stops, case, ours),
             pruned + r"\*" * unmet,
