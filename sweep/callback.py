@@ -225,7 +225,8 @@ class Sweep(Callback):
             except BadInput as error:
                 wrong.setdefault(str(error), []).append(_told(overrides, varying))
         if wrong:
-            several = [f"{error}\n  (in: {'; '.join(where)})" for error, where in wrong.items()]
+            one = len(self.cells) == 1
+            several = [e if one else f"{e}\n  (in: {'; '.join(w)})" for e, w in wrong.items()]
             raise BadInput("nothing was started.\n" + "\n".join(several))
         terminal.say(f"{len(self.cells)} cell{'s' if len(self.cells) > 1 else ''}")
         self.experiment = connect(config)

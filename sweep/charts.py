@@ -1,6 +1,6 @@
 """Pictures of a whole sweep: its cells side by side, and what each order trades for the attack.
 
-Orders that need poisoned images are oracles, marked †: the bound. `random` is the control.
+Orders that need poisoned images are oracles, marked †. `random` is the control.
 """
 
 from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def _legend(cells: Sequence[Cell]) -> list[Line2D]:
         found.append(Line2D([], [], color="black", linewidth=1, label="lowest to highest seed"))
     if any(cell.oracle for cell in cells):
         look = _mark(GREY, "o", 6, oracle=True)
-        found.append(Line2D([], [], **look, label=f"{ORACLE} hollow: oracle, a bound"))
+        found.append(Line2D([], [], **look, label=f"{ORACLE} hollow: oracle, no defence"))
     return found
 
 
@@ -137,7 +137,7 @@ def tradeoff(rankings: Sequence[Ranking], title: str) -> Figure:
                 dots |= dict(markerfacecolor="white" if ranking.oracle else look["color"])
                 panel.plot(accuracy[steps], attack[steps], "o", **dots, gid="stops")
         handles.append(
-            Line2D([], [], **look | {"linewidth": 1.8}, label=_told(ranking, " (bound)"))
+            Line2D([], [], **look | {"linewidth": 1.8}, label=_told(ranking, " (oracle)"))
         )
     starts = np.array([curve[:, 0] for ranking in rankings for curve in ranking.curves])
     best = starts[:, 0].max()
@@ -162,12 +162,12 @@ def tradeoff(rankings: Sequence[Ranking], title: str) -> Figure:
 def _looks(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
     """A line for each: the control grey, oracles black and broken, all others in colours."""
     colours = cycle((colour, style) for style in STYLES for colour in COLOURS)
-    bounds, controls = cycle(STYLES[1:]), cycle(STYLES)
+    oracles, controls = cycle(STYLES[1:]), cycle(STYLES)
     looks = []
     for ranking in rankings:
         thin = 0.8 if len(ranking.curves) > 1 else 1.6
         if ranking.oracle:
-            look = ("black", next(bounds), 4)
+            look = ("black", next(oracles), 4)
         elif ranking.control:
             look = (GREY, next(controls), 1)
         else:
@@ -176,6 +176,6 @@ def _looks(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
     return looks
 
 
-def _told(what: Cell | Ranking, bound: str = "") -> str:
+def _told(what: Cell | Ranking, oracle: str = "") -> str:
     """The name, and what it is for where it is no defence."""
-    return what.name + (bound if what.oracle else " (control)" if what.control else "")
+    return what.name + (oracle if what.oracle else " (control)" if what.control else "")

@@ -34,8 +34,8 @@ LEGEND = (
     "In %. B' is the pruned network, G GoodNet; valid and clean: accuracy on clean validation and "
     "test images; ASR: attack success rate; det.: poisoned, alarm: clean test images that G flags."
 )
-BOUND = (
-    f"{ORACLE} oracle: ranked with poisoned images, which no defender has; a bound, not a defence."
+NO_DEFENCE = (
+    f"{ORACLE} oracle: ranked with poisoned images, which no defender has; never a defence."
 )
 SEEDS = "Numbers are means over {} seeds (comparison.csv has each)."
 
@@ -134,10 +134,12 @@ def show(table: Sequence[Row]) -> None:
             words[keys.index(SEED)] = str(len(group.rows))
         lines.append([*words, *_numbers(group)])
     terminal.table([*names, "pruned", *(head for _, head in COLUMNS)], lines, len(names))
-    notes = [LEGEND, SEEDS.format(" to ".join(map(str, seeds))) * several, _intervals(table)]
+    notes = [LEGEND, _intervals(table)]
+    if several:
+        notes[1:1] = [SEEDS.format(" to ".join(map(str, seeds))), _spread(found)]
     terminal.say(" ".join(filter(None, notes)))
     if any(row.oracle for row in table):
-        terminal.say(BOUND)
+        terminal.say(NO_DEFENCE)
     if not all(row.stop_reached for row in table):
         terminal.say("* The stop's criterion was never met.")
     for error, unwell in _errors(table).items():
@@ -156,11 +158,19 @@ def _intervals(table: Sequence[Row]) -> str:
     if not ends:
         return ""
     points = math.ceil(1000 * max(ends) - 1e-9) / 10  # "at most" is not to be rounded down
-    where = "comparison.csv" if len(table) > 1 else "the run"
+    where, whose = ("comparison.csv", "a cell") if len(table) > 1 else ("the run", "these")
     return (
-        f"95 % intervals (Wilson) reach at most {points:.1f} points to either side; "
+        f"95 % intervals (Wilson) of {whose} reach at most {points:.1f} points to either side; "
         f"{where} has each."
     )
+
+
+def _spread(found: Sequence[Group]) -> str:
+    """How far apart the seeds of a line are, at most, in a rate that is shown."""
+    rates = [group.all(name) for group in found for name, _ in COLUMNS]
+    apart = max((max(some) - min(some) for some in rates if len(some) > 1), default=0.0)
+    points = math.ceil(1000 * apart - 1e-9) / 10
+    return f"Between the seeds of a line a rate differs by up to {points:.1f} points."
 
 
 def _errors(table: Sequence[Row]) -> dict[str, list[int]]:

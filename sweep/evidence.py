@@ -2,7 +2,7 @@
 
 `Evidence` is all that a defender has: clean validation images at the cut, the weights there.
 Poisoned images are in `Oracle` alone, which is made for no order but those that declare it: they
-are bounds, never defences, and marked in every table.
+show what is possible, are no defences, and are marked in every table.
 """
 
 import sys
@@ -29,7 +29,7 @@ NEEDS = {
     "weights": "the weights of one convolution or Dense layer that produces the channels",
     "norm": "a BatchNormalization of the channels",
     "labels": "the labels of the clean validation images",
-    "gradients": "the gradient of the loss by the weights that produce the channels",
+    "gradients": "the gradient of the loss by the one kernel that produces the channels",
     "poisoned": "poisoned validation images, and which clean image each was made from",
 }
 

@@ -244,7 +244,8 @@ def tac(evidence: Oracle) -> Scores:
     """Change by the trigger, highest first.
 
     Score: the mean over pairs of `||a_c(poisoned) - a_c(clean)||_2`, the norm over positions,
-    negated (trigger-activated change). It knows the trigger: what an order can reach at best.
+    negated (trigger-activated change). It knows the trigger, so others are measured by it; but a
+    channel that the trigger and the classes share goes first too, so it is no strict bound.
 
     Source: Zheng, Tang, Li, Liu, ECCV 2022, arXiv 2208.03111, where it explains `clp`.
 

@@ -65,7 +65,7 @@ Numbers are means over the seeds. A dash: not measured, or not there.
 - **AUROC**: how often B' doubts B's answer to a poisoned image more than that to a clean one; 0.5
   tells nothing, 1 all. **det. at 5 %**: poisoned images flagged by that doubt, where the threshold
   flags at most 5 % of the clean validation images; of clean test images it may flag more.
-- {ORACLE} an oracle: ranked with poisoned images, which no defender has; a bound, not a defence.
+- {ORACLE} an oracle: ranked with poisoned images, which no defender has; no defence.
   "{CONTROL}" is the control: it knows nothing of the network.
 - \\* the stop's criterion was never met, with at least one of the seeds.
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep import evidence, ranking, terminal
+from sweep import NotApplicable, evidence, ranking, terminal
 from sweep.activations import OF_SCORES, Activations, Progress, Seed
 from sweep.cuts import Cut
 from sweep.data import Images
@@ -81,6 +81,8 @@ class Seen:
 
     def scores_of(self, order: Order, left: Channels) -> Scores:
         """The scores of the channels that are `left`, as if there were no others."""
+        if not len(left):
+            return np.empty(0)
         seen = self.valid.evidence(self._seed, pairs=self.pairs)
         return np.asarray(order(seen.of(left)))
 
@@ -100,9 +102,12 @@ def _again(order: Order, valid: Activations, parts: Sequence[Seen], scope: str) 
         stale = set(range(len(parts)))
         while any(map(len, left)):
             for layer in stale:
-                scores[layer] = (
-                    seen[layer].scores_of(order, left[layer]) if len(left[layer]) else []
-                )
+                try:
+                    scores[layer] = seen[layer].scores_of(order, left[layer])
+                except NotApplicable:  # some last channels may have nothing to be told apart by
+                    if not pruned:
+                        raise
+                    scores[layer] = np.zeros(len(left[layer]))
             taken = [
                 part.valid.cut.channels - len(own) for part, own in zip(parts, left, strict=True)
             ]

@@ -75,7 +75,7 @@ class Prune(Section):
     """What is pruned, and how far."""
 
     layer: str | Annotated[list[str], Field(min_length=1)] = Field(
-        description="a layer's name, a list of them, auto or all"
+        description="a layer's name, a list of names, auto or all"
     )
     scope: Literal["global", "layer"]
     recompute: bool = Field(description="rank again after each channel")
@@ -121,13 +121,19 @@ def check(config: dict[str, Any]) -> None:
     try:
         Settings.model_validate(config)
     except ValidationError as error:
-        # what may be of several types is told once, by the first
-        sentences = {_field(one["loc"])[0]: _sentence(one) for one in reversed(error.errors())}
+        # what may be of several types is told once
+        told = [_field(one["loc"])[0] for one in error.errors()]
+        sentences = {
+            name: _sentence(one, several=told.count(name) > 1)
+            for name, one in reversed([*zip(told, error.errors(), strict=True)])
+        }
         raise BadInput("\n".join(reversed(sentences.values()))) from None
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: Any, several: bool) -> str:
     name, meaning = _field(error["loc"])
+    if several and meaning:
+        return f"{name} is {error['input']!r}; expected {meaning}"
     if error["type"] == "missing":
         return f"{name} is not set"
     expected = "expected []" if error["type"] == "too_long" else error["msg"]

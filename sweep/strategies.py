@@ -16,7 +16,7 @@ WIDTH, ARXIV = 79, r"arXiv\s(\d{4}\.\d{5})"
 LETTERS = dict(preactivations="Z", norm="BN")  # other needs: the first letter of their name
 LEGEND = (
     "Needs: A activations, Z values before the activation, W weights, BN BatchNormalization, "
-    "L labels, G gradients, P poisoned images, which no defender has: an ORACLE is but a bound."
+    "L labels, G gradients, P poisoned images, which no defender has: an ORACLE is no defence."
 )
 PAGE = """# Strategies
 

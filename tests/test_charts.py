@@ -69,7 +69,7 @@ def test_oracles_are_hollow_and_grey_and_the_control_says_so():
     assert hollow == [False, False, True]
     colours = [label.get_color() for label in panel.get_yticklabels()]
     assert colours == ["black", "black", charts.GREY]
-    assert "† hollow: oracle, a bound" in legend(figure)
+    assert "† hollow: oracle, no defence" in legend(figure)
 
 
 @pytest.mark.parametrize("cells", [1, 40, 96, 300, 500])
@@ -96,7 +96,7 @@ def test_every_curve_and_every_stop_is_in_both_views():
     found = [ranking("a"), ranking("random", 3, control=True), ranking("tac†", oracle=True)]
     figure = drawn(charts.tradeoff(found, "a title"))
     assert figure.get_suptitle() == "a title"
-    assert legend(figure)[:3] == ["a", "random (control)", "tac† (bound)"]
+    assert legend(figure)[:3] == ["a", "random (control)", "tac† (oracle)"]
     for panel in figure.axes:
         stops = lines(panel, "stops")
         for one in found:
@@ -109,14 +109,14 @@ def test_every_curve_and_every_stop_is_in_both_views():
         assert not stops
 
 
-def test_the_control_is_grey_and_thin_the_bound_black_and_broken():
+def test_the_control_is_grey_and_thin_the_oracle_black_and_broken():
     found = [ranking("a"), ranking("random", 3, control=True), ranking("tac†", oracle=True)]
     panel, _ = charts.tradeoff(found, "").axes
-    (first,), control, (bound,) = (lines(panel, one.name) for one in found)
+    (first,), control, (oracle,) = (lines(panel, one.name) for one in found)
     assert {line.get_color() for line in control} == {charts.GREY}
     assert all(line.get_linewidth() < first.get_linewidth() for line in control)
-    assert (bound.get_color(), first.get_color()) == ("black", charts.BLUE)
-    assert bound.is_dashed()
+    assert (oracle.get_color(), first.get_color()) == ("black", charts.BLUE)
+    assert oracle.is_dashed()
     assert not first.is_dashed()
 
 

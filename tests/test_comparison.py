@@ -325,6 +325,7 @@ def test_cells_that_differ_only_in_their_seed_are_one_line_by_their_mean(printed
     assert ["b", "12.5", "-", "55.00", *"-----"] in words
     assert sum(line[:1] in (["a"], ["b"]) for line in words) == 2
     assert "means over 2 seeds" in " ".join(lines)
+    assert "Between the seeds of a line a rate differs by up to 10.0 points." in " ".join(lines)
 
 
 def test_where_the_numbers_of_seeds_differ_each_line_has_its_own(printed):
@@ -398,7 +399,7 @@ def test_the_widest_interval_of_the_rates_shown_is_told_and_not_rounded_down(pri
     ends |= {"goodnet/auroc": 0.5, "goodnet/auroc_low": 0.1, "goodnet/auroc_high": 0.9}
     table = ranked("random", "clp", **{"repaired/clean_accuracy": 0.5}, **ends)
     lines = " ".join(printed(show, table))
-    assert "95 % intervals (Wilson) reach at most 1.3 points to either side" in lines
+    assert "95 % intervals (Wilson) of a cell reach at most 1.3 points to either side" in lines
     assert "to either side; comparison.csv has each." in lines
     assert "to either side; the run has each." in " ".join(printed(show, table[:1]))
     assert "intervals" not in " ".join(printed(show, ranked("random", "clp")))

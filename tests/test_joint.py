@@ -13,6 +13,8 @@ from sweep.data import Images
 from sweep.joint import Joint, cut
 from sweep.networks import digest, plain
 
+MOST = 60  # channels that are pruned; more take minutes in a deep net
+
 
 def lively(network: keras.Model, count: int = 24) -> np.ndarray:
     rng = np.random.default_rng(3)
@@ -40,11 +42,11 @@ def test_every_step_is_what_the_pruned_copy_says(builder, drawn, monkeypatch):
     if isinstance(joint, Cut):
         pytest.skip("one convolution")
     before, pixels = digest(network), lively(network)
-    channels = np.random.default_rng(4).permutation(joint.channels)
+    channels = np.random.default_rng(4).permutation(joint.channels)[:MOST]
     answers = Activations(joint, labelled(pixels)).answers(channels)
-    assert answers.shape == (joint.channels + 1, len(pixels))
+    assert answers.shape == (len(channels) + 1, len(pixels))
     assert len(np.unique(answers, axis=0)) > 1, "this case shows nothing"
-    for step in np.unique(np.linspace(0, joint.channels, 7).astype(int)):
+    for step in np.unique(np.linspace(0, len(channels), 7).astype(int)):
         scores = np.asarray(joint.pruned(channels[:step])(pixels, training=False))
         np.testing.assert_array_equal(answers[step], scores.argmax(axis=1))
         crossing = joint.crossing(pixels)

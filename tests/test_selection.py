@@ -215,3 +215,27 @@ def test_an_order_with_all_it_needs_applies(drawn):
     for order in (orders.bnp, orders.clp, orders.taylor, orders.ep, orders.mean_activation):
         selection.require(order, at)
     assert evidence.is_oracle(orders.ep)
+
+
+def test_channels_that_nothing_tells_apart_any_more_go_by_their_numbers(network):
+    valid = Activations(Cut(network, "conv_2"), images(), ranked=True)
+
+    def fussy(evidence: Evidence) -> np.ndarray:
+        if evidence.channels < 4:
+            raise NotApplicable("nothing to tell them by")
+        return -np.arange(float(evidence.channels))
+
+    count = valid.cut.channels
+    again = rank(fussy, valid, recompute=True).channels
+    assert again.tolist() == [*range(count - 1, 2, -1), 0, 1, 2]
+
+
+def test_an_order_that_has_nothing_to_tell_from_the_start_does_not_apply(network):
+    valid = Activations(Cut(network, "conv_2"), images(), ranked=True)
+
+    def never_applies(evidence: Evidence) -> np.ndarray:
+        raise NotApplicable("nothing to tell them by")
+
+    for recompute in (False, True):
+        with pytest.raises(NotApplicable, match="nothing to tell them by"):
+            rank(never_applies, valid, recompute=recompute)
