@@ -49,7 +49,8 @@ def test_what_the_committed_page_tells_is_what_the_code_makes_of_it():
     told, anew = sections(page), sections(now)
     assert len(told) >= 20
     for name, text in told.items():
-        assert text.strip().split("\n## ")[0] == anew[name].strip().split("\n## ")[0]
+        old, new = (some.split("\n## ")[0].strip() for some in (text, anew[name]))
+        assert old == new
 
 
 def test_the_module_prints_the_page():
