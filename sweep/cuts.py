@@ -69,7 +69,7 @@ class Cut:
         carried = _onward(way[start:], self._emerging())
         self.pruned_value = carried if self._keeps_beta else np.zeros(self.channels, np.float32)
         self.late_value = _onward(self._late, self.pruned_value)
-        self._by_weights = (
+        self.by_weights = (
             self._zeroable()
             and graph.private(way[start:])
             and np.array_equal(carried, self.pruned_value)
@@ -123,9 +123,9 @@ class Cut:
         gamma and beta); elsewhere a stock Rescaling layer masks the site.
         """
         channels = np.asarray(channels, dtype=np.int64)
-        if self._by_weights:
-            copy = _clone(self.network)
-            silence(copy.get_layer(self._carrier.name), channels, keep_beta=self._keeps_beta)
+        if self.by_weights:
+            copy = clone(self.network)
+            self.silence(copy, channels)
             return copy
         kept = np.ones(self.channels, dtype=np.float32)
         kept[channels] = 0
@@ -141,7 +141,11 @@ class Cut:
             here = layer.name == self.site and next(turns) == turn
             return mask(output) if here else output
 
-        return _clone(self.network, call_function=masked)
+        return clone(self.network, call_function=masked)
+
+    def silence(self, copy: keras.Model, channels: NDArray[np.int64]) -> None:
+        """Zero the weights of `channels` in `copy`, a clone of the network; if `by_weights`."""
+        silence(copy.get_layer(self._carrier.name), channels, keep_beta=self._keeps_beta)
 
     # Compiled when they are first asked for: a cell whose curve is kept needs none of them.
 
@@ -233,7 +237,7 @@ def _onward(way: list[Any], value: Array) -> Array:
     return maps.reshape(-1, value.size)[0]
 
 
-def _clone(network: keras.Model, **how: Any) -> keras.Model:
+def clone(network: keras.Model, **how: Any) -> keras.Model:
     """A copy of `network` with copies of its layers, under their names, in their state."""
     copies: dict[Any, Any] = {}
 

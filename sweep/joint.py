@@ -16,7 +16,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from sweep import BadInput, forward
-from sweep.cuts import Cut
+from sweep.cuts import Cut, clone
 from sweep.fronts import known_of, scores_of
 from sweep.graphs import Graph
 from sweep.kinds import CONVOLUTIONS
@@ -127,10 +127,15 @@ class Joint:
 
     def pruned(self, channels: ArrayLike) -> keras.Model:
         """A new network in which `channels` are pruned; equal to masking them at their sites."""
-        network = self.network
-        for part, own in zip(self.parts, self.dealt(channels), strict=True):
-            network = Cut(network, part.layer, self.semantics).pruned(own)
-        return network
+        network, dealt = self.network, list(zip(self.parts, self.dealt(channels), strict=True))
+        for part, own in dealt:
+            if len(own) and not part.by_weights:
+                network = Cut(network, part.layer, self.semantics).pruned(own)
+        copy = clone(network)
+        for part, own in dealt:
+            if part.by_weights:
+                part.silence(copy, own)
+        return copy
 
     def _anew(
         self,
