@@ -40,6 +40,7 @@ ALLOWED = {
     "data": ({"numpy"}, NUMPY | {"files", "cache", "hdf5"}),
     "pairs": ({"numpy"}, NUMPY | {"files", "data"}),
     "datasets": ({"numpy", "h5py"}, NUMPY | FILES),
+    "gtsrb": ({"numpy", "h5py", "PIL"}, {"files", "data"}),
     **dict.fromkeys(KERAS, (HEAVY, NUMPY | KERAS | FILES)),
     "figures": ({"matplotlib", "numpy"}, NUMPY),
     "charts": ({"matplotlib", "numpy"}, NUMPY | {"figures"}),
@@ -188,7 +189,7 @@ def test_the_numpy_parts_reach_nothing_but_numpy(name):
     assert reached(name, graph(SOURCES)) <= {"numpy"}
 
 
-BELOW = KERAS | FILES | {"settings", "figures", "charts", "pairs"}
+BELOW = KERAS | FILES | {"gtsrb", "settings", "figures", "charts", "pairs"}
 
 
 @pytest.mark.parametrize("name", sorted(BELOW))
