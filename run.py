@@ -25,7 +25,7 @@ from sweep.curve import Answers, pruning_curve
 from sweep.evaluation import evaluate
 from sweep.evidence import threat_model
 from sweep.goodnet import GoodNet
-from sweep.pairs import pairs
+from sweep.pairs import examples, pairs
 from sweep.tracking import Log
 
 
@@ -46,6 +46,8 @@ def main(cfg: DictConfig, log: Log) -> None:
         if "poisoned" in images:
             poisoned_by = "files" if files.attack is None else log.params["attack"]
             log.tags({"asr_counts": images["poisoned"].asr_counts, "poisoned_by": poisoned_by})
+        if shown := examples(files):
+            log.figure("figures/attack.png", figures.attack(*shown))
 
     # Cut B at the layers and rank their channels, on clean validation images alone.
     cut, order = joint.cut(badnet, cfg.prune.layer, cfg.prune.semantics), build(cfg.prune.order)

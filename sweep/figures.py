@@ -1,6 +1,6 @@
-"""Pictures of one cell: its pruning curve, the channels' mean activations."""
+"""Pictures of one cell: its attack, its pruning curve, the channels' mean activations."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -121,6 +121,35 @@ def _bars(means: NDArray[np.floating], channels: Channels, step: int, title: str
     panel.set(
         title=f"{title}; red: pruned", xlabel="place in pruning order", ylabel="mean activation"
     )
+    return figure
+
+
+def attack(
+    clean: NDArray[np.floating],
+    poisoned: NDArray[np.floating],
+    classes: Sequence[tuple[int, int]],
+) -> Figure:
+    """Clean images, the poisoned ones made of them, and below how far each pixel moved.
+
+    Both are (n, height, width, channels), shown from their darkest pixel, or 0, to their brightest;
+    `classes` are the true class and the target of each.
+    """
+    dark = min(0.0, float(clean.min()), float(poisoned.min()))
+    span = max(float(clean.max()), float(poisoned.max()), dark + 1e-6) - dark
+    moved = np.abs(poisoned - clean).max(axis=3, keepdims=True) / span
+    gain = 1 / max(float(moved.max()), 1e-6)
+    rows = {"clean": (clean - dark) / span, "poisoned": (poisoned - dark) / span}
+    rows[f"change x {gain:.1f}"] = gain * moved
+    figure = Figure(figsize=(1.5 * len(clean) + 0.4, 5.4), layout="constrained")
+    panels = figure.subplots(len(rows), len(clean), squeeze=False)
+    for line, (name, pictures) in zip(panels, rows.items(), strict=True):
+        line[0].set_ylabel(name)
+        for panel, picture in zip(line, np.clip(pictures, 0, 1), strict=True):
+            coloured = picture.shape[2] in (3, 4)
+            panel.imshow(picture if coloured else picture[..., 0], "gray", vmin=0, vmax=1)
+            panel.set(xticks=[], yticks=[])
+    for panel, (true, target) in zip(panels[0], classes, strict=True):
+        panel.set_title(f"class {true} as {target}", fontsize="small")
     return figure
 
 

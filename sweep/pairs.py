@@ -1,4 +1,4 @@
-"""Which clean image each poisoned one was made from: an oracle compares the two."""
+"""Which clean image each poisoned one was made from: an oracle compares the two, and so do eyes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,18 +6,22 @@ from numpy.typing import NDArray
 from sweep import BadInput, NotApplicable, files
 from sweep.data import Files, Images
 
+Pictures = NDArray[np.float32]
+
 LOOKED_AT = 64  # pairs, to see whether they are pairs
 ALIKE = 0.8  # of the distance of images that are none
+_NAMES = {"valid": "validation", "test": "test"}
+SHOWN = 6  # examples of an attack
 
 
-def pairs(source: Files) -> tuple[Images, Images]:
-    """The clean validation images that were poisoned, and the poisoned ones, in one order.
+def pairs(source: Files, split: str = "valid") -> tuple[Images, Images]:
+    """The clean images of a split that were poisoned, and the poisoned ones, in one order.
 
     Which belongs to which is told by `clean_index` in the poisoned file. Without it the i-th is
     taken for the i-th clean image, or the i-th that is not of the target's class, whichever looks
     more like it. Raises NotApplicable where there are no such images, or neither looks like it.
     """
-    clean, poisoned = source.read("valid"), source.read("poisoned_valid")
+    clean, poisoned = source.read(split), source.read(f"poisoned_{split}")
     if poisoned is None:
         raise NotApplicable(
             "this order is an oracle: it needs poisoned validation images, bd/bd_valid.h5 under "
@@ -25,20 +29,42 @@ def pairs(source: Files) -> tuple[Images, Images]:
         )
     if poisoned.shape != clean.shape:
         raise BadInput(
-            f"the poisoned validation images are {poisoned.shape} (height, width, channels), the "
-            f"clean ones {clean.shape}; expected the same"
+            f"the poisoned {_NAMES[split]} images are {poisoned.shape} (height, width, channels), "
+            f"the clean ones {clean.shape}; expected the same"
         )
-    index = source.clean_index("poisoned_valid")
+    index = source.clean_index(f"poisoned_{split}")
     if index is None:
         index = _found(clean, poisoned)
     elif len(index) != len(poisoned) or index.max(initial=0) >= len(clean):
         raise BadInput(
-            f"{source.poisoned_valid}: clean_index has {len(index)} values up to "
+            f"{getattr(source, f'poisoned_{split}')}: clean_index has {len(index)} values up to "
             f"{index.max(initial=0)}; expected one for each of {len(poisoned)} images, below "
-            f"{len(clean)}, as many clean validation images as there are"
+            f"{len(clean)}, as many clean {_NAMES[split]} images as there are"
         )
     key = clean.key and files.key([clean.key, index.tolist()])
     return Images(clean.pixels.take(index, axis=0), clean.labels[index], key=key), poisoned
+
+
+def examples(source: Files) -> tuple[Pictures, Pictures, list[tuple[int, int]]] | None:
+    """Some poisoned test images, of every target, and the clean ones they were made from.
+
+    The clean ones' pixels, the poisoned ones', and of each the true class and the target; at least
+    one of each target, `SHOWN` of a single one. None where there are no pairs, see `pairs`.
+    """
+    if source.poisoned_test is None:
+        return None
+    try:
+        clean, poisoned = pairs(source, "test")
+    except BadInput:  # a run goes on without a picture
+        return None
+    targets, some = np.unique(poisoned.labels), []
+    for target in targets:
+        own = np.flatnonzero(poisoned.labels == target)
+        many = min(len(own), max(1, SHOWN // len(targets)))
+        some += own[np.linspace(0, len(own) - 1, many).astype(int)].tolist()
+    before, after = (each.pixels.take(some, axis=0)[:] for each in (clean, poisoned))
+    classes = zip(clean.labels[some].tolist(), poisoned.labels[some].tolist(), strict=True)
+    return before, after, list(classes)
 
 
 def _found(clean: Images, poisoned: Images) -> NDArray[np.int64]:

@@ -101,3 +101,34 @@ def test_channels_without_maps_are_bars_in_pruning_order(channels, shape):
     np.testing.assert_allclose([bar.get_height() for bar in panel.patches], heights[order])
     red = [bar.get_facecolor() == to_rgba(figures.RED) for bar in panel.patches]
     assert red == [True] + [False] * (channels - 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("white", [1.0, 255.0])
+def test_an_attack_is_shown_as_clean_poisoned_and_what_moved(channels, white):
+    rng = np.random.default_rng(0)
+    clean = rng.uniform(0, 0.5, (4, 9, 7, channels)) * white
+    clean[0, 0, 0] = white
+    poisoned = clean.copy()
+    poisoned[:, 5, 3] += 0.25 * white
+    figure = drawn(figures.attack(clean, poisoned, [(5, 0), (6, 0), (7, 1), (8, 2)]))
+    assert len(figure.axes) == 12
+    titles = [panel.get_title() for panel in figure.axes[:4]]
+    assert titles == ["class 5 as 0", "class 6 as 0", "class 7 as 1", "class 8 as 2"]
+    assert [panel.get_ylabel() for panel in figure.axes[::4]] == [
+        "clean",
+        "poisoned",
+        "change x 4.0",
+    ]
+    pictures = [np.asarray(panel.images[0].get_array()) for panel in figure.axes]
+    for number in range(4):
+        expected = clean[number].squeeze() / white
+        np.testing.assert_allclose(pictures[number].squeeze(), expected)
+        moved = np.zeros((9, 7))
+        moved[5, 3] = 1
+        np.testing.assert_allclose(pictures[8 + number], moved, atol=1e-6)
+
+
+def test_an_attack_that_moves_nothing_can_be_shown():
+    images = np.zeros((1, 8, 8, 3))
+    assert len(drawn(figures.attack(images, images, [(1, 0)])).axes) == 3

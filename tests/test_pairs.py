@@ -9,7 +9,7 @@ import pytest
 
 from sweep import BadInput, NotApplicable, data
 from sweep.data import Files
-from sweep.pairs import pairs
+from sweep.pairs import examples, pairs
 
 TARGET = 2
 rng = np.random.default_rng(0)
@@ -101,3 +101,35 @@ def test_the_traffic_signs_of_the_shared_files_are_told_by_place(shared):
     differ = (clean.pixels[:] != bad.pixels[:]).any(axis=-1).sum(axis=(1, 2))
     assert differ.max() <= 16  # the trigger is a square of 4 x 4
     assert not (clean.labels == 8).any()
+
+
+def shown(source: Files, tmp_path: Path, index: np.ndarray, label: np.ndarray) -> Files:
+    path = tmp_path / "bd/bd_test.h5"
+    write(path, stamped(PIXELS[index]), label=label, clean_index=index)
+    return replace(source, poisoned_test=path)
+
+
+def test_examples_are_pairs_of_every_target(source, tmp_path):
+    index = np.flatnonzero(LABELS == 3)
+    label = np.array([0, 0, 0, 1, 2, 0, 0, 0, 0, 0])
+    clean, bad, classes = examples(shown(source, tmp_path, index, label))
+    assert len(clean) == len(bad) == len(classes) == 4
+    assert classes == [(3, 0), (3, 0), (3, 1), (3, 2)]
+    np.testing.assert_array_equal(clean[:, 2:], bad[:, 2:])
+    assert (bad[:, :2, :2] == 1).all()
+
+
+@pytest.mark.parametrize(("count", "many"), [(30, 6), (2, 2)])
+def test_of_one_target_there_are_six_examples_where_there_are_so_many(
+    count, many, source, tmp_path
+):
+    index = np.flatnonzero(LABELS != TARGET)[:count]
+    files = shown(source, tmp_path, index, np.full(count, TARGET))
+    assert len(examples(files)[0]) == many
+
+
+def test_no_examples_without_poisoned_images_or_without_knowing_of_what(source, tmp_path):
+    assert examples(source) is None
+    path = tmp_path / "bd/bd_test.h5"
+    write(path, stamped(PIXELS[rng.permutation(30)]), label=np.full(30, TARGET))
+    assert examples(replace(source, poisoned_test=path)) is None

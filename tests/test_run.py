@@ -200,7 +200,7 @@ def test_tags_say_where_numbers_come_from(sweep) -> None:
 
 def test_artifacts_and_models_of_a_cell(project, sweep) -> None:
     _, _, (cell, _) = sweep
-    figures = {"figures/curve.png", "figures/activations.png"}
+    figures = {"figures/curve.png", "figures/activations.png", "figures/attack.png"}
     assert (
         project.artifacts(cell)
         == {"config.yaml", "curve.csv", "goodnet.keras", "answers.npz"} | figures
