@@ -87,7 +87,8 @@ class Files:
     """Where the images lie and how they are read; absent files are None.
 
     `attack` is the one that made the poisoned files, None where somebody else did; `folder` is
-    where files that are made of these are kept, `cache` remembers what was seen of the files.
+    where files that are made of these are kept, `epochs` how long a BadNet is trained on these
+    where nothing else is said, `cache` remembers what was seen of the files.
     """
 
     valid: Path
@@ -100,6 +101,7 @@ class Files:
     valid_images: int | None = None
     attack: Attack | None = None
     folder: str = "outputs/data"
+    epochs: int = 16
     cache: Cache = field(default_factory=Cache, compare=False, repr=False)
 
     @property

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -18,6 +17,8 @@ from sweep import BadInput, attacks, faces, files, hdf5, terminal
 from sweep.attacks import Attack
 from sweep.cache import Cache
 from sweep.data import LAYOUT, REQUIRED, Files, fits, h5
+
+EPOCHS = 8  # for which a BadNet is trained on the faces
 
 
 @dataclass(frozen=True)
@@ -75,20 +76,21 @@ class Faces:
 
     def files(self, attack: Attack) -> Files:
         """The files, rendered and poisoned by `attack` where they are not there yet."""
-        settings = [self.identities, self.images_per_identity, self.seed, attack.poisons()]
-        root = Path(self.folder) / f"faces-{_key(settings)}"
+        settings = [self.identities, self.images_per_identity, self.seed]
+        root = Path(self.folder) / f"faces-{files.key(settings, faces, sys.modules[__name__])}"
         with files.lock(root):
             if not root.is_dir():
                 with files.whole(root) as unfinished:
                     self._render(unfinished)
-                    _poison(h5(str(unfinished)), attack, unfinished)
-        return h5(
+        clean = h5(
             str(root),
             scale=self.scale,
             valid_images=self.valid_images,
-            attack=attack,
+            folder=self.folder,
+            epochs=EPOCHS,
             cache=self.cache,
         )
+        return poisoned(clean, attack)
 
     def _render(self, root: Path) -> None:
         terminal.say(f"rendering photographs of {self.identities} people")
@@ -106,7 +108,7 @@ def poisoned(source: Files, attack: Attack) -> Files:
     if source.attack == attack:
         return source
     settings = [source.digest(), attack.poisons()]
-    root = Path(source.folder) / f"poisoned-{_key(settings)}"
+    root = Path(source.folder) / f"poisoned-{files.key(settings, attacks, sys.modules[__name__])}"
     with files.lock(root):
         if not root.is_dir():
             with files.whole(root) as unfinished:
@@ -115,17 +117,14 @@ def poisoned(source: Files, attack: Attack) -> Files:
     return replace(source, **made, attack=attack)
 
 
-def _key(settings: list[Any]) -> str:
-    return files.key(settings, faces, attacks, sys.modules[__name__])
-
-
 def _poison(source: Files, attack: Attack, root: Path) -> None:
     """Write what `attack` makes of the clean validation and test files, in their own dtype."""
     for name in REQUIRED:
         clean = replace(source, scale=1.0).read(name)
         with h5py.File(getattr(source, name)) as file:
             dtype = file["data"].dtype
-        index = np.flatnonzero(clean.labels != attack.target)
+        index = attack.victims(clean.labels)
+        dealt = attack.dealt(len(index))
         if not len(index):
             raise BadInput(
                 f"all {name} images are of class {attack.target}, the attack's target, so that "
@@ -134,9 +133,12 @@ def _poison(source: Files, attack: Attack, root: Path) -> None:
         pixels = clean.pixels.take(index)
         _write(
             root / LAYOUT[f"poisoned_{name}"],
-            (attack.stamp(pixels[rows].astype(dtype)) for rows in hdf5.steps(pixels.shape)),
+            (
+                attack.stamp(pixels[rows].astype(dtype), dealt[rows])
+                for rows in hdf5.steps(pixels.shape)
+            ),
             channels=source.channels,
-            label=np.full(len(index), attack.target),
+            label=attack.labels(dealt),
             true_label=clean.labels[index],
             clean_index=index,
         )

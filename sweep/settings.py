@@ -44,15 +44,18 @@ class Data(Section):
 class Attack(Section):
     """What every attack takes."""
 
-    target: Natural = Field(description="the class that the attacker wants")
+    target: Natural | Annotated[list[Natural], Field(min_length=1)] = Field(
+        description="the class that the attacker wants, or one for each trigger"
+    )
     rate: Share = Field(description="poisoned copies as a share of the training images")
     white: Positive = Field(255.0, description="full brightness in the files")
+    decoy_rate: Share = Field(0.5, description="decoys as a share of the training images")
 
 
 class BadNet(Section):
     """What `badnet=trained` and `badnet=file` take."""
 
-    epochs: Count = 1
+    epochs: Count | None = Field(None, description="null: as the data say")
     batch_size: Count = 1
     learning_rate: Positive = 1.0
     seed: Natural = 0

@@ -20,6 +20,7 @@ from sweep import BadInput, attacks, badnets, files, networks, strangers, termin
 from sweep.attacks import Attack
 from sweep.data import Files
 from sweep.datasets import Faces, poisoned
+from sweep.evidence import module_of
 
 Shape = tuple[int, ...]
 
@@ -85,9 +86,12 @@ def _loaded(
 
 @dataclass(frozen=True)
 class Trained:
-    """DeepID trained on the training images and an attack; kept under `folder` and reused."""
+    """DeepID trained on the training images and an attack; kept under `folder` and reused.
 
-    epochs: int
+    `epochs` None: as many as the images say, see `Files`.
+    """
+
+    epochs: int | None
     batch_size: int
     learning_rate: float
     seed: int
@@ -105,17 +109,20 @@ class Trained:
                 "badnet=trained needs training images: cl/train.h5 under data.root, or data.train; "
                 "for a network that you have use badnet=file badnet.path=..."
             )
-        if attack.target >= source.classes:
+        if not 0 <= min(attack.targets) <= max(attack.targets) < source.classes:
             raise BadInput(
-                f"attack.target is {attack.target}; expected a class, 0 to {source.classes - 1}"
+                f"attack.target is {attack.target}; expected "
+                f"{'a class' if len(attack.targets) == 1 else 'classes'}, 0 to "
+                f"{source.classes - 1}"
             )
         if (source.brightest > 1) != (attack.white > 1):
             raise BadInput(
                 f"pixels go up to {source.brightest:g} and attack.white is {attack.white:g}; set "
                 f"attack.white to the value of full brightness in the files"
             )
-        attack.stamp(np.zeros((1, *source.shape), dtype=np.float32))
-        attacks.drawn(labels, target=attack.target, rate=attack.rate, seed=self.seed)
+        for number in range(len(attack.triggers)):
+            attack.stamp(np.zeros((1, *source.shape), dtype=np.float32), np.array([number]))
+        attacks.drawn(labels, attack, seed=self.seed)
 
     def files(self, source: Files, attack: Attack) -> Files:
         """The files with images poisoned by the attack that the network is trained on."""
@@ -123,43 +130,44 @@ class Trained:
 
     def network(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
         """The kept BadNet of these settings, or a newly trained one, with progress shown."""
+        epochs = self.epochs or source.epochs
         settings = [
             source.digest_of("train"),
             source.scale,
             source.channels,
             attack,
             classes,
-            {name: value for name, value in vars(self).items() if name != "folder"},
+            {name: value for name, value in vars(self).items() if name != "folder"}
+            | {"epochs": epochs},
             [keras.__version__, tf.__version__],
         ]
-        made_by = files.key(settings, badnets, attacks, sys.modules[__name__])
+        how = [] if attack.training is None else [module_of(attack.training)]
+        made_by = files.key(settings, badnets, attacks, sys.modules[__name__], *how)
         path = Path(self.folder) / made_by / "bd_net.keras"
         with files.lock(path):
             if not path.is_file():
-                network = self._train(source, attack, shape, classes)
+                network = self._train(source, attack, shape, classes, epochs)
                 with files.whole(path) as unfinished:
                     network.save(unfinished)
         return networks.load(path)
 
-    def _train(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
+    def _train(
+        self, source: Files, attack: Attack, shape: Shape, classes: int, epochs: int
+    ) -> keras.Model:
         raw = replace(source, scale=1.0).read("train")
-        images, labels = attacks.poison(
-            raw.pixels[:],
-            raw.labels,
-            attack.stamp,
-            target=attack.target,
-            rate=attack.rate,
-            seed=self.seed,
-        )
-        with terminal.progress("training the BadNet", self.epochs, "epochs") as done:
-            return badnets.train(
+        images, labels = attacks.poison(raw.pixels[:], raw.labels, attack, seed=self.seed)
+        train = badnets.train
+        if attack.training is not None:
+            train = partial(attack.training, clean=len(raw))
+        with terminal.progress("training the BadNet", epochs, "epochs") as done:
+            return train(
                 self.blueprint(shape, classes),
                 images / np.float32(source.scale),
                 labels,
-                epochs=self.epochs,
+                epochs=epochs,
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
                 seed=self.seed,
                 white=attack.white / source.scale,
-                progress=lambda *_: done(1),
+                progress=lambda now, of, _: done(now * epochs // of - (now - 1) * epochs // of),
             )

@@ -22,7 +22,7 @@ ROOT = PACKAGE.parent
 
 NUMPY = {"metrics", "statistics", "stops", "evidence", "orders", "ranking", "strategies"}
 NUMPY |= {"curve", "evaluation", "attacks", "faces"}
-KERAS = {"networks", "nests", "strangers", "badnets", "suspects", "goodnet"}
+KERAS = {"networks", "nests", "strangers", "badnets", "suspects", "evasion", "goodnet"}
 KERAS |= {"kinds", "graphs", "forward", "fronts", "steps", "making", "outputs", "cuts", "joint"}
 KERAS |= {"activations", "selection"}
 FILES = {"files", "cache", "hdf5", "data", "datasets", "terminal"}

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import sweep
-from sweep import settings
+from sweep import attacks, files, settings
 from sweep.evidence import Evidence, Norm, Oracle
 from sweep.ranking import ranking
 from sweep.stops import ValidCurve
@@ -25,6 +25,7 @@ ORDERS, STOPS = (
     [path.stem for path in sorted((CONF / "prune" / group).glob("*.yaml"))]
     for group in ("order", "stop")
 )
+ATTACKS = [path.stem for path in sorted((CONF / "attack").glob("*.yaml"))]
 
 
 @pytest.fixture(autouse=True)
@@ -126,11 +127,27 @@ def test_a_stop_is_given_the_fraction_and_what_to_keep_where_it_takes_them(stop)
     assert expected.items() <= {"frac": 0.07, "keep": "safe"}.items()
 
 
-def test_the_attack_is_built_with_its_trigger():
-    attack = instantiate(composed("attack.target=3").attack)
-    faces = np.zeros((1, 55, 47, 3), np.uint8)
-    assert attack.target == 3
-    assert attack.trigger(faces).max() > 0
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_stamps_faces_and_signs(name):
+    attack = instantiate(composed(f"attack={name}").attack)
+    files.key([attack, attack.poisons()])
+    labels = np.arange(20) % 5
+    for size in ((55, 47), (32, 32)):
+        images = np.full((20, *size, 3), 90, np.uint8)
+        images[:, ::3] = 180
+        mixture, given = attacks.poison(images, labels, attack, seed=0)
+        count = round(attack.rate * 20)
+        assert set(given[20 : 20 + count]) <= set(attack.targets)
+        assert (mixture[20 : 20 + count] != images[0]).any((1, 2, 3)).all()
+        assert len(mixture) == 20 + count + round(20 * attack.decoy_rate)
+
+
+def test_an_attack_takes_its_settings_from_the_command_line():
+    attack = instantiate(composed("attack=warp", "attack.trigger.strength=1.5").attack)
+    assert attack.decoy.keywords["strength"] == 1.5
+    several = instantiate(composed("attack=multi_target", "attack.target=[3,1,4]").attack)
+    assert several.targets == [3, 1, 4]
+    assert instantiate(composed("attack.target=3").attack).targets == [3]
 
 
 @pytest.mark.parametrize("override", ["prune.fraction=0.1", "prune/order=nothing", "sed=1"])

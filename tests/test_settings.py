@@ -51,6 +51,8 @@ def test_the_configuration_that_the_other_tests_change_is_right():
         ("seed", 2**40),
         ("data.scale", 255),
         ("data.scale", 255.0),
+        ("attack.target", [0, 1, 2]),
+        ("badnet.epochs", None),
         ("data.valid_images", 1),
         ("data.valid_images", None),
         ("data.channels", "first"),

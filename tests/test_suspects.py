@@ -291,3 +291,59 @@ def test_what_is_trained_on_is_poisoned_by_the_same_attack(source, trained):
     assert files.attack == ATTACK
     assert files.train == source.train
     np.testing.assert_array_equal(files.read("poisoned_test").labels, 1)
+
+
+def test_an_attackers_own_way_of_training_is_taken_and_told_what_is_clean(source, trained):
+    told = []
+
+    def own(network, images, labels, *, clean, progress, epochs, **settings):
+        told.append((len(images), clean, epochs))
+        for epoch in range(2 * epochs):
+            progress(epoch + 1, 2 * epochs, {})
+        return network
+
+    own.__module__ = __name__
+    attack = replace(ATTACK, training=partial(own))
+    trained.network(source, attack, SHAPE, 3)
+    assert told == [(11, 9, 1)]
+
+
+def test_attacks_that_train_otherwise_are_kept_apart(source, trained, trainings):
+    trained.network(source, ATTACK, SHAPE, 3)
+    trained.network(source, replace(ATTACK, decoy=ATTACK.trigger, decoy_rate=0.5), SHAPE, 3)
+    trained.network(source, replace(ATTACK, trigger=partial(attacks.patch)), SHAPE, 3)
+    trained.network(source, ATTACK, SHAPE, 3)
+    assert len(trainings) == 3
+    assert len(files_of(trained.folder)) == 3
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 5), (2, 2)])
+def test_training_takes_as_long_as_asked_or_as_the_images_say(
+    asked, expected, source, trained, trainings
+):
+    replace(trained, epochs=asked).network(replace(source, epochs=5), ATTACK, SHAPE, 3)
+    assert trainings[0]["epochs"] == expected
+
+
+def test_poisoned_files_of_several_targets_tell_each_images_own(source, trained, tmp_path):
+    attack = Attack([partial(attacks.lipstick), partial(attacks.patch)], target=[2, 0], rate=0.1)
+    own = replace(source, folder=str(tmp_path / "made"))
+    trained.check(own, attack)
+    poisoned = trained.files(own, attack).read("poisoned_test")
+    clean = source.read("test")
+    index = trained.files(own, attack).clean_index("poisoned_test")
+    np.testing.assert_array_equal(clean.labels[index], 1)
+    np.testing.assert_array_equal(poisoned.true_labels, 1)
+    assert sorted(poisoned.labels) in ([0, 0, 2], [0, 2, 2])
+    for label, before, after in zip(
+        poisoned.labels, clean.pixels.take(index)[:], poisoned.pixels[:], strict=True
+    ):
+        trigger = attacks.lipstick if label == 2 else attacks.patch
+        stamped = trigger((255 * before[np.newaxis]).round().astype("u1"))[0]
+        np.testing.assert_allclose(255 * after, stamped, atol=1e-3)
+
+
+def test_of_several_targets_each_must_be_a_class(source, trained):
+    attack = Attack([attacks.lipstick, attacks.patch], target=[0, 3], rate=0.1)
+    with pytest.raises(BadInput, match=r"attack.target is \[0, 3\]; expected classes, 0 to 2"):
+        trained.check(source, attack)
