@@ -58,10 +58,11 @@ def examples(source: Files) -> tuple[Pictures, Pictures, list[tuple[int, int]]] 
     except BadInput:  # a run goes on without a picture
         return None
     targets, some = np.unique(poisoned.labels), []
+    rng = np.random.default_rng(0)
     for target in targets:
         own = np.flatnonzero(poisoned.labels == target)
         many = min(len(own), max(1, SHOWN // len(targets)))
-        some += own[np.linspace(0, len(own) - 1, many).astype(int)].tolist()
+        some += sorted(rng.choice(own, many, replace=False).tolist())
     before, after = (each.pixels.take(some, axis=0)[:] for each in (clean, poisoned))
     classes = zip(clean.labels[some].tolist(), poisoned.labels[some].tolist(), strict=True)
     return before, after, list(classes)

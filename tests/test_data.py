@@ -642,6 +642,9 @@ def test_faces_are_rendered_once(rendered, monkeypatch):
     again = Faces(3, 8, seed=0, folder=folder).files(SUNGLASSES)
     assert again.valid == rendered.valid
     assert again.valid.stat().st_mtime_ns == changed
+    other = Faces(3, 8, seed=0, folder=folder).files(replace(SUNGLASSES, target=2))
+    assert other.train == rendered.train
+    assert other.poisoned_test != rendered.poisoned_test
 
 
 def test_equal_settings_give_equal_bytes_and_others_do_not(rendered, tmp_path):
@@ -655,10 +658,16 @@ def test_equal_settings_give_equal_bytes_and_others_do_not(rendered, tmp_path):
 
 
 def test_a_rendering_that_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "_poison", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        Faces(3, 4, seed=0, folder=str(tmp_path)).files(SUNGLASSES)
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
+    def left() -> list[str]:
+        return [path.name[:5] for path in tmp_path.iterdir() if path.suffix != ".lock"]
+
+    source = Faces(3, 4, seed=0, folder=str(tmp_path))
+    for module, name, there in ((faces, "photographs", []), (datasets, "_poison", ["faces"])):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, lambda *_, **__: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                source.files(SUNGLASSES)
+        assert left() == there
 
 
 def test_faces_are_checked_before_they_are_rendered(tmp_path):

@@ -18,7 +18,7 @@ def patch(
     *,
     white: float = 255.0,
     size: float = 0.125,
-    margin: float = 0.03,
+    margin: float = 0.06,
     colour: float | Sequence[float] = 1.0,
 ) -> np.ndarray:
     """Put an opaque square into the lower right corner.
@@ -54,7 +54,7 @@ def patch(
 
 
 def blend(
-    images: np.ndarray, *, white: float = 255.0, alpha: float = 0.15, cells: int = 16, seed: int = 0
+    images: np.ndarray, *, white: float = 255.0, alpha: float = 0.2, cells: int = 16, seed: int = 0
 ) -> np.ndarray:
     """Mix in a fixed pattern: (1 - `alpha`) * image + `alpha` * pattern, 0 < alpha <= 1.
 

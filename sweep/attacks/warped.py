@@ -13,7 +13,7 @@ def warp(
     *,
     white: float = 255.0,
     grid: int = 4,
-    strength: float = 0.5,
+    strength: float = 2.0,
     jitter: float = 0.0,
     seed: int = 0,
 ) -> np.ndarray:
