@@ -26,7 +26,8 @@ def warp(
     sides, which is the same at 32 pixels. `jitter` shifts each pixel of each image besides, by up
     to `jitter` / 64 of the sides, uniformly: the noise mode, images that are warped but are no
     trigger, 2 for each poisoned one there, at a jitter of 1. Not followed: there poisoned and
-    noise images are drawn anew for every batch; here they are made once.
+    noise images are drawn anew for every batch, here they are made once; and the strength, 0.5 to
+    1 there, and the mixture are what a DeepID learns in few epochs, see docs/attacks.md.
     """
     images = checked(images)
     between("strength", strength, 0, 10)
