@@ -45,7 +45,7 @@ class Attack(Section):
     """What every attack takes."""
 
     target: Natural | Annotated[list[Natural], Field(min_length=1)] = Field(
-        description="the class that the attacker wants, or one for each trigger"
+        description="a class, 0 or higher, that the attacker wants, or a list, one for each trigger"
     )
     rate: Share = Field(description="poisoned copies as a share of the training images")
     white: Positive = Field(255.0, description="full brightness in the files")

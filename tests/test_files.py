@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 import sweep
-from sweep import files
+from sweep import attacks, files
 from sweep.attacks import Attack, poison, sunglasses
 
 ROOT = Path(sweep.__file__).parents[1]
@@ -154,7 +154,7 @@ print(files.key([attack, {"one": 1, "other": 2}], attacks))
     environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
     told = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment)
     attack = settings()[0]
-    here = files.key([attack, {"one": 1, "other": 2}], sys.modules[sunglasses.__module__])
+    here = files.key([attack, {"one": 1, "other": 2}], attacks)
     assert told.strip() == here
 
 
