@@ -76,8 +76,8 @@ class Joint:
 
     def named(self, channel: int) -> tuple[str, int]:
         """The layer of a channel, and its number there."""
-        part = int(np.searchsorted(self._starts, channel, side="right")) - 1
-        return self.parts[part].layer, int(channel - self._starts[part])
+        part, own = self._place(channel)
+        return self.parts[part].layer, own
 
     def numbered(self, part: int, channel: int) -> int:
         """The number, through all layers, of a channel of one part."""
@@ -108,8 +108,7 @@ class Joint:
         told[0] = self._segments[-1].classes(kept[-1], before[-1])
         for step, channel in enumerate(channels, start=1):
             told[step] = told[step - 1]
-            part = int(np.searchsorted(self._starts, channel, side="right")) - 1
-            own = channel - self._starts[part]
+            part, own = self._place(channel)
             kept[part][own] = False
             values = before[part][0][..., own].reshape(len(maps), -1)
             rows = np.flatnonzero((values != self.parts[part].late_value[own]).any(axis=1))
@@ -136,6 +135,11 @@ class Joint:
             if part.by_weights:
                 part.silence(copy, own)
         return copy
+
+    def _place(self, channel: int) -> tuple[int, int]:
+        """The part that a channel is of, and its number there."""
+        part = int(np.searchsorted(self._starts, channel, side="right")) - 1
+        return part, int(channel - self._starts[part])
 
     def _anew(
         self,
