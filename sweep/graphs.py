@@ -99,16 +99,25 @@ class Graph:
         """All nodes of the layer that `node` calls."""
         return [other for other in self.nodes if other.operation is node.operation]
 
-    def run(self, nodes: Iterable[Any], known: dict[int, Any], *, bare: bool = False) -> None:
-        """Call the layers of `nodes` in inference; `known` holds values by id of their tensor.
+    def run(
+        self,
+        nodes: Iterable[Any],
+        known: dict[int, Any],
+        *,
+        bare: bool = False,
+        training: bool = False,
+    ) -> None:
+        """Call the layers of `nodes`; `known` holds values by id of their tensor.
 
-        What they make is added to it; of `bare` layers that is without their own activation. A
-        keras.Model in place of this would fail where a layer is used before a cut and after.
+        What they make is added to it; of `bare` layers that is without their own activation. In
+        inference, but for `training`. A keras.Model in place of this would fail where a layer is
+        used before a cut and after.
         """
         for node in nodes:
             args, kwargs = node.arguments.fill_in(known)
             with undressed(node.operation) if bare else nullcontext():
-                made = keras.tree.flatten(call(node.operation, *args, **kwargs))
+                made = call(node.operation, *args, **{**kwargs, "training": training})
+                made = keras.tree.flatten(made)
             known.update(zip(map(id, node.output_tensors), made, strict=True))
 
     def crossing(self, site: Any) -> list[Any]:
@@ -157,8 +166,8 @@ class Graph:
         return readers[0]
 
 
-def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a layer, or an operation in its place, in inference."""
+def call(operation: Any, *args: Any, training: bool = False, **kwargs: Any) -> Any:
+    """Call a layer, or an operation in its place; in inference, but for `training`."""
     if getattr(operation, "_call_has_training_arg", False):
-        kwargs["training"] = False
+        kwargs["training"] = training
     return operation(*args, **kwargs)

@@ -24,20 +24,34 @@ def probabilities(network: keras.Model, scores: NDArray[np.float32]) -> NDArray[
     return scores / np.maximum(scores.sum(axis=1, keepdims=True), TINY)
 
 
-def cross_entropy(network: keras.Model, pixels: Any, labels: Any) -> Any:
-    """Mean cross-entropy of `network`, in inference, on images with `labels`; differentiable."""
+def cross_entropy(network: keras.Model, pixels: Any, labels: Any, *, training: bool = False) -> Any:
+    """Mean cross-entropy of `network` on images with `labels`; differentiable.
+
+    In inference, or `training`: dropout drops, and BatchNormalization takes these images' means.
+    """
+    return -tf.reduce_mean(log_likelihood(network, pixels, labels, training=training))
+
+
+def log_likelihood(
+    network: keras.Model, pixels: Any, labels: Any, *, training: bool = False
+) -> Any:
+    """Logarithm of the probability of its label, for each image, (n,); as `cross_entropy`."""
+    logs = log_probabilities(network, pixels, training=training)
+    return tf.gather(logs, labels, batch_dims=1)
+
+
+def log_probabilities(network: keras.Model, pixels: Any, *, training: bool = False) -> Any:
+    """Logarithm of the probability of each class, (n, classes), whatever the scores mean."""
     graph = Graph(network)
     known = {id(network.inputs[0]): pixels}
     bare = is_softmax(graph.nodes[-1].operation)
     *nodes, last = graph.nodes[1:]  # the first is the input
-    graph.run(nodes, known)
-    graph.run([last], known, bare=bare)
+    graph.run(nodes, known, training=training)
+    graph.run([last], known, bare=bare, training=training)
     scores = tf.cast(known[id(network.outputs[0])], tf.float32)
     if bare or meaning(network) == "logits":
-        logs = tf.nn.log_softmax(scores)
-    else:
-        logs = tf.math.log(scores / tf.reduce_sum(scores, axis=1, keepdims=True) + TINY)
-    return -tf.reduce_mean(tf.gather(logs, labels, batch_dims=1))
+        return tf.nn.log_softmax(scores)
+    return tf.math.log(scores / tf.reduce_sum(scores, axis=1, keepdims=True) + TINY)
 
 
 def meaning(network: keras.Model) -> str:

@@ -24,7 +24,7 @@ NUMPY = {"metrics", "statistics", "stops", "evidence", "orders", "ranking", "str
 NUMPY |= {"curve", "evaluation", "attacks", "faces"}
 KERAS = {"networks", "nests", "strangers", "badnets", "suspects", "evasion", "goodnet"}
 KERAS |= {"kinds", "graphs", "forward", "fronts", "steps", "making", "outputs", "cuts", "joint"}
-KERAS |= {"activations", "selection"}
+KERAS |= {"activations", "selection", "defender"}
 FILES = {"files", "cache", "hdf5", "data", "datasets", "terminal"}
 HEAVY = {"keras", "tensorflow", "h5py", "numpy"}
 
