@@ -1,0 +1,94 @@
+"""Reversed triggers as pictures: what they look like, and which class stands out.
+
+Arrays in, a figure out; what they hold is told in `inversion.Reversed`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sweep.figures import BLUE, GREY, RED
+from sweep.statistics import anomaly
+
+THRESHOLD = 2.0  # of the anomaly index, after Neural Cleanse
+SHOWN = 8  # triggers, the smallest first
+NAMED = 5  # outliers that bear their class's number
+
+
+def reversed_triggers(
+    image: NDArray[np.floating],
+    classes: Sequence[int],
+    sizes: NDArray[np.floating],
+    masks: NDArray[np.floating],
+    paints: NDArray[np.floating],
+    limits: tuple[float, float],
+    title: str = "",
+) -> Figure:
+    """The smallest triggers on `image`, (height, width, channels), alone, and where they lie.
+
+    Below them the anomaly index of all classes. Where nothing is covered (additive triggers) the
+    trigger alone is what it adds to grey, brightened as told, and its place is how far it moves.
+    """
+    indices, order = anomaly(sizes), np.argsort(sizes, kind="stable")[:SHOWN]
+    low, high = map(float, limits)
+    covers, span = bool(np.any(masks)), high - low
+    gain = 1.0 if covers else span / (2 * max(float(abs(paints[order]).max()), 1e-6 * span))
+    figure = Figure(figsize=(1.35 * SHOWN + 0.6, 7.4), layout="constrained")
+    figure.suptitle(title)
+    above, below = figure.subfigures(2, 1, height_ratios=(2.1, 1))
+    panels = above.subplots(3, SHOWN, squeeze=False)
+    names = ("trigger", "mask") if covers else (f"change x {gain:.1f}", "how far")
+    for line, name in zip(panels, ("stamped", *names), strict=True):
+        line[0].set_ylabel(name)
+    for column, place in zip(panels.T, order, strict=False):
+        mask, paint = masks[place], paints[place]
+        stamped = (np.clip((1 - mask) * image + paint, low, high) - low) / span
+        alone = (paint - low * mask) / span if covers else 0.5 + gain * paint / span
+        where = mask if covers else 2 * gain * abs(paint).max(axis=2, keepdims=True) / span
+        for panel, picture in zip(column, (stamped, alone, where), strict=True):
+            _show(panel, picture)
+        outlier = RED if indices[place] > THRESHOLD else "black"
+        told = f"class {classes[place]}\nsize {sizes[place]:.2g}\nindex {indices[place]:.1f}"
+        column[0].set_title(told, fontsize="small", color=outlier)
+    for column in panels.T[len(order) :]:
+        for panel in column:
+            panel.set_axis_off()
+    _strip(below.subplots(), np.asarray(classes), indices)
+    return figure
+
+
+def _show(panel: Axes, picture: NDArray[np.floating]) -> None:
+    coloured = picture.shape[2] in (3, 4)
+    shown = np.clip(picture if coloured else picture[..., 0], 0, 1)
+    panel.imshow(shown, "gray", vmin=0, vmax=1)
+    panel.set(xticks=[], yticks=[])
+
+
+def _strip(panel: Axes, classes: NDArray[np.integer], indices: NDArray[np.floating]) -> None:
+    """A bar for each class up or down to its index; those that were not found have none."""
+    shown = np.nan_to_num(indices, nan=0, posinf=0, neginf=0)
+    outliers = indices > THRESHOLD
+    panel.bar(classes, shown, width=0.8, color=np.where(outliers, RED, BLUE))
+    panel.axhline(THRESHOLD, color=GREY, linestyle="--", linewidth=1)
+    panel.axhline(0, color="black", linewidth=0.8)
+    panel.annotate(
+        "outlier above 2", (1, THRESHOLD), (-4, 3), xycoords=("axes fraction", "data"),
+        textcoords="offset points", ha="right", va="bottom", color=GREY, fontsize="small",
+    )  # fmt: skip
+    for place in np.argsort(-shown, kind="stable")[:NAMED]:
+        if outliers[place]:
+            panel.annotate(
+                str(classes[place]), (classes[place], shown[place]), (0, 2), color=RED,
+                textcoords="offset points", ha="center", va="bottom", fontsize="small",
+            )  # fmt: skip
+    panel.set(
+        xlabel="class",
+        ylabel="anomaly index",
+        xlim=(min(classes) - 1, max(classes) + 1),
+        ylim=(min(-1.0, 1.1 * shown.min()), 1.2 * max(shown.max(), 1.3 * THRESHOLD)),
+    )
+    panel.grid(axis="y", alpha=0.3)
+    panel.spines[["top", "right"]].set_visible(False)
