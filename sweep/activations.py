@@ -38,7 +38,8 @@ from sweep import (
 from sweep.cache import Cache
 from sweep.cuts import Cut
 from sweep.data import Images
-from sweep.evidence import Each, Evidence, Oracle, Order, Scores
+from sweep.defender import Defender
+from sweep.evidence import Each, Evidence, Oracle, Order, Scores, Training
 from sweep.joint import Joint
 from sweep.ranking import Channels
 from sweep.statistics import doubt, jensen_shannon
@@ -91,6 +92,10 @@ class Activations:
         """The same images at another cut; nothing of it is kept."""
         return Activations(cut, self._images, ranked=True)
 
+    def defender(self, seed: int) -> Defender:
+        """Who has these images and the network that is cut."""
+        return Defender(self.cut.network, self._images, seed, self._cache)
+
     def mean(self) -> NDArray[np.float64]:
         """The channels' mean maps over all images, (..., channels)."""
         return self.recall(
@@ -102,9 +107,16 @@ class Activations:
         return {part.cut.layer: part.mean() for part in self.parts}
 
     def evidence(
-        self, seed: Seed, progress: Progress = lambda images: None, pairs: "Pairs" = ()
+        self,
+        seed: Seed,
+        progress: Progress = lambda images: None,
+        pairs: "Pairs" = (),
+        defender: Defender | None = None,
     ) -> Evidence:
-        """All that an order may see of these, and with `pairs` what an oracle sees beside."""
+        """All that an order may see of these, and with `pairs` what an oracle sees beside.
+
+        With a `defender` it can train.
+        """
         making = self.cut.making
         told = {
             "maps": self,
@@ -118,6 +130,7 @@ class Activations:
             "gradients": partial(self._gradients, seed, progress)
             if making.differentiable
             else None,
+            "training": defender and Training(defender, self.cut),
         }
         if not pairs:
             return Evidence(**told)
@@ -130,14 +143,15 @@ class Activations:
         seed: Seed,
         progress: Progress = lambda images: None,
         pairs: "Pairs" = (),
+        defender: Defender | None = None,
     ) -> Scores:
         """What `order` makes of the evidence, (channels,)."""
         settings = [order, seed, [some.name for some in pairs]]
-        code = (*OF_SCORES, evidence.module_of(order))
+        code = (*OF_SCORES, *evidence.code_of(order))
         return self.recall(
             "scores",
             settings,
-            lambda: np.asarray(order(self.evidence(seed, progress, pairs))),
+            lambda: np.asarray(order(self.evidence(seed, progress, pairs, defender))),
             *code,
         )
 

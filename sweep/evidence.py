@@ -30,6 +30,7 @@ NEEDS = {
     "norm": "a BatchNormalization of the channels",
     "labels": "the labels of the clean validation images",
     "gradients": "the gradient of the loss by the one kernel that produces the channels",
+    "training": "a network that can be trained on the clean validation images",
     "poisoned": "poisoned validation images, and which clean image each was made from",
 }
 
@@ -65,6 +66,17 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What an order trains with: a `defender` (defender.Defender), and its network's `cut`.
+
+    The network is not changed: an order trains copies, or masks.
+    """
+
+    defender: Any
+    cut: Any
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that an order may see.
 
@@ -92,6 +104,7 @@ class Evidence:
     norm: Norm | None = None
     labels: NDArray[np.int64] | None = None
     gradients: Callable[[int], Batches] | None = None
+    training: Training | None = field(default=None, compare=False)
 
     def per_image(
         self, statistic: Callable[[Array], NDArray], of: Batches | None = None
@@ -112,7 +125,10 @@ class Evidence:
         return np.concatenate(told)
 
     def of(self, channels: NDArray[np.int64]) -> "Evidence":
-        """The same of some of the channels alone, as if there were no others."""
+        """The same of some of the channels alone, as if there were no others.
+
+        Training is not among it: a network cannot be trained as if.
+        """
 
         def pick(batches: Batches | None) -> Batches | None:
             if batches is None:
@@ -128,6 +144,7 @@ class Evidence:
             preactivations=pick(self.preactivations),
             norm=None if norm is None else norm.of(channels, pick(norm.inputs)),
             gradients=None if gradients is None else lambda size: pick(gradients(size)),
+            training=None,
         )
 
 
@@ -172,6 +189,11 @@ def is_oracle(order: Order) -> bool:
     return "poisoned" in needs_of(order)
 
 
+def is_learned(order: Order) -> bool:
+    """Whether `order` trains something to find its scores."""
+    return "training" in needs_of(order)
+
+
 def threat_model(order: Order) -> str:
     """Whose order it is: "defender", or "oracle"."""
     return "oracle" if is_oracle(order) else "defender"
@@ -180,6 +202,17 @@ def threat_model(order: Order) -> str:
 def module_of(order: Order) -> ModuleType:
     """The module that `order` is written in; also of a `functools.partial` as Hydra makes it."""
     return sys.modules[_function(order).__module__]
+
+
+def code_of(order: Order) -> list[ModuleType]:
+    """The module of `order`, and those of this package that it imports something of."""
+    module = module_of(order)
+    used = {
+        getattr(value, "__module__", None) or getattr(value, "__name__", "")
+        for value in vars(module).values()
+    }
+    ours = sorted(name for name in used - {module.__name__} if name.startswith("sweep."))
+    return [module, *(sys.modules[name] for name in ours)]
 
 
 def require(order: Order, layer: str, there: Mapping[str, Any]) -> None:

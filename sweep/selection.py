@@ -4,7 +4,8 @@ All of it reads clean validation images alone; only an oracle is handed poisoned
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from sweep import NotApplicable, evidence, ranking, terminal
 from sweep.activations import OF_SCORES, Activations, Progress, Seed
 from sweep.cuts import Cut
 from sweep.data import Images
+from sweep.defender import Defender
 from sweep.evidence import Order, Scores
 from sweep.joint import Joint
 from sweep.ranking import Channels, Ranking, following, together
@@ -24,8 +26,16 @@ FLOWS = {"activations", "preactivations", "norm", "poisoned"}
 ANYWHERE = {"gradients"}
 
 
-def require(order: Order, cut: Cut | Joint) -> None:
-    """Raise NotApplicable where `order` needs what is not there at one of the layers of `cut`."""
+def require(order: Order, cut: Cut | Joint, recompute: bool = False) -> None:
+    """Raise NotApplicable where `order` needs what is not there at one of the layers of `cut`.
+
+    To `recompute` the scores is not for orders that train.
+    """
+    if recompute and evidence.is_learned(order):
+        raise NotApplicable(
+            "this order trains, and with prune.recompute=true it would train again after each "
+            "channel; take prune.recompute=false"
+        )
     for part in cut.parts:
         making = part.making
         there = {
@@ -52,12 +62,16 @@ def rank(
     recompute: rank again, in the network as it is then, after each channel.
     pairs: clean images and what was poisoned of them; called for an oracle alone.
     """
+    require(order, valid.cut, recompute)
     several = len(valid.parts) > 1
     seeds = [[seed, place] if several else seed for place in range(len(valid.parts))]
     images = pairs() if evidence.is_oracle(order) else ()
-    parts = [Seen(part, own, images) for part, own in zip(valid.parts, seeds, strict=True)]
+    defender = valid.defender(seed) if evidence.is_learned(order) else None
+    parts = [
+        Seen(part, own, images, defender) for part, own in zip(valid.parts, seeds, strict=True)
+    ]
     if not recompute:
-        with terminal.progress("ranking", len(valid) * len(parts), "images") as done:
+        with _progress(order, len(valid) * len(parts)) as done:
             return together([part.scores(order, done) for part in parts], scope)
 
     names = [[some.name for some in part.pairs] for part in parts]
@@ -69,15 +83,24 @@ def rank(
 
 
 class Seen:
-    """What an order sees of one layer: clean images there, and for an oracle the poisoned pairs."""
+    """What an order sees of one layer: clean images there, and for an oracle the poisoned pairs.
 
-    def __init__(self, valid: Activations, seed: Seed, images: Sequence[Images] = ()) -> None:
-        self.valid, self._seed, self._images = valid, seed, images
+    One that trains sees a `defender` too, the same for all layers.
+    """
+
+    def __init__(
+        self,
+        valid: Activations,
+        seed: Seed,
+        images: Sequence[Images] = (),
+        defender: Defender | None = None,
+    ) -> None:
+        self.valid, self._seed, self._images, self._defender = valid, seed, images, defender
         self.pairs = tuple(valid.of(some) for some in images)
 
     def scores(self, order: Order, progress: Progress) -> Scores:
         """The scores of all channels, kept for the next cell."""
-        return self.valid.scores(order, self._seed, progress, self.pairs)
+        return self.valid.scores(order, self._seed, progress, self.pairs, self._defender)
 
     def scores_of(self, order: Order, left: Channels) -> Scores:
         """The scores of the channels that are `left`, as if there were no others."""
@@ -90,6 +113,16 @@ class Seen:
         """The same layer in `network`, a pruned copy; nothing of that is kept."""
         cut = Cut(network, self.valid.cut.layer, self.valid.cut.semantics)
         return Seen(self.valid.at(cut), self._seed, self._images)
+
+
+@contextmanager
+def _progress(order: Order, images: int) -> Iterator[Progress]:
+    """Show how many images `order` has read; one that trains shows how far it is itself."""
+    if evidence.is_learned(order):
+        yield lambda images: None
+        return
+    with terminal.progress("ranking", images, "images") as done:
+        yield done
 
 
 def _again(order: Order, valid: Activations, parts: Sequence[Seen], scope: str) -> NDArray:

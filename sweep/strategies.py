@@ -9,14 +9,15 @@ import textwrap
 from collections.abc import Callable
 from types import ModuleType
 
-from sweep import orders, stops
+from sweep import learned, orders, stops
 from sweep.evidence import is_oracle, needs_of
 
 WIDTH, ARXIV = 79, r"arXiv\s(\d{4}\.\d{5})"
 LETTERS = dict(preactivations="Z", norm="BN")  # other needs: the first letter of their name
 LEGEND = (
     "Needs: A activations, Z values before the activation, W weights, BN BatchNormalization, "
-    "L labels, G gradients, P poisoned images, which no defender has: an ORACLE is no defence."
+    "L labels, G gradients, T training, P poisoned images, which no defender has: an ORACLE is no "
+    "defence."
 )
 PAGE = """# Strategies
 
@@ -43,11 +44,11 @@ same before its activation, `W_c` its filter without bias; D are the clean valid
 def text() -> str:
     """All orders and stops for a terminal, no line longer than `WIDTH`."""
     lines = ["prune/order=NAME: which channel first, what it needs, for whom, arXiv", ""]
-    for order in _strategies(orders, "evidence"):
+    for order in _orders():
         summary, needs, who, source = _row(order)
         first, *more = textwrap.wrap(summary, 33)
-        lines.append(f"{order.__name__:<16}{first:<34}{needs:<6} {who:<9} {source:.10}".rstrip())
-        lines += [" " * 16 + line for line in more]
+        lines.append(f"{order.__name__:<17}{first:<34}{needs:<6} {who:<9} {source:.10}".rstrip())
+        lines += [" " * 17 + line for line in more]
     lines += ["", *textwrap.wrap(LEGEND, WIDTH), "", "prune/stop=NAME: how many channels", ""]
     for stop in _strategies(stops, "curve"):
         first, *more = textwrap.wrap(_paragraphs(stop)[0], WIDTH - 18)
@@ -57,7 +58,7 @@ def text() -> str:
 
 def markdown() -> str:
     """All orders and stops as a page, each with what its docstring says."""
-    told = _strategies(orders, "evidence")
+    told = _orders()
     rows = [" | ".join([f"| [{o.__name__}](#{o.__name__})", *_row(o)]) for o in told]
     return PAGE.format(
         table=" |\n".join(rows) + " |",
@@ -65,6 +66,10 @@ def markdown() -> str:
         orders="".join(map(_section, told)),
         stops="".join(map(_section, _strategies(stops, "curve"))),
     )
+
+
+def _orders() -> list[Callable]:
+    return [*_strategies(orders, "evidence"), *_strategies(learned, "evidence")]
 
 
 def _strategies(module: ModuleType, first: str) -> list[Callable]:

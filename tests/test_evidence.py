@@ -1,13 +1,24 @@
 """What an order may see, how it declares what it needs, and what is said where that is missing."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 
 import numpy as np
 import pytest
 
 from sweep import BadInput, NotApplicable, evidence, orders
-from sweep.evidence import NEEDS, Evidence, Oracle, is_oracle, module_of, needs, needs_of, require
+from sweep.evidence import (
+    NEEDS,
+    Evidence,
+    Oracle,
+    Training,
+    code_of,
+    is_oracle,
+    module_of,
+    needs,
+    needs_of,
+    require,
+)
 from sweep.orders import ep, l1_norm, mean_activation, random, tac, taylor
 
 MAPS = np.arange(24.0, dtype=np.float32).reshape(2, 2, 2, 3)  # two images of 2 x 2 positions
@@ -95,6 +106,17 @@ def test_an_empty_array_is_there():
 def test_the_module_of_an_order_is_found_also_behind_partials():
     assert module_of(partial(partial(l1_norm), descending=True)) is orders
     assert module_of(needs_of) is evidence
+
+
+def test_the_code_of_an_order_is_its_module_and_what_of_this_package_that_imports():
+    first, *others = code_of(partial(l1_norm))
+    assert first is orders
+    assert evidence in others
+
+
+def test_what_an_order_trains_with_is_not_there_for_some_of_the_channels():
+    seen = replace(DEFENDER, training=Training(None, None))
+    assert seen.of(np.array([0, 2])).training is None
 
 
 def test_a_statistic_is_taken_image_by_image_of_maps_of_any_rank_and_progress_is_told():

@@ -217,6 +217,29 @@ def test_an_order_with_all_it_needs_applies(drawn):
     assert evidence.is_oracle(orders.ep)
 
 
+def test_an_order_that_declares_it_alone_is_given_the_network_and_the_images_to_train(two):
+    given = []
+
+    @needs("training")
+    def trains(evidence: Evidence) -> np.ndarray:
+        given.append(evidence.training)
+        return np.zeros(evidence.channels)
+
+    def other(evidence: Evidence) -> np.ndarray:
+        assert evidence.training is None
+        return np.zeros(evidence.channels)
+
+    rank(other, two)
+    rank(trains, two, seed=3)
+    first, second = given
+    assert first.defender is second.defender
+    assert first.defender.network is two.cut.network
+    assert first.defender.seed == 3
+    assert [some.cut for some in given] == two.cut.parts
+    with pytest.raises(NotApplicable, match="it would train again"):
+        rank(trains, two, recompute=True)
+
+
 def test_channels_that_nothing_tells_apart_any_more_go_by_their_numbers(network):
     valid = Activations(Cut(network, "conv_2"), images(), ranked=True)
 

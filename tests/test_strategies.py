@@ -4,13 +4,14 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import sweep
-from sweep import orders, stops, strategies
+from sweep import learned, orders, stops, strategies
 from sweep.evidence import NEEDS, is_oracle, needs
 
 ROOT = Path(sweep.__file__).parents[1]
@@ -33,6 +34,11 @@ def peeking(evidence, *, depth: int, width: float = 0.5):
     Source: Somebody, arXiv
     1234.56789, and again arXiv 1234.56789.
     """
+
+
+def order_of(name: str) -> Callable:
+    (order,) = (vars(m)[name] for m in (orders, learned) if name in vars(m))
+    return order
 
 
 def sections(page: str) -> dict[str, str]:
@@ -73,7 +79,7 @@ def test_every_order_and_every_stop_that_can_be_chosen_is_told_once():
 
 @pytest.mark.parametrize("name", NAMES["order"])
 def test_an_order_is_marked_as_what_it_is(name):
-    order = getattr(orders, name)
+    order = order_of(name)
     (line,) = [line for line in strategies.text().splitlines() if line.startswith(f"{name} ")]
     assert ("ORACLE" in line, "defender" in line) == (is_oracle(order), not is_oracle(order))
     (row,) = [row for row in strategies.markdown().splitlines() if row.startswith(f"| [{name}](")]
@@ -83,7 +89,7 @@ def test_an_order_is_marked_as_what_it_is(name):
 
 @pytest.mark.parametrize("name", NAMES["order"])
 def test_an_orders_docstring_says_which_goes_first_its_score_and_where_it_is_from(name):
-    first, *paragraphs = inspect.getdoc(getattr(orders, name)).split("\n\n")
+    first, *paragraphs = inspect.getdoc(order_of(name)).split("\n\n")
     assert name == "random" or re.search(r"(lowest|highest) first", first)
     assert len(first) < 60
     assert first.endswith(".")

@@ -1,0 +1,75 @@
+"""A network from the channels of one layer on, each behind a gate: where masks are learned.
+
+The gate stands where the channels are still affine: at their last BatchNormalization, or without
+one at the layer that makes them. There a channel is `units * gate + shift`, the shift being beta
+or the bias. What lies before is not changed by any gate, so it runs once an image.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from sweep import forward, outputs
+from sweep.graphs import Graph
+from sweep.kinds import is_norm, is_softmax
+
+Array = NDArray[np.float32]
+
+
+class Gated:
+    """`network` with a gate, and a factor of the shift, for each channel of `layer`."""
+
+    def __init__(self, network: keras.Model, layer: str) -> None:
+        self._network, self._graph = network, Graph(network)
+        way = self._graph.way(self._graph.chain(self._graph.find(layer)))
+        norms = [node for node in way if is_norm(node.operation)]
+        self._node = norms[-1] if norms else way[0]
+        self._crossing = self._graph.crossing(self._node)
+        layer = self._node.operation
+        shift = layer.beta if norms else layer.bias
+        self.at_once = forward.at_once(self._graph.tensors)
+        self.channels = self._crossing[0].shape[-1]
+        self.shift = np.zeros(self.channels, np.float32) if shift is None else shift.numpy()
+
+    def units(self, pixels: Array) -> list[Array]:
+        """What a gate is multiplied with, (n, ..., channels), and the tensors beside it."""
+        return [np.asarray(tensor) for tensor in self._to_gate(pixels)]
+
+    def loss(self, gate: Any, factor: Any, units: Any, labels: Any) -> Any:
+        """Mean cross-entropy when channels are `units * gate + shift * factor`; differentiable.
+
+        `units` are as `units` gives them; with `gate` and `factor` 1 this is the network's.
+        """
+        own, *beside = units
+        linear = own * gate + self.shift * factor
+        activation = getattr(self._node.operation, "activation", None)
+        maps = linear if activation is None else activation(linear)
+        known = dict(zip(map(id, self._crossing), (maps, *beside), strict=True))
+        *nodes, last = self._graph.behind(self._node)
+        bare = is_softmax(last.operation)
+        self._graph.run(nodes, known)
+        self._graph.run([last], known, bare=bare)
+        scores = known[id(self._network.outputs[0])]
+        if bare or outputs.meaning(self._network) == "logits":
+            logs = tf.nn.log_softmax(scores)
+        else:
+            logs = tf.math.log(scores / tf.reduce_sum(scores, axis=1, keepdims=True) + outputs.TINY)
+        return -tf.reduce_mean(tf.gather(logs, labels, batch_dims=1))
+
+    @cached_property
+    def _to_gate(self) -> Any:
+        needed = [*self._node.input_tensors, *self._crossing[1:]]
+        inputs = keras.Model(self._network.inputs[0], needed)
+        site, *beside = self._crossing
+
+        def units(pixels: Any) -> list[Any]:
+            made = keras.tree.flatten(inputs(pixels, training=False))
+            known = dict(zip(map(id, needed), made, strict=True))
+            self._graph.run([self._node], known, bare=True)
+            return [known[id(site)] - self.shift, *(known[id(tensor)] for tensor in beside)]
+
+        return forward.compiled(units, [forward.images(self._network)])
