@@ -18,11 +18,12 @@ from sweep import terminal
 with terminal.quiet():
     import tensorflow  # noqa: F401
 
-from sweep import figures, joint, networks, selection
+from sweep import figures, joint, networks, outcomes, selection
 from sweep.activations import Activations
 from sweep.callback import build, tracked
 from sweep.curve import Answers, pruning_curve
-from sweep.evaluation import evaluate
+from sweep.defender import Defender
+from sweep.evaluation import evaluate, of_repaired
 from sweep.evidence import threat_model
 from sweep.goodnet import GoodNet
 from sweep.pairs import examples, pairs
@@ -42,10 +43,8 @@ def main(cfg: DictConfig, log: Log) -> None:
         shape, classes = networks.shape_and_classes(badnet)
     with log.stage("read"):
         images = files.images(shape, classes, cfg.seed)
-        log.tags({"data_digest": files.digest(), "network_digest": networks.digest(badnet)})
-        if "poisoned" in images:
-            poisoned_by = "files" if files.attack is None else log.params["attack"]
-            log.tags({"asr_counts": images["poisoned"].asr_counts, "poisoned_by": poisoned_by})
+        log.tags({"network_digest": networks.digest(badnet)})
+        log.tags(files.tags(images, log.params["attack"]))
         if shown := examples(files):
             log.figure("figures/attack.png", figures.attack(*shown))
 
@@ -68,25 +67,26 @@ def main(cfg: DictConfig, log: Log) -> None:
                 for name, i in images.items()
             }
         curve = pruning_curve(ranked, classes, **answers)
-        if not suspect.trains and curve.valid.correct[0] < curve.valid.images / 2:
-            terminal.say(
-                "B is wrong on most clean validation images: are data.scale and labels right?"
-            )
+        suspect.doubt(curve.valid)
         stop = build(cfg.prune.stop)(curve.valid)
         log.tags({"stop_reached": stop.reached})
 
-    # The repaired network B', GoodNet of the two, and what they are worth.
-    with log.stage("evaluate"):
-        pruned = ranked.channels[: stop.step]
-        goodnet = GoodNet(badnet, cut.pruned(pruned))
-        repaired = {name: told.predicted[stop.step] for name, told in answers.items()}
-        apart = {name: some.disagreement(pruned) for name, some in at_cut.items()}
-        log.metrics(evaluate(classes, answers, repaired, apart, curve.rates))
+    # The pruned network, repaired: B'. GoodNet of B and B', and what they are worth.
+    with log.stage("repair"):
+        now = outcomes.pruned(cut, at_cut, answers, ranked.channels[: stop.step])
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
+        log.metrics(of_repaired("pruned", classes, answers, now.predicted))
+        defender = Defender(badnet, images["valid"], cfg.seed, cache)
+        for name, repair in build(cfg.repair).items():
+            now = outcomes.passed(repair(defender.of(now.network)), badnet, images)
+            log.metrics(of_repaired(name, classes, answers, now.predicted))
+    with log.stage("evaluate"):
+        goodnet = GoodNet(badnet, now.network)
+        log.metrics(evaluate(classes, answers, now.predicted, now.apart, curve.rates))
 
     with log.stage("log"):
         log.curve(curve, cut.named)
-        log.answers(answers, repaired)
+        log.answers(answers, now.predicted)
         ranked_by = f"{log.params['prune.order']} ({threat_model(order)})"
         drawn = figures.of_cell(curve, stop.step, valid.means(), cut.named, ranked_by)
         for name, figure in drawn.items():

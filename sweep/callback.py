@@ -33,6 +33,7 @@ from sweep import (
     comparison,
     joint,
     paired,
+    repairs,
     rows,
     selection,
     settings,
@@ -75,7 +76,9 @@ def check(cfg: DictConfig) -> None:
     cut, order = joint.cut(network, cfg.prune.layer, cfg.prune.semantics), build(cfg.prune.order)
     nothing = np.zeros((cut.channels + 1, 1), dtype=int)
     build(cfg.prune.stop)(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels)))
-    selection.require(order, cut)
+    selection.require(order, cut, recompute=cfg.prune.recompute)
+    for repair in build(cfg.repair).values():
+        repairs.require(repair, network)
     if is_oracle(order) and not suspect.trains:
         pairs(source)
 

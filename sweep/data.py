@@ -6,6 +6,7 @@ A file holds `data` and `label` (see hdf5.py); poisoned files carry the target a
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,17 @@ class Files:
             "valid": self.read("valid").sample(self.valid_images, seed),
             "test": self.read("test"),
         } | ({} if poisoned is None else {"poisoned": poisoned})
+
+    def tags(self, images: Mapping[str, Images], attack: str) -> dict[str, str]:
+        """What a run says of these `images` of the files: what they are, who poisoned them.
+
+        `attack` is the name of the attack that made the poisoned ones, if they were made here.
+        """
+        tags = {"data_digest": self.digest()}
+        if "poisoned" in images:
+            tags["asr_counts"] = images["poisoned"].asr_counts
+            tags["poisoned_by"] = "files" if self.attack is None else attack
+        return tags
 
     def digest(self) -> str:
         """One digest of the content of all files that there are, and of how they are read."""

@@ -51,6 +51,15 @@ def evaluate(
     return told | {f"tradeoff/{name}": value for name, value in tradeoff(rates or {}).items()}
 
 
+def of_repaired(
+    name: str, classes: int, curve: Mapping[str, Answers], predicted: Mapping[str, Labels]
+) -> dict[str, float]:
+    """The rates of B' alone under `name`, as it is at one moment between pruning and the end."""
+    rates = evaluate(classes, curve, predicted)
+    here = "repaired/"
+    return {f"{name}/{k.removeprefix(here)}": v for k, v in rates.items() if k.startswith(here)}
+
+
 def evaluate_soft(
     soft: Mapping[str, ArrayLike], counted: NDArray[np.bool_] | None = None
 ) -> dict[str, float]:

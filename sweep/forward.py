@@ -101,6 +101,13 @@ def predict(network: keras.Model, pixels: NDArray[np.float32] | Pixels) -> NDArr
     return np.concatenate([classes(pixels[some]) for some in batches(len(pixels), rows)])
 
 
+def scores(network: keras.Model, pixels: NDArray[np.float32] | Pixels) -> NDArray[np.float32]:
+    """What the network gives for each image, (n, classes): a plain pass, as `predict`."""
+    run = compiled(lambda pixels: network(pixels, training=False), [images(network)])
+    rows = at_once(Graph(network).tensors)
+    return np.concatenate([run(pixels[some]) for some in batches(len(pixels), rows)])
+
+
 def at_once(tensors: Iterable[Any]) -> int:
     """How many images a pass: as many as keep the largest of `tensors` within `MEMORY`.
 

@@ -72,6 +72,14 @@ class Order(Section):
     descending: bool = Field(False, description="highest score first")
     batch_size: Count = Field(1, description="images a gradient is averaged over")
     rate: Share = Field(0.5, description="share of poisoned images in the mixture")
+    eps: Positive = Field(1.0, description="how far noise may go, as a share of the weights")
+    alpha: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="weight of the loss without noise"
+    )
+    steps: Count = Field(1, description="steps that masks are trained for")
+    learning_rate: Positive = Field(1.0, description="of masks")
+    unlearning_rate: Positive = Field(1.0, description="learning rate at which it unlearns")
+    accuracy: Share = Field(0.5, description="clean accuracy at which it has unlearned")
 
 
 class Prune(Section):
@@ -89,6 +97,35 @@ class Prune(Section):
     keep: Literal["breaching", "safe"]
     semantics: Literal["zero", "gamma"]
     order: Order
+
+
+class Tuned(Section):
+    """What repairs take that train."""
+
+    epochs: Count = Field(1, description="at most")
+    patience: Count = Field(1, description="epochs without a better one")
+    held_out: Share = Field(0.5, description="share of the images that judge")
+    batch_size: Count = 1
+    rates: Annotated[list[Positive], Field(min_length=1)] = Field(
+        [1.0], description="learning rates to try"
+    )
+    tolerance: Share = Field(0.5, description="accuracy that a larger rate may cost")
+    shift: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of an image's size")
+    light: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the contrast")
+    images: Count | None = Field(None, description="null: all")
+    by: Literal["universal", "adversarial", "mask", "additive"] = "universal"
+    share: Share = Field(0.5, description="share of the images that is changed")
+    strength: Positive = Field(1.0, description="share of the pixels' range")
+    flow: Positive = Field(1.0, description="share of the images' size")
+    count: Annotated[int, Field(ge=2)] = Field(2, description="changes at a time")
+    steps: Count = Field(1, description="steps of each change")
+
+
+class Repairs(Section):
+    """What is done to the pruned network, in turn."""
+
+    finetune: Tuned = Tuned()
+    unlearn: Tuned = Tuned()
 
 
 class Tracking(Section):
@@ -110,7 +147,7 @@ class Settings(Section):
     """The whole configuration."""
 
     seed: Natural
-    repair: Annotated[list[Any], Field(max_length=0)] = Field(description="none is shipped yet")
+    repair: Repairs = Field(description="a list of repairs, as [finetune]")
     data: Data
     attack: Attack
     badnet: BadNet
@@ -139,8 +176,9 @@ def _sentence(error: Any, several: bool) -> str:
         return f"{name} is {error['input']!r}; expected {meaning}"
     if error["type"] == "missing":
         return f"{name} is not set"
-    expected = "expected []" if error["type"] == "too_long" else error["msg"]
-    expected = expected.replace("Input should be", "expected")
+    if error["type"] == "model_type":
+        return f"{name} is {error['input']!r}; expected {meaning or 'keys and values'}"
+    expected = error["msg"].replace("Input should be", "expected")
     expected = expected.replace("a valid i", "an i").replace("a valid ", "a ")
     return f"{name} is {error['input']!r}; {expected}" + (f" ({meaning})" if meaning else "")
 

@@ -21,6 +21,7 @@ from sweep.attacks import Attack
 from sweep.data import Files
 from sweep.datasets import Faces, poisoned
 from sweep.evidence import module_of
+from sweep.stops import ValidCurve
 
 Shape = tuple[int, ...]
 
@@ -49,6 +50,13 @@ class FromFile:
 
     def check(self, source: Files | Faces, attack: Attack) -> None:
         """Nothing: the network is there, or `blueprint` says so."""
+
+    def doubt(self, curve: ValidCurve) -> None:
+        """Say so where the network is wrong on most clean validation images."""
+        if curve.correct[0] < curve.images / 2:
+            terminal.say(
+                "B is wrong on most clean validation images: are data.scale and labels right?"
+            )
 
     def files(self, source: Files, attack: Attack) -> Files:
         """The files as they are: their poisoned images are whoever's made the network."""
@@ -123,6 +131,9 @@ class Trained:
         for number in range(len(attack.triggers)):
             attack.stamp(np.zeros((1, *source.shape), dtype=np.float32), np.array([number]))
         attacks.drawn(labels, attack, seed=self.seed)
+
+    def doubt(self, curve: ValidCurve) -> None:
+        """Nothing: whoever trains it here sees how that goes."""
 
     def files(self, source: Files, attack: Attack) -> Files:
         """The files with images poisoned by the attack that the network is trained on."""

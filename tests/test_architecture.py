@@ -15,16 +15,17 @@ import pytest
 from omegaconf import OmegaConf
 
 import sweep
-from sweep import orders, stops
+from sweep import learned, orders, stops
 
 PACKAGE = Path(sweep.__file__).parent
 ROOT = PACKAGE.parent
 
-NUMPY = {"metrics", "statistics", "stops", "evidence", "orders", "ranking", "strategies"}
+NUMPY = {"metrics", "statistics", "stops", "evidence", "orders", "ranking"}
 NUMPY |= {"curve", "evaluation", "attacks", "faces"}
 KERAS = {"networks", "nests", "strangers", "badnets", "suspects", "evasion", "goodnet"}
 KERAS |= {"kinds", "graphs", "forward", "fronts", "steps", "making", "outputs", "cuts", "joint"}
-KERAS |= {"activations", "selection", "defender"}
+KERAS |= {"activations", "selection", "defender", "outcomes", "shrinking", "repairs", "tuning"}
+KERAS |= {"perturbations", "gates", "unlearning", "learned", "inversion"}
 FILES = {"files", "cache", "hdf5", "data", "datasets", "terminal"}
 HEAVY = {"keras", "tensorflow", "h5py", "numpy"}
 
@@ -41,9 +42,11 @@ ALLOWED = {
     "pairs": ({"numpy"}, NUMPY | {"files", "data"}),
     "datasets": ({"numpy", "h5py"}, NUMPY | FILES),
     "gtsrb": ({"numpy", "h5py", "PIL"}, {"files", "data"}),
+    "strategies": (set(), {"evidence", "orders", "learned", "stops"}),
     **dict.fromkeys(KERAS, (HEAVY, NUMPY | KERAS | FILES)),
     "figures": ({"matplotlib", "numpy"}, NUMPY),
     "charts": ({"matplotlib", "numpy"}, NUMPY | {"figures"}),
+    "pictures": ({"matplotlib", "numpy"}, NUMPY | {"figures"}),
     "artifacts": ({"mlflow"}, set()),
     "rows": ({"mlflow"}, {"charts"}),
     "comparison": ({"matplotlib", "numpy"}, {"artifacts", "charts", "rows", "terminal"}),
@@ -189,7 +192,7 @@ def test_the_numpy_parts_reach_nothing_but_numpy(name):
     assert reached(name, graph(SOURCES)) <= {"numpy"}
 
 
-BELOW = KERAS | FILES | {"gtsrb", "settings", "figures", "charts", "pairs"}
+BELOW = KERAS | FILES | {"gtsrb", "settings", "figures", "charts", "pictures", "pairs"}
 
 
 @pytest.mark.parametrize("name", sorted(BELOW))
@@ -298,7 +301,8 @@ def test_a_yaml_of_an_order_or_a_stop_names_the_function_of_its_own_name(name):
 
 
 @pytest.mark.parametrize(
-    ("module", "group", "first"), [(orders, "order", "evidence"), (stops, "stop", "curve")]
+    ("module", "group", "first"),
+    [(orders, "order", "evidence"), (learned, "order", "evidence"), (stops, "stop", "curve")],
 )
 def test_every_order_and_every_stop_has_a_yaml(module, group, first):
     functions = [

@@ -1,0 +1,165 @@
+"""Repairs: what a defender does to the pruned network B', in turn, to lose the backdoor and keep
+
+its accuracy. Each takes a `Defender`, whose `network` is B' as it is now, and gives a new network.
+None sees more than clean validation images; what was pruned stays pruned.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep import BadInput, NotApplicable, forward, inversion, terminal
+from sweep.cuts import clone
+from sweep.defender import Defender
+from sweep.evidence import needs, needs_of
+from sweep.graphs import Graph
+from sweep.kinds import is_norm
+from sweep.perturbations import Adversarial, Stamped, Universal
+from sweep.tuning import Change, Course, augmented, tuned
+
+Array = NDArray[np.float32]
+Repair = Callable[[Defender], keras.Model]
+
+#: The anomaly index above which a reversed trigger is an outlier (Wang et al., S&P 2019).
+OUTLIER = 2
+
+
+def finetune(
+    defender: Defender, *, shift: float, light: float, images: int | None = None, **course: Any
+) -> keras.Model:
+    """Train B' further on clean validation images.
+
+    Fine-pruning's second half (Liu et al., RAID 2018, arXiv 1805.12185). Images are moved by up to
+    `shift` of their size and lit otherwise by up to `light`; `images` are as many as are drawn by
+    seed, None: all. For the rest, early stopping and the learning rate that is found among them,
+    see `tuning.Course`.
+    """
+
+    def change(pixels: Array, labels: NDArray[np.int64], rng: np.random.Generator) -> Array:
+        return augmented(pixels, rng, shift=shift, light=light)
+
+    return _tuned("finetune", defender, Course(**course), images, lambda network: change)
+
+
+def unlearn(
+    defender: Defender,
+    *,
+    by: str,
+    share: float,
+    strength: float,
+    flow: float,
+    count: int,
+    steps: int,
+    shift: float,
+    light: float,
+    images: int | None = None,
+    **course: Any,
+) -> keras.Model:
+    """Train B' on images of which a `share` is changed as a trigger would, labels kept.
+
+    `by` says how they are changed: "universal", by `count` changes that are the same for all images
+    and are found anew while B' learns, `strength` and `flow` at most (`perturbations.Universal`;
+    I-BAU, arXiv 2110.03735); "adversarial", each image by its own, every pixel at most `strength`,
+    in `steps` (`perturbations.Adversarial`, arXiv 1706.06083); "mask" or "additive", by the
+    reversed triggers of that kind of the suspect network B, those of all classes that are outliers
+    or else of the smallest (Neural Cleanse, Wang et al., S&P 2019). The other images, and the
+    training, are those of `finetune`.
+    """
+    if by not in WAYS:
+        raise BadInput(f"repair.unlearn.by is {by!r}; expected {', '.join(WAYS)}")
+    gently = partial(augmented, shift=shift, light=light)
+
+    def changes(network: keras.Model) -> Change:
+        if by == "universal":
+            far = {"strength": strength, "flow": flow, "count": count, "seed": defender.seed}
+            there = Universal(network, *defender.drawn(images), **far)
+        elif by == "adversarial":
+            there = Adversarial(network, defender.pixels, strength=strength, steps=steps)
+        else:
+            there = _reversed(defender, by)
+
+        def change(pixels: Array, labels: NDArray[np.int64], rng: np.random.Generator) -> Array:
+            some = round(share * len(labels))
+            changed = there(pixels[:some], labels[:some], rng)
+            return np.concatenate([changed, gently(pixels[some:], rng)])
+
+        return change
+
+    return _tuned("unlearn", defender, Course(**course), images, changes)
+
+
+WAYS = ("universal", "adversarial", "mask", "additive")
+
+
+@needs("norm")
+def recalibrate(defender: Defender) -> keras.Model:
+    """Set every BatchNormalization to the mean and variance of what reaches it on clean images.
+
+    One after the other from the input on, so that each is told of what those before it, set anew,
+    make of all clean validation images. A trigger's share in the statistics is lost with that.
+    Raises NotApplicable without a BatchNormalization.
+    """
+    network = clone(defender.network)
+    norms = _norms(network)
+    layers = list(dict.fromkeys(node.operation for node in norms))
+    with terminal.progress("recalibrate", len(layers), "layers") as done:
+        for layer in layers:
+            inputs = [node.input_tensors[0] for node in norms if node.operation is layer]
+            mean, variance = _moments(network, inputs, defender.pixels)
+            layer.moving_mean.assign(mean)
+            layer.moving_variance.assign(variance)
+            done(1)
+    return network
+
+
+def require(repair: Repair, network: keras.Model) -> None:
+    """Raise NotApplicable where `repair` has nothing to do on `network`."""
+    if "norm" in needs_of(repair) and not _norms(network):
+        raise NotApplicable(
+            "this repair needs BatchNormalization, and the network has none; leave it out"
+        )
+
+
+def _norms(network: keras.Model) -> list[Any]:
+    """The calls of BatchNormalization in `network`, in forward order."""
+    return [node for node in Graph(network).nodes if is_norm(node.operation)]
+
+
+def _tuned(
+    name: str,
+    defender: Defender,
+    course: Course,
+    images: int | None,
+    change: Callable[[keras.Model], Change],
+) -> keras.Model:
+    with terminal.progress(name, course.length, "epochs") as done:
+        return tuned(defender.network, defender.drawn(images), course, change, defender.seed, done)
+
+
+def _reversed(defender: Defender, kind: str) -> Stamped:
+    """The reversed triggers of the suspect network's most suspicious classes."""
+    suspect = defender.of(defender.suspect)
+    total = inversion.Search(kind).total(suspect.suspect.outputs[0].shape[-1])
+    with terminal.progress("reversing triggers", total, "steps") as done:
+        triggers = inversion.invert(suspect, kind=kind, progress=done)
+    outliers = triggers.classes[triggers.indices > OUTLIER]
+    return Stamped(triggers, outliers if len(outliers) else triggers.ranked[:1])
+
+
+def _moments(
+    network: keras.Model, tensors: Sequence[Any], pixels: Array
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance of each channel of some tensors of `network` on these images."""
+    part, told = forward.head(network, tensors), []
+    for rows in forward.batches(len(pixels), forward.at_once(Graph(network).tensors)):
+        for values in map(np.asarray, part(pixels[rows])):
+            flat = values.reshape(-1, values.shape[-1])
+            sums = (power.sum(axis=0, dtype=np.float64) for power in (flat, np.square(flat)))
+            told.append([np.full(flat.shape[-1], len(flat)), *sums])
+    count, total, squares = np.sum(told, axis=0)
+    mean = total / count
+    return mean, np.maximum(squares / count - mean**2, 0)

@@ -1,0 +1,234 @@
+"""Train a copy of a network further, on a defender's few clean images.
+
+What was pruned stays pruned, the network that is kept is the one of the best epoch on images held
+out, and how fast it learns is found out by trying. Equal seeds give equal weights on one machine.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import cos, pi
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from sweep import BadInput, forward, outputs
+from sweep.cuts import clone
+from sweep.defender import Batch
+from sweep.graphs import Graph
+from sweep.kinds import filters, is_norm, makes
+
+Array = NDArray[np.float32]
+#: Changes a batch before it is learned: of pixels, labels and random numbers; new pixels.
+Change = Callable[[Array, NDArray[np.int64], np.random.Generator], Array]
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a network is trained further.
+
+    epochs: at most so many passes over the images; each has `batch_size` images a step.
+    patience: epochs without a better one after which it ends.
+    held_out: share of the images that judge and are not learned.
+    rates: learning rates of Adam to try, the smallest first.
+    tolerance: clean accuracy on the images held out that a larger rate may cost in its first epoch.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    patience: int = 5
+    held_out: float = 0.2
+    rates: Sequence[float] = (1e-4, 3e-4, 1e-3, 3e-3)
+    tolerance: float = 0.01
+
+    @property
+    def length(self) -> int:
+        """Epochs at most, with those that find the rate."""
+        return self.epochs + (len(self.rates) if len(self.rates) > 1 else 0)
+
+    def split(self, images: Batch) -> tuple[Batch, Batch]:
+        """Images to learn, and images held out: the last ones."""
+        pixels, labels = images
+        count = round(self.held_out * len(labels))
+        if not 0 < count < len(labels):
+            raise BadInput(
+                f"a repair is to hold out {self.held_out:.0%} of {len(labels)} clean validation "
+                f"images; expected some to learn and some held out"
+            )
+        return (pixels[:-count], labels[:-count]), (pixels[-count:], labels[-count:])
+
+
+class Student:
+    """A copy of a network that learns, and can start anew."""
+
+    def __init__(self, network: keras.Model) -> None:
+        self.network = clone(network)
+        for layer in self.network.layers:  # a backdoor may sit in what somebody froze
+            layer.trainable = not layer.name.startswith("two_scores")
+        self._start = self.network.get_weights()
+        self._variables = self.network.trainable_variables
+        self._held = _pruned(self.network)
+        self._optimizer = keras.optimizers.Adam()
+        self._optimizer.build(self._variables)
+        shape = [forward.images(network), tf.TensorSpec((None,), tf.int64)]
+        self._step = tf.function(self._learn, autograph=False, input_signature=shape)
+        self._judge = tf.function(self._told, autograph=False, input_signature=shape)
+        self._at_once = forward.at_once(Graph(network).tensors)
+
+    def anew(self) -> None:
+        """Forget what was learned."""
+        self.network.set_weights(self._start)
+        for variable in self._optimizer.variables:
+            if variable is not self._optimizer.learning_rate:
+                variable.assign(keras.ops.zeros_like(variable))
+
+    def learn(self, pixels: Array, labels: NDArray[np.int64], rate: float) -> float:
+        """One step of Adam; the cross-entropy before it."""
+        self._optimizer.learning_rate = rate
+        return float(self._step(pixels, labels))
+
+    def judged(self, images: Batch) -> tuple[float, float]:
+        """Share of the images whose class it says, and their mean cross-entropy, negated."""
+        told = [self._judge(*some) for some in _slices(images, self._at_once)]
+        right, loss = np.concatenate(told, axis=1).mean(axis=1)
+        return float(right), -float(loss)
+
+    def _learn(self, pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = outputs.cross_entropy(self.network, pixels, labels, training=True)
+        watched = [variable.value for variable in self._variables]
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = tape.gradient(loss, watched, unconnected_gradients=zero)
+        self._optimizer.apply(gradients, self._variables)
+        for variable, kept, value in self._held:
+            variable.assign(tf.where(kept, variable.value, value))
+        return loss
+
+    def _told(self, pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        logs = outputs.log_probabilities(self.network, pixels)
+        right = tf.cast(tf.argmax(logs, axis=1) == labels, logs.dtype)
+        return tf.stack([right, -tf.gather(logs, labels, batch_dims=1)])
+
+
+def tuned(
+    network: keras.Model,
+    images: Batch,
+    course: Course,
+    change: Callable[[keras.Model], Change],
+    seed: int,
+    progress: Progress = lambda epochs: None,
+) -> keras.Model:
+    """A copy of `network` that has learned `images`, each batch as a change makes it.
+
+    `change` makes that change of the copy, which it sees as it learns. `progress` is told of each
+    epoch; there are `course.length`. Raises BadInput for fewer images than can be split.
+    """
+    student, (learned, held_out) = Student(network), course.split(images)
+    epoch = partial(_epoch, student, learned, course.batch_size, change(student.network))
+    rate = _found(student, held_out, course, epoch, seed, progress)
+    student.anew()
+    rng, best, since = np.random.default_rng([seed, 1]), (-1.0, 0.0), 0
+    weights = student.network.get_weights()
+    for number in range(course.epochs):
+        rates = (rate * (1 + cos(pi * (number + share) / course.epochs)) / 2 for share in (0, 1))
+        epoch(*rates, rng)
+        progress(1)
+        judged = student.judged(held_out)
+        since = 0 if judged >= best else since + 1
+        if judged >= best:
+            best, weights = judged, student.network.get_weights()
+        if since >= course.patience:
+            progress(course.epochs - number - 1)
+            break
+    student.network.set_weights(weights)
+    return student.network
+
+
+def augmented(pixels: Array, rng: np.random.Generator, *, shift: float, light: float) -> Array:
+    """Images moved by up to a share `shift` of their size, edges drawn out, and lit otherwise.
+
+    Pixels are (n, height, width, channels); contrast changes by a factor of 1 - `light` to
+    1 + `light`, brightness by as much of an image's span, both within the range that the images
+    have.
+    """
+    count, height, width, _ = pixels.shape
+    moved = [
+        np.clip(np.arange(size) + rng.integers(-most, most + 1, (count, 1)), 0, size - 1)
+        for size, most in ((height, round(shift * height)), (width, round(shift * width)))
+    ]
+    rows, columns = moved
+    images = pixels[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    low, high = pixels.min(), pixels.max()
+    middle = images.mean(axis=(1, 2, 3), keepdims=True)
+    contrast, bright = rng.uniform(-light, light, (2, count, 1, 1, 1))
+    lit = middle + (images - middle) * (1 + contrast) + bright * (high - low)
+    return np.clip(lit, low, high).astype(np.float32)
+
+
+def _found(
+    student: Student,
+    held_out: Batch,
+    course: Course,
+    epoch: Callable[..., None],
+    seed: int,
+    progress: Progress,
+) -> float:
+    """The largest rate after whose first epoch no other one is better by more than `tolerance`."""
+    if len(course.rates) == 1:
+        return course.rates[0]
+    right = []
+    for rate in course.rates:
+        student.anew()
+        epoch(rate, rate, np.random.default_rng([seed, 2]))
+        right.append(student.judged(held_out)[0])
+        progress(1)
+    enough = max(right) - course.tolerance
+    return max(rate for rate, one in zip(course.rates, right, strict=True) if one >= enough)
+
+
+def _epoch(
+    student: Student,
+    images: Batch,
+    size: int,
+    change: Change,
+    first: float,
+    last: float,
+    rng: np.random.Generator,
+) -> None:
+    """Learn all images once, in an order of its own, at rates that go from `first` to `last`."""
+    pixels, labels = images
+    order = rng.permutation(len(labels))
+    for start in range(0, len(order), size):
+        some = order[start : start + size]
+        rate = first + (last - first) * start / len(order)
+        student.learn(change(pixels[some], labels[some], rng), labels[some], rate)
+
+
+def _slices(images: Batch, size: int) -> Iterator[Batch]:
+    pixels, labels = images
+    return ((pixels[some], labels[some]) for some in forward.batches(len(labels), size))
+
+
+def _pruned(network: keras.Model) -> list[tuple[keras.Variable, NDArray[np.bool_], Array]]:
+    """Weights of `network` of which some are to stay: each with which may change, and its values.
+
+    Where all that makes a channel from its inputs is 0, it is taken for pruned: these zeros stay,
+    and what is added to them.
+    """
+    held = []
+    for layer in network.layers:
+        if is_norm(layer):
+            dead = None if layer.gamma is None else layer.gamma.numpy() == 0
+        else:
+            made = filters(layer) if makes(layer) else None
+            dead = None if made is None else (made == 0).all(axis=tuple(range(made.ndim - 1)))
+        if dead is None or not dead.any():
+            continue
+        for variable in layer.trainable_variables:
+            value = variable.numpy()
+            stays = dead if value.shape == dead.shape else value == 0
+            held.append((variable, ~stays, value))
+    return held
