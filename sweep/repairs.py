@@ -5,7 +5,6 @@ None sees more than clean validation images; what was pruned stays pruned.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import keras
@@ -23,9 +22,6 @@ from sweep.tuning import Change, Course, augmented, tuned
 
 Array = NDArray[np.float32]
 Repair = Callable[[Defender], keras.Model]
-
-#: The anomaly index above which a reversed trigger is an outlier (Wang et al., S&P 2019).
-OUTLIER = 2
 
 
 def finetune(
@@ -48,7 +44,8 @@ def finetune(
 def unlearn(
     defender: Defender,
     *,
-    by: str,
+    by: str | Sequence[str],
+    classes: int,
     share: float,
     strength: float,
     flow: float,
@@ -61,31 +58,39 @@ def unlearn(
 ) -> keras.Model:
     """Train B' on images of which a `share` is changed as a trigger would, labels kept.
 
-    `by` says how they are changed: "universal", by `count` changes that are the same for all images
-    and are found anew while B' learns, `strength` and `flow` at most (`perturbations.Universal`;
-    I-BAU, arXiv 2110.03735); "adversarial", each image by its own, every pixel at most `strength`,
-    in `steps` (`perturbations.Adversarial`, arXiv 1706.06083); "mask" or "additive", by the
-    reversed triggers of that kind of the suspect network B, those of all classes that are outliers
-    or else of the smallest (Neural Cleanse, Wang et al., S&P 2019). The other images, and the
-    training, are those of `finetune`.
+    `by` says how they are changed, in one way or in several, each of an equal part of the share:
+    "universal", by `count` changes that are the same for all images and are found anew while B'
+    learns, `strength` and `flow` at most (`perturbations.Universal`; I-BAU, arXiv 2110.03735);
+    "adversarial", each image by its own, every pixel at most `strength`, in `steps`
+    (`perturbations.Adversarial`, arXiv 1706.06083); "mask" or "additive", by the reversed triggers
+    of that kind of the suspect network B, those of the `classes` of the smallest (Neural Cleanse,
+    Wang et al., S&P 2019). The other images, and the training, are those of `finetune`.
     """
-    if by not in WAYS:
-        raise BadInput(f"repair.unlearn.by is {by!r}; expected {', '.join(WAYS)}")
-    gently = partial(augmented, shift=shift, light=light)
+    ways = [by] if isinstance(by, str) else list(by)
+    if not ways or not set(ways) <= set(WAYS):
+        raise BadInput(f"repair.unlearn.by is {by!r}; expected some of {', '.join(WAYS)}")
+    stamped = {kind: _reversed(defender, kind, classes) for kind in ways if kind in inversion.KINDS}
+
+    def way(kind: str, network: keras.Model) -> Change:
+        if kind == "universal":
+            far = {"strength": strength, "flow": flow, "count": count, "seed": defender.seed}
+            return Universal(network, *defender.drawn(images), **far)
+        if kind == "adversarial":
+            return Adversarial(network, defender.pixels, strength=strength, steps=steps)
+        return stamped[kind]
 
     def changes(network: keras.Model) -> Change:
-        if by == "universal":
-            far = {"strength": strength, "flow": flow, "count": count, "seed": defender.seed}
-            there = Universal(network, *defender.drawn(images), **far)
-        elif by == "adversarial":
-            there = Adversarial(network, defender.pixels, strength=strength, steps=steps)
-        else:
-            there = _reversed(defender, by)
+        there = [way(kind, network) for kind in ways]
 
         def change(pixels: Array, labels: NDArray[np.int64], rng: np.random.Generator) -> Array:
-            some = round(share * len(labels))
-            changed = there(pixels[:some], labels[:some], rng)
-            return np.concatenate([changed, gently(pixels[some:], rng)])
+            ends = np.rint(np.linspace(0, share, len(there) + 1) * len(labels)).astype(int)
+            parts = [
+                alter(pixels[start:end], labels[start:end], rng)
+                for alter, start, end in zip(there, ends, ends[1:], strict=False)
+                if end > start
+            ]
+            rest = augmented(pixels[ends[-1] :], rng, shift=shift, light=light)
+            return np.concatenate([*parts, rest])
 
         return change
 
@@ -140,14 +145,13 @@ def _tuned(
         return tuned(defender.network, defender.drawn(images), course, change, defender.seed, done)
 
 
-def _reversed(defender: Defender, kind: str) -> Stamped:
-    """The reversed triggers of the suspect network's most suspicious classes."""
+def _reversed(defender: Defender, kind: str, classes: int) -> Stamped:
+    """The reversed triggers of as many `classes` of the suspect network, the most suspicious."""
     suspect = defender.of(defender.suspect)
     total = inversion.Search(kind).total(suspect.suspect.outputs[0].shape[-1])
     with terminal.progress("reversing triggers", total, "steps") as done:
         triggers = inversion.invert(suspect, kind=kind, progress=done)
-    outliers = triggers.classes[triggers.indices > OUTLIER]
-    return Stamped(triggers, outliers if len(outliers) else triggers.ranked[:1])
+    return Stamped(triggers, triggers.ranked[:classes].tolist())
 
 
 def _moments(

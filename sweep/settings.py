@@ -15,6 +15,9 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+Way = Literal["universal", "adversarial", "mask", "additive"]
+
+
 class Section(BaseModel):
     """A part of the configuration; keys that are not named here pass."""
 
@@ -113,7 +116,10 @@ class Tuned(Section):
     shift: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of an image's size")
     light: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the contrast")
     images: Count | None = Field(None, description="null: all")
-    by: Literal["universal", "adversarial", "mask", "additive"] = "universal"
+    by: Way | Annotated[list[Way], Field(min_length=1)] = Field(
+        "universal", description="universal, adversarial, mask or additive, or a list of these"
+    )
+    classes: Count = Field(1, description="with the smallest triggers")
     share: Share = Field(0.5, description="share of the images that is changed")
     strength: Positive = Field(1.0, description="share of the pixels' range")
     flow: Positive = Field(1.0, description="share of the images' size")

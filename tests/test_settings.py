@@ -13,7 +13,7 @@ def config(**changes: Any) -> dict[str, Any]:
     """A configuration in which all is right, with some values changed by their dotted names."""
     right = {
         "seed": 0,
-        "repair": {},
+        "repair": {"finetune": {}, "unlearn": {}},
         "data": {"identities": 120, "images_per_identity": 60, "seed": 0, "scale": 1},
         "attack": {"target": 0, "rate": 0.1},
         "badnet": {"epochs": 8, "batch_size": 64, "learning_rate": 0.002, "seed": 0},
@@ -134,7 +134,8 @@ def test_a_right_value_passes(name, value):
         ("repair", "finetune", "a list"),
         ("repair.finetune.epochs", 0, "greater than or equal to 1"),
         ("repair.finetune.rates", [0.0], "greater than 0"),
-        ("repair.unlearn.by", "magic", "'universal', 'adversarial', 'mask' or 'additive'"),
+        ("repair.unlearn.by", "magic", "universal, adversarial, mask or additive"),
+        ("repair.unlearn.by", [], "or a list of these"),
         ("repair.unlearn.share", 1, "less than 1"),
         ("cache.max_gb", -1, "greater than or equal to 0"),
         ("cache.memory_gb", "all", "a number"),
