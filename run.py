@@ -18,10 +18,9 @@ from sweep import terminal
 with terminal.quiet():
     import tensorflow  # noqa: F401
 
-from sweep import figures, joint, networks, outcomes, selection
-from sweep.activations import Activations
-from sweep.callback import build, tracked
-from sweep.curve import Answers, pruning_curve
+from sweep import activations, figures, inspection, joint, networks, outcomes, selection
+from sweep.callback import build, orders, tracked
+from sweep.curve import pruning_curve
 from sweep.defender import Defender
 from sweep.evaluation import evaluate, of_repaired
 from sweep.evidence import threat_model
@@ -51,21 +50,22 @@ def main(cfg: DictConfig, log: Log) -> None:
     # Cut B at the layers and rank their channels, on clean validation images alone.
     cut, order = joint.cut(badnet, cfg.prune.layer, cfg.prune.semantics), build(cfg.prune.order)
     log.tags({"layer": cut.layer})
-    at_cut = {
-        name: Activations(cut, some, cache, ranked=name == "valid") for name, some in images.items()
-    }
-    valid = at_cut["valid"]
+    at_cut = activations.at(cut, images, cache)
+    valid, defender = at_cut["valid"], Defender(badnet, images["valid"], cfg.seed, cache)
+    if cfg.inspect:
+        stop, scope = build(cfg.prune.stop), cfg.prune.scope
+        verdict = inspection.inspect(defender, valid, orders(cfg), stop, scope)
+        inspection.tell(verdict)
+        log.metrics(verdict.metrics)
+        log.text("verdict.csv", verdict.to_csv())
+        return log.figure("figures/verdict.png", verdict.figure(cut.layer))
     with log.stage("rank"):
         how = {"scope": cfg.prune.scope, "recompute": cfg.prune.recompute, "seed": cfg.seed}
         ranked = selection.rank(order, valid, **how, pairs=lambda: pairs(files))
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):
-        with terminal.progress("pruning", sum(map(len, images.values())), "images") as done:
-            answers = {
-                name: Answers(at_cut[name].answers(ranked.channels, done), i.labels, i.true_labels)
-                for name, i in images.items()
-            }
+        answers = outcomes.answers(at_cut, images, ranked.channels)
         curve = pruning_curve(ranked, classes, **answers)
         suspect.doubt(curve.valid)
         stop = build(cfg.prune.stop)(curve.valid)
@@ -76,7 +76,6 @@ def main(cfg: DictConfig, log: Log) -> None:
         now = outcomes.pruned(cut, at_cut, answers, ranked.channels[: stop.step])
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
         log.metrics(of_repaired("pruned", classes, answers, now.predicted))
-        defender = Defender(badnet, images["valid"], cfg.seed, cache)
         for name, repair in build(cfg.repair).items():
             now = outcomes.passed(repair(defender.of(now.network)), badnet, images)
             log.metrics(of_repaired(name, classes, answers, now.predicted))

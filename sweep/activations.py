@@ -7,7 +7,7 @@ cut, and cells that differ in their stop share the curve.
 
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
@@ -252,6 +252,15 @@ class Activations:
 
             parts = self._cache.recall(f"{what}/{self.name}/{number:05}", make)
             yield list(parts.values())
+
+
+def at(
+    cut: Cut | Joint, images: Mapping[str, Images], cache: Cache | None = None
+) -> dict[str, Activations]:
+    """Sets of images at a cut by their name; of them "valid" are ranked."""
+    return {
+        name: Activations(cut, some, cache, ranked=name == "valid") for name, some in images.items()
+    }
 
 
 Pairs = tuple[()] | tuple[Activations, Activations]  # clean images, and poisoned ones of them

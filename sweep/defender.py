@@ -6,7 +6,6 @@ them can see a test image or a poisoned one.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from types import ModuleType
 from typing import Any
 from uuid import uuid4
@@ -37,6 +36,7 @@ class Defender:
     seed: int = 0
     cache: Cache = field(default_factory=Cache, compare=False, repr=False)
     came: keras.Model | None = field(default=None, repr=False)
+    _read: list[NDArray[np.float32]] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def suspect(self) -> keras.Model:
@@ -45,14 +45,14 @@ class Defender:
 
     def of(self, network: keras.Model) -> "Defender":
         """The same defender, whose network has become this one."""
-        other = replace(self, network=network, came=self.suspect)
-        vars(other).update({k: v for k, v in vars(self).items() if k == "pixels"})  # read once
-        return other
+        return replace(self, network=network, came=self.suspect)
 
-    @cached_property
+    @property
     def pixels(self) -> NDArray[np.float32]:
-        """All images in memory, where they are drawn from again and again."""
-        return self.images.pixels[:]
+        """All images in memory, where they are drawn from again and again; read once."""
+        if not self._read:
+            self._read.append(self.images.pixels[:])
+        return self._read[0]
 
     def drawn(self, count: int | None = None, *, key: int = 0) -> Batch:
         """`count` of the images, drawn by seed and `key`, and their labels; None or too many: all.

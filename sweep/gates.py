@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sweep import forward, outputs
 from sweep.graphs import Graph
-from sweep.kinds import is_norm, is_softmax
+from sweep.kinds import is_norm
 
 Array = NDArray[np.float32]
 
@@ -49,15 +49,7 @@ class Gated:
         activation = getattr(self._node.operation, "activation", None)
         maps = linear if activation is None else activation(linear)
         known = dict(zip(map(id, self._crossing), (maps, *beside), strict=True))
-        *nodes, last = self._graph.behind(self._node)
-        bare = is_softmax(last.operation)
-        self._graph.run(nodes, known)
-        self._graph.run([last], known, bare=bare)
-        scores = known[id(self._network.outputs[0])]
-        if bare or outputs.meaning(self._network) == "logits":
-            logs = tf.nn.log_softmax(scores)
-        else:
-            logs = tf.math.log(scores / tf.reduce_sum(scores, axis=1, keepdims=True) + outputs.TINY)
+        logs = outputs.continued(self._graph, self._graph.behind(self._node), known)
         return -tf.reduce_mean(tf.gather(logs, labels, batch_dims=1))
 
     @cached_property

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sweep import BadInput, forward, outputs
 from sweep.defender import Defender
 from sweep.graphs import Graph
-from sweep.statistics import anomaly
+from sweep.statistics import standing_out
 
 Array = NDArray[np.float32]
 Values = Sequence[Any]  # what is searched, tensors of (classes, height, width, 1 or channels)
@@ -89,8 +89,8 @@ class Reversed:
 
     @property
     def indices(self) -> NDArray[np.float64]:
-        """How far each class is smaller than the others, (classes,): above 2 is an outlier."""
-        return anomaly(self.sizes)
+        """How far each class is smaller than the others, (classes,), see `standing_out`."""
+        return standing_out(self.sizes)
 
     @property
     def ranked(self) -> NDArray[np.int64]:

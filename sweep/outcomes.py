@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep import forward, outputs
+from sweep import forward, outputs, terminal
 from sweep.activations import Activations
 from sweep.curve import Answers
 from sweep.cuts import Cut
@@ -30,6 +30,17 @@ class Outcome:
     network: keras.Model
     predicted: dict[str, Labels]
     apart: dict[str, NDArray[np.float64]]
+
+
+def answers(
+    seen: Mapping[str, Activations], images: Mapping[str, Images], channels: Channels
+) -> dict[str, Answers]:
+    """What B says of all images after 0, 1, 2 ... of `channels` are pruned, with progress shown."""
+    with terminal.progress("pruning", sum(map(len, images.values())), "images") as done:
+        return {
+            name: Answers(seen[name].answers(channels, done), some.labels, some.true_labels)
+            for name, some in images.items()
+        }
 
 
 def pruned(

@@ -1,5 +1,6 @@
 """What the scores of a network mean: probabilities, or what becomes them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -44,12 +45,22 @@ def log_probabilities(network: keras.Model, pixels: Any, *, training: bool = Fal
     """Logarithm of the probability of each class, (n, classes), whatever the scores mean."""
     graph = Graph(network)
     known = {id(network.inputs[0]): pixels}
-    bare = is_softmax(graph.nodes[-1].operation)
-    *nodes, last = graph.nodes[1:]  # the first is the input
+    return continued(graph, graph.nodes[1:], known, training=training)  # the first is the input
+
+
+def continued(
+    graph: Graph, nodes: Sequence[Any], known: dict[int, Any], *, training: bool = False
+) -> Any:
+    """As `log_probabilities`, run from within: `nodes` are the last ones, `known` as `Graph.run`'s.
+
+    A softmax at the end is left out, so that no probability is rounded to 0 on the way.
+    """
+    *nodes, last = nodes
+    bare = is_softmax(last.operation)
     graph.run(nodes, known, training=training)
     graph.run([last], known, bare=bare, training=training)
-    scores = tf.cast(known[id(network.outputs[0])], tf.float32)
-    if bare or meaning(network) == "logits":
+    scores = tf.cast(known[id(graph.network.outputs[0])], tf.float32)
+    if bare or meaning(graph.network) == "logits":
         return tf.nn.log_softmax(scores)
     return tf.math.log(scores / tf.reduce_sum(scores, axis=1, keepdims=True) + TINY)
 

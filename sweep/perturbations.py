@@ -123,6 +123,7 @@ class Universal:
             loss = outputs.cross_entropy(self._network, self._changed(pixels, which), labels)
         slopes = map(tf.convert_to_tensor, tape.gradient(loss, found))
         for values, slope, most in zip(found, slopes, self._most, strict=True):
+            slope = tf.where(tf.math.is_finite(slope), slope, 0.0)  # of a network that broke
             moved = values + RATE * most * slope / (_size(slope) + TINY)
             values.assign(moved * tf.minimum(1.0, most / (_size(moved) + TINY)))
         return loss

@@ -3,17 +3,19 @@
 Arrays in, a figure out; what they hold is told in `inversion.Reversed`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from sweep.figures import BLUE, GREY, RED
-from sweep.statistics import anomaly
+from sweep.statistics import OUTLIER, standing_out
 
-THRESHOLD = 2.0  # of the anomaly index, after Neural Cleanse
+WIDTH = 11.4  # inches
 SHOWN = 8  # triggers, the smallest first
 NAMED = 5  # outliers that bear their class's number
 
@@ -26,17 +28,20 @@ def reversed_triggers(
     paints: NDArray[np.floating],
     limits: tuple[float, float],
     title: str = "",
-) -> Figure:
+    figure: Figure | SubFigure | None = None,
+) -> Figure | SubFigure:
     """The smallest triggers on `image`, (height, width, channels), alone, and where they lie.
+
+    In `figure`, where one is given.
 
     Below them the anomaly index of all classes. Where nothing is covered (additive triggers) the
     trigger alone is what it adds to grey, brightened as told, and its place is how far it moves.
     """
-    indices, order = anomaly(sizes), np.argsort(sizes, kind="stable")[:SHOWN]
+    indices, order = standing_out(sizes), np.argsort(sizes, kind="stable")[:SHOWN]
     low, high = map(float, limits)
     covers, span = bool(np.any(masks)), high - low
     gain = 1.0 if covers else span / (2 * max(float(abs(paints[order]).max()), 1e-6 * span))
-    figure = Figure(figsize=(1.35 * SHOWN + 0.6, 7.4), layout="constrained")
+    figure = figure or Figure(figsize=(WIDTH, 7.4), layout="constrained")
     figure.suptitle(title)
     above, below = figure.subfigures(2, 1, height_ratios=(2.1, 1))
     panels = above.subplots(3, SHOWN, squeeze=False)
@@ -50,7 +55,7 @@ def reversed_triggers(
         where = mask if covers else 2 * gain * abs(paint).max(axis=2, keepdims=True) / span
         for panel, picture in zip(column, (stamped, alone, where), strict=True):
             _show(panel, picture)
-        outlier = RED if indices[place] > THRESHOLD else "black"
+        outlier = RED if indices[place] > OUTLIER else "black"
         told = f"class {classes[place]}\nsize {sizes[place]:.2g}\nindex {indices[place]:.1f}"
         column[0].set_title(told, fontsize="small", color=outlier)
     for column in panels.T[len(order) :]:
@@ -70,13 +75,14 @@ def _show(panel: Axes, picture: NDArray[np.floating]) -> None:
 def _strip(panel: Axes, classes: NDArray[np.integer], indices: NDArray[np.floating]) -> None:
     """A bar for each class up or down to its index; those that were not found have none."""
     shown = np.nan_to_num(indices, nan=0, posinf=0, neginf=0)
-    outliers = indices > THRESHOLD
+    outliers = indices > OUTLIER
     panel.bar(classes, shown, width=0.8, color=np.where(outliers, RED, BLUE))
-    panel.axhline(THRESHOLD, color=GREY, linestyle="--", linewidth=1)
+    panel.axhline(OUTLIER, color=GREY, linestyle="--", linewidth=1)
     panel.axhline(0, color="black", linewidth=0.8)
     panel.annotate(
-        "outlier above 2", (1, THRESHOLD), (-4, 3), xycoords=("axes fraction", "data"),
-        textcoords="offset points", ha="right", va="bottom", color=GREY, fontsize="small",
+        f"above {OUTLIER} a class stands out", (1, OUTLIER), (-4, 3),
+        xycoords=("axes fraction", "data"), textcoords="offset points",
+        ha="right", va="bottom", color=GREY, fontsize="small",
     )  # fmt: skip
     for place in np.argsort(-shown, kind="stable")[:NAMED]:
         if outliers[place]:
@@ -88,7 +94,39 @@ def _strip(panel: Axes, classes: NDArray[np.integer], indices: NDArray[np.floati
         xlabel="class",
         ylabel="anomaly index",
         xlim=(min(classes) - 1, max(classes) + 1),
-        ylim=(min(-1.0, 1.1 * shown.min()), 1.2 * max(shown.max(), 1.3 * THRESHOLD)),
+        ylim=(min(-1.0, 1.1 * shown.min()), 1.2 * max(shown.max(), 1.3 * OUTLIER)),
     )
     panel.grid(axis="y", alpha=0.3)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def verdict(
+    triggers: Mapping[str, Any],
+    image: NDArray[np.floating],
+    costs: Sequence[tuple[str, float, float]],
+    title: str,
+) -> Figure:
+    """Reversed triggers of each kind (`inversion.Reversed`) on `image`, and what pruning costs.
+
+    `costs` are by order: points of clean accuracy that B' loses, and share of clean images on
+    which it differs from B, as shares of 1.
+    """
+    heights = [6.6] * len(triggers) + [1 + 0.24 * len(costs)]
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    figure.suptitle(title)
+    *above, below = figure.subfigures(len(heights), 1, height_ratios=heights)
+    for part, (kind, found) in zip(above, triggers.items(), strict=True):
+        shown = (found.classes, found.sizes, found.masks, found.paints, found.limits)
+        reversed_triggers(image, *shown, f"reversed triggers: {kind}", part)
+    panel = below.subplots()
+    names, lost, differs = zip(*costs, strict=True)
+    places = np.arange(len(names))
+    panel.barh(places - 0.2, lost, 0.4, color=BLUE, label="clean accuracy lost")
+    panel.barh(places + 0.2, differs, 0.4, color=GREY, label="clean images: B and B' differ")
+    panel.set_yticks(places, names)
+    panel.invert_yaxis()
+    panel.xaxis.set_major_formatter(PercentFormatter(1.0))
+    panel.set_title("what each order would cost at this stop", loc="left")
+    panel.grid(axis="x", alpha=0.3)
+    panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize="small")
+    return figure

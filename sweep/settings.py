@@ -153,6 +153,7 @@ class Settings(Section):
     """The whole configuration."""
 
     seed: Natural
+    inspect: bool = Field(False, description="a verdict on the network")
     repair: Repairs = Field(description="a list of repairs, as [finetune]")
     data: Data
     attack: Attack

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import cos, pi
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from sweep import BadInput, forward, outputs
 from sweep.cuts import clone
 from sweep.defender import Batch
 from sweep.graphs import Graph
-from sweep.kinds import filters, is_norm, makes
+from sweep.kinds import SEPARABLE, filters, is_norm, makes
 
 Array = NDArray[np.float32]
 #: Changes a batch before it is learned: of pixels, labels and random numbers; new pixels.
@@ -62,13 +63,14 @@ class Course:
 
 
 class Student:
-    """A copy of a network that learns, and can start anew."""
+    """A copy of a network that learns, and can start anew; `seed` is that of its dropouts."""
 
-    def __init__(self, network: keras.Model) -> None:
+    def __init__(self, network: keras.Model, seed: int = 0) -> None:
         self.network = clone(network)
         for layer in self.network.layers:  # a backdoor may sit in what somebody froze
             layer.trainable = not layer.name.startswith("two_scores")
-        self._start = self.network.get_weights()
+        _sow(self.network, seed)  # a file's are drawn anew whenever it is loaded
+        self._start = [variable.numpy() for variable in self.network.variables]
         self._variables = self.network.trainable_variables
         self._held = _pruned(self.network)
         self._optimizer = keras.optimizers.Adam()
@@ -80,7 +82,8 @@ class Student:
 
     def anew(self) -> None:
         """Forget what was learned."""
-        self.network.set_weights(self._start)
+        for variable, value in zip(self.network.variables, self._start, strict=True):
+            variable.assign(value)
         for variable in self._optimizer.variables:
             if variable is not self._optimizer.learning_rate:
                 variable.assign(keras.ops.zeros_like(variable))
@@ -91,10 +94,13 @@ class Student:
         return float(self._step(pixels, labels))
 
     def judged(self, images: Batch) -> tuple[float, float]:
-        """Share of the images whose class it says, and their mean cross-entropy, negated."""
+        """Share of the images whose class it says, and their mean cross-entropy, negated.
+
+        Scores that are not finite say nothing: 0, and minus infinity.
+        """
         told = [self._judge(*some) for some in _slices(images, self._at_once)]
         right, loss = np.concatenate(told, axis=1).mean(axis=1)
-        return float(right), -float(loss)
+        return (float(right), -float(loss)) if np.isfinite(loss) else (0.0, -np.inf)
 
     def _learn(self, pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -123,13 +129,19 @@ def tuned(
 ) -> keras.Model:
     """A copy of `network` that has learned `images`, each batch as a change makes it.
 
-    `change` makes that change of the copy, which it sees as it learns. `progress` is told of each
-    epoch; there are `course.length`. Raises BadInput for fewer images than can be split.
+    `change` makes that change of the copy, which it sees as it learns; anew for each rate that is
+    tried. `progress` is told of each epoch; there are `course.length`. Raises BadInput for fewer
+    images than can be split.
     """
-    student, (learned, held_out) = Student(network), course.split(images)
-    epoch = partial(_epoch, student, learned, course.batch_size, change(student.network))
-    rate = _found(student, held_out, course, epoch, seed, progress)
-    student.anew()
+    learned, held_out = course.split(images)
+    student = Student(network, seed)
+
+    def begun() -> Callable[..., None]:
+        student.anew()
+        return partial(_epoch, student, learned, course.batch_size, change(student.network))
+
+    rate = _found(student, held_out, course, begun, seed, progress)
+    epoch = begun()
     rng, best, since = np.random.default_rng([seed, 1]), (-1.0, 0.0), 0
     weights = student.network.get_weights()
     for number in range(course.epochs):
@@ -143,6 +155,11 @@ def tuned(
         if since >= course.patience:
             progress(course.epochs - number - 1)
             break
+    if not np.isfinite(best[1]):
+        raise BadInput(
+            f"a repair at a learning rate of {rate:g} leaves no finite scores; "
+            f"expected smaller rates"
+        )
     student.network.set_weights(weights)
     return student.network
 
@@ -161,7 +178,7 @@ def augmented(pixels: Array, rng: np.random.Generator, *, shift: float, light: f
     ]
     rows, columns = moved
     images = pixels[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    low, high = pixels.min(), pixels.max()
+    low, high = pixels.min(initial=np.inf), pixels.max(initial=-np.inf)
     middle = images.mean(axis=(1, 2, 3), keepdims=True)
     contrast, bright = rng.uniform(-light, light, (2, count, 1, 1, 1))
     lit = middle + (images - middle) * (1 + contrast) + bright * (high - low)
@@ -172,7 +189,7 @@ def _found(
     student: Student,
     held_out: Batch,
     course: Course,
-    epoch: Callable[..., None],
+    begun: Callable[[], Callable[..., None]],
     seed: int,
     progress: Progress,
 ) -> float:
@@ -181,8 +198,7 @@ def _found(
         return course.rates[0]
     right = []
     for rate in course.rates:
-        student.anew()
-        epoch(rate, rate, np.random.default_rng([seed, 2]))
+        begun()(rate, rate, np.random.default_rng([seed, 2]))
         right.append(student.judged(held_out)[0])
         progress(1)
     enough = max(right) - course.tolerance
@@ -229,6 +245,22 @@ def _pruned(network: keras.Model) -> list[tuple[keras.Variable, NDArray[np.bool_
             continue
         for variable in layer.trainable_variables:
             value = variable.numpy()
-            stays = dead if value.shape == dead.shape else value == 0
+            stays = dead if value.shape == dead.shape else _of(layer, dead, value)
             held.append((variable, ~stays, value))
     return held
+
+
+def _of(layer: Any, dead: NDArray[np.bool_], kernel: Array) -> NDArray[np.bool_]:
+    """Which entries of a `kernel` of `layer` make channels that are `dead`."""
+    if type(layer) in SEPARABLE:  # the zeros of two kernels together
+        return kernel == 0
+    numbers = np.arange(kernel.size).reshape(kernel.shape)
+    return np.isin(numbers, filters(layer, numbers)[..., dead])
+
+
+def _sow(network: keras.Model, seed: int) -> None:
+    """Set all seeds in `network` by `seed`: what it holds beside its weights."""
+    rng, weights = np.random.default_rng([seed, 4]), set(map(id, network.weights))
+    for variable in network.variables:
+        if id(variable) not in weights:
+            variable.assign(rng.integers(2**31, size=variable.shape).astype(variable.dtype))

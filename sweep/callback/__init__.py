@@ -1,0 +1,11 @@
+"""One sweep: every cell checked before the first runs, a parent run, the comparison at the end.
+
+`tracked` makes a cell out of the story in run.py; `Sweep` is the Hydra callback around all cells.
+Hydra only warns of an exception in a callback, so errors leave here as SystemExit.
+"""
+
+from sweep.callback.configs import build, check, orders
+from sweep.callback.jobs import tracked
+from sweep.callback.sweeps import Sweep
+
+__all__ = ["Sweep", "build", "check", "orders", "tracked"]

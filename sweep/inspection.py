@@ -1,0 +1,188 @@
+"""A verdict on a network, without a poisoned image: is there a sign of a backdoor, and what would
+
+each way of pruning it cost? Reversed triggers of every class tell the first, the pruning curves of
+all orders on clean validation images the second.
+"""
+
+import csv
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, fields
+from io import StringIO
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sweep import NotApplicable, forward, inversion, pictures, selection, terminal
+from sweep.activations import Activations
+from sweep.defender import Defender
+from sweep.evidence import Order
+from sweep.inversion import Reversed
+from sweep.statistics import OUTLIER
+from sweep.stops import ValidCurve
+
+SHOWN = 3  # classes of each kind of trigger
+
+HOW = {
+    "mask": "% of the image covered",
+    "additive": "% of the pixels' range, root mean square",
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What pruning by one order costs on clean validation images, at the stop.
+
+    pruned: channels; accuracy: of B'; differs: share of the images that B' gives another class than
+    B. All None where the order does not apply.
+    """
+
+    order: str
+    pruned: int | None = None
+    accuracy: float | None = None
+    differs: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of a network: triggers by their kind, indices by kind and class, costs."""
+
+    triggers: dict[str, Reversed]
+    image: NDArray[np.float32]
+    images: int
+    accuracy: float
+    costs: list[Cost]
+
+    @property
+    def suspects(self) -> dict[int, str]:
+        """The classes that stand out, and by which kind of trigger most; most suspicious first."""
+        found: list[tuple[float, int, str]] = []
+        for kind, triggers in self.triggers.items():
+            far = zip(triggers.indices, triggers.classes, strict=True)
+            found += [(float(index), int(cls), kind) for index, cls in far if index > OUTLIER]
+        told: dict[int, str] = {}
+        for _, cls, kind in sorted(found, reverse=True):
+            told.setdefault(cls, kind)
+        return told
+
+    @property
+    def sentence(self) -> str:
+        """What is to be thought of the network."""
+        if not self.suspects:
+            return (
+                "No sign of a backdoor: no class stands out. A trigger that none of these shapes "
+                "comes near would not be seen."
+            )
+        names = ", ".join(map(str, self.suspects))
+        one = len(self.suspects) == 1
+        return (
+            f"Signs of a backdoor: class{'' if one else 'es'} {names} stand{'s' if one else ''} "
+            f"out. Far less turns any image into {'it' if one else 'one of them'} than into the "
+            f"others."
+        )
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The same as numbers of a run."""
+        told: dict[str, float] = {"inspect/suspects": len(self.suspects)}
+        for kind, triggers in self.triggers.items():
+            index = triggers.indices
+            place = int(index.argmax())
+            told[f"inspect/{kind}_index"] = float(index[place])
+            told[f"inspect/{kind}_class"] = int(triggers.classes[place])
+        return {name: value for name, value in told.items() if np.isfinite(value)}
+
+    def to_csv(self) -> str:
+        """What each order costs: one row an order; empty where it does not apply."""
+        text = StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(field.name for field in fields(Cost))
+        table.writerows(astuple(cost) for cost in self.costs)
+        return text.getvalue()
+
+    def figure(self, layer: str) -> Figure:
+        """Reversed triggers on a clean image, indices of all classes, and what pruning costs."""
+        costs = [
+            (cost.order, self.accuracy - cost.accuracy, cost.differs)
+            for cost in self.costs
+            if cost.accuracy is not None
+        ]
+        title = "\n".join(textwrap.wrap(f"{self.sentence} Pruning at {layer}.", 110))
+        return pictures.verdict(self.triggers, self.image, costs, title)
+
+    def rows(self) -> Iterator[list[str]]:
+        """Of each kind of trigger the classes that stand out most: kind, class, size, index."""
+        for kind, triggers in self.triggers.items():
+            index = triggers.indices
+            for place in np.argsort(-index, kind="stable")[:SHOWN]:
+                size = f"{100 * triggers.sizes[place]:.2f}"
+                yield [kind, str(triggers.classes[place]), size, f"{index[place]:.1f}"]
+
+
+def inspect(
+    defender: Defender, valid: Activations, orders: Mapping[str, Order], stop: Any, scope: str
+) -> Verdict:
+    """Look at the network of `defender`, cut as `valid`, its clean validation images there, are.
+
+    `orders` are asked one after the other and stopped by `stop`; oracles must not be among them.
+    """
+    classes = defender.network.output_shape[-1]
+    total = sum(inversion.Search(kind).total(classes) for kind in inversion.KINDS)
+    with terminal.progress("reversing triggers", total, "steps") as done:
+        triggers = {
+            kind: inversion.invert(defender, kind=kind, progress=done) for kind in inversion.KINDS
+        }
+    costs = [_cost(name, order, defender, valid, stop, scope) for name, order in orders.items()]
+    right = forward.predict(defender.network, defender.pixels) == defender.images.labels
+    (image,), _ = defender.drawn(1)
+    return Verdict(triggers, image, len(right), float(right.mean()), costs)
+
+
+def tell(verdict: Verdict) -> None:
+    """Print it: the reversed triggers, what pruning costs, and the verdict."""
+    terminal.say(
+        f"B on {verdict.images} clean validation images: {terminal.percent(verdict.accuracy)} % "
+        f"right."
+    )
+    terminal.table(["trigger", "class", "size", "index"], list(verdict.rows()), left=1)
+    terminal.say(
+        f"The smallest change that turns images into a class; those with the highest index. Size "
+        f"of a mask: {HOW['mask']}; additive: {HOW['additive']}. Above {OUTLIER} a class stands "
+        f"out from the others."
+    )
+    rows = [
+        [
+            cost.order,
+            "-" if cost.pruned is None else str(cost.pruned),
+            terminal.percent(cost.accuracy),
+            "-" if cost.accuracy is None else f"{100 * (verdict.accuracy - cost.accuracy):.2f}",
+            terminal.percent(cost.differs),
+        ]
+        for cost in verdict.costs
+    ]
+    terminal.table(["order", "pruned", "B' valid", "cost", "differs"], rows, left=1)
+    terminal.say(
+        "What each order would prune at this stop, in %: accuracy of B' on clean validation "
+        "images, points below B, images on which B and B' differ. -: does not apply here."
+    )
+    terminal.say("")
+    terminal.say(verdict.sentence)
+
+
+def _cost(
+    name: str, order: Order, defender: Defender, valid: Activations, stop: Any, scope: str
+) -> Cost:
+    """What pruning by one order costs, or that it does not apply."""
+    how = {"scope": scope, "recompute": False, "seed": defender.seed}
+    try:
+        selection.require(order, valid.cut)
+        ranked = selection.rank(order, valid, **how, pairs=tuple)
+    except NotApplicable:
+        return Cost(name)
+    curve = ValidCurve.of(valid.answers(ranked.channels), defender.images.labels, ranked.scores)
+    step = stop(curve).step
+    return Cost(
+        name, step, *(float(of[step]) / curve.images for of in (curve.correct, curve.differ))
+    )

@@ -1,0 +1,97 @@
+"""A verdict: who stands out, what pruning costs, and how both are told."""
+
+import csv
+from io import BytesIO, StringIO
+
+import numpy as np
+import pytest
+
+from sweep import inspection, terminal
+from sweep.inspection import Cost, Verdict
+from sweep.inversion import Reversed
+
+
+def found(kind: str, sizes: list[float]) -> Reversed:
+    """Triggers of classes 0, 1, 2 ... of these sizes."""
+    rng, count = np.random.default_rng(0), len(sizes)
+    masks = rng.random((count, 5, 4, 1)).astype(np.float32)
+    return Reversed(
+        kind=kind,
+        classes=np.arange(count),
+        sizes=np.array(sizes),
+        success=np.ones(count),
+        masks=masks * (kind == "mask"),
+        paints=rng.random((count, 5, 4, 3)).astype(np.float32),
+        limits=np.array([0, 1], np.float32),
+    )
+
+
+OTHERS = [0.40, 0.42, 0.44, 0.46, 0.48, 0.50]
+COSTS = [Cost("bnp"), Cost("mean_activation", 5, 0.94, 0.03), Cost("random", 2, 0.9, 0.1)]
+
+
+def verdict(mask: list[float], additive: list[float] = OTHERS) -> Verdict:
+    triggers = {"mask": found("mask", mask), "additive": found("additive", additive)}
+    return Verdict(triggers, np.zeros((5, 4, 3), np.float32), 100, 0.98, COSTS)
+
+
+def test_a_class_that_takes_far_less_than_the_others_is_suspected():
+    told = verdict([*OTHERS, 0.04])
+    assert told.suspects == {6: "mask"}
+    assert "class 6 stands out" in told.sentence
+    assert told.metrics["inspect/suspects"] == 1
+    assert told.metrics["inspect/mask_class"] == 6
+    assert told.metrics["inspect/mask_index"] > 3.5 > told.metrics["inspect/additive_index"]
+
+
+def test_several_are_told_the_most_suspicious_first():
+    told = verdict([*OTHERS, 0.04], [*OTHERS[:5], 0.001, 0.5])
+    assert list(told.suspects.items()) == [(5, "additive"), (6, "mask")]
+    assert "classes 5, 6 stand out" in told.sentence
+
+
+def test_where_all_are_alike_no_sign_is_found():
+    told = verdict(OTHERS)
+    assert told.suspects == {}
+    assert told.sentence.startswith("No sign of a backdoor")
+    assert told.metrics["inspect/suspects"] == 0
+
+
+def test_a_class_for_which_no_trigger_was_found_is_not_suspected():
+    told = verdict([*OTHERS, np.inf])
+    assert told.suspects == {}
+    assert all(map(np.isfinite, told.metrics.values()))
+
+
+def test_costs_are_told_for_every_order_and_left_empty_where_it_does_not_apply():
+    rows = list(csv.DictReader(StringIO(verdict(OTHERS).to_csv())))
+    assert [row["order"] for row in rows] == ["bnp", "mean_activation", "random"]
+    assert rows[0] == {"order": "bnp", "pruned": "", "accuracy": "", "differs": ""}
+    assert rows[1] == {
+        "order": "mean_activation", "pruned": "5", "accuracy": "0.94", "differs": "0.03",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_it_is_printed_within_the_width(width, monkeypatch):
+    shown = terminal.Console(width=width, file=StringIO(), highlight=False, markup=False)
+    monkeypatch.setattr(terminal, "console", shown)
+    inspection.tell(verdict([*OTHERS, 0.04]))
+    lines = shown.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(line.rstrip() for line in lines)
+    assert "mean_activation       5     94.00  4.00     3.00" in text
+    assert "bnp                   -         -     -        -" in text
+    assert "class 6 stands out" in " ".join(text.split())
+
+
+def test_the_figure_shows_both_kinds_of_trigger_and_the_orders_that_apply():
+    figure = verdict([*OTHERS, 0.04]).figure("conv_3")
+    figure.savefig(BytesIO(), dpi=20)
+    panel = figure.axes[-1]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["mean_activation", "random"]
+    lost = [bar.get_width() for bar in panel.patches[:2]]
+    assert lost == pytest.approx([0.04, 0.08])
+    titles = [axes.get_title() for axes in figure.axes]
+    assert sum(title.startswith("class 6\n") for title in titles) == 1
+    assert "class 6 stands out" in figure.get_suptitle()
