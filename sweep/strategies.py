@@ -1,4 +1,4 @@
-"""All orders and stops as a table, and as a page: `python -m sweep.strategies > FILE`.
+"""All orders, stops and repairs as a table, and as a page: `python -m sweep.strategies > FILE`.
 
 Made from docstrings: a sentence, then paragraphs, some with a heading as in "Source: ...".
 """
@@ -6,10 +6,10 @@ Made from docstrings: a sentence, then paragraphs, some with a heading as in "So
 import inspect
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 
-from sweep import learned, orders, stops
+from sweep import learned, orders, repairs, shrinking, stops
 from sweep.evidence import is_oracle, needs_of
 
 WIDTH, ARXIV = 79, r"arXiv\s(\d{4}\.\d{5})"
@@ -38,11 +38,17 @@ same before its activation, `W_c` its filter without bias; D are the clean valid
 ## Stops: how many channels
 
 `prune/stop=NAME`. A stop reads the pruning curve on clean validation images, and nothing else.
-{stops}"""
+{stops}
+## Repairs: what is done then
+
+`repair=[NAME,NAME]`, in turn. A repair is given the network and clean validation images with their
+labels, and gives a new network, in which what was pruned is pruned still. Its settings are keys of
+`repair.NAME`, see `conf/repair/`.
+{repairs}"""
 
 
 def text() -> str:
-    """All orders and stops for a terminal, no line longer than `WIDTH`."""
+    """All orders, stops and repairs for a terminal, no line longer than `WIDTH`."""
     lines = ["prune/order=NAME: which channel first, what it needs, for whom, arXiv", ""]
     for order in _orders():
         summary, needs, who, source = _row(order)
@@ -50,14 +56,13 @@ def text() -> str:
         lines.append(f"{order.__name__:<17}{first:<34}{needs:<6} {who:<9} {source:.10}".rstrip())
         lines += [" " * 17 + line for line in more]
     lines += ["", *textwrap.wrap(LEGEND, WIDTH), "", "prune/stop=NAME: how many channels", ""]
-    for stop in _strategies(stops, "curve"):
-        first, *more = textwrap.wrap(_paragraphs(stop)[0], WIDTH - 18)
-        lines += [f"{stop.__name__:<18}{first}", *(" " * 18 + line for line in more)]
-    return "\n".join(lines)
+    lines += _told(_strategies(stops, "curve"))
+    lines += ["", "repair=[NAME,NAME]: what is done to the pruned network, in turn", ""]
+    return "\n".join(lines + _told(_repairs()))
 
 
 def markdown() -> str:
-    """All orders and stops as a page, each with what its docstring says."""
+    """All orders, stops and repairs as a page, each with what its docstring says."""
     told = _orders()
     rows = [" | ".join([f"| [{o.__name__}](#{o.__name__})", *_row(o)]) for o in told]
     return PAGE.format(
@@ -65,6 +70,7 @@ def markdown() -> str:
         legend=textwrap.fill(LEGEND, 100),
         orders="".join(map(_section, told)),
         stops="".join(map(_section, _strategies(stops, "curve"))),
+        repairs="".join(map(_section, _repairs())),
     )
 
 
@@ -72,10 +78,24 @@ def _orders() -> list[Callable]:
     return [*_strategies(orders, "evidence"), *_strategies(learned, "evidence")]
 
 
+def _repairs() -> list[Callable]:
+    return [*_strategies(repairs, "defender"), *_strategies(shrinking, "defender")]
+
+
+def _told(strategies: Iterable[Callable]) -> list[str]:
+    """Each by its name and its first sentence, in lines."""
+    lines = []
+    for one in strategies:
+        first, *more = textwrap.wrap(_paragraphs(one)[0], WIDTH - 18)
+        lines += [f"{one.__name__:<18}{first}", *(" " * 18 + line for line in more)]
+    return lines
+
+
 def _strategies(module: ModuleType, first: str) -> list[Callable]:
-    """The functions of `module` whose first parameter is called `first`, as they stand there."""
-    functions = filter(inspect.isfunction, vars(module).values())
-    return [f for f in functions if [*inspect.signature(f).parameters, ""][0] == first]
+    """The public functions of `module` whose first parameter is called `first`, as they stand."""
+    functions = [value for name, value in vars(module).items() if not name.startswith("_")]
+    mine = filter(inspect.isfunction, functions)
+    return [f for f in mine if [*inspect.signature(f).parameters, ""][0] == first]
 
 
 def _paragraphs(strategy: Callable) -> list[str]:
@@ -95,6 +115,9 @@ def _section(strategy: Callable) -> str:
     """What its docstring says, the headings of its paragraphs bold, and its settings."""
     told = [f"### {strategy.__name__}", *_paragraphs(strategy)]
     settings = [f"`{p}`" for p in inspect.signature(strategy).parameters.values()][1:]
+    settings = [
+        setting.replace("**course: Any", "those of `tuning.Course`") for setting in settings
+    ]
     told += [f"Settings: {', '.join(settings)}."] if settings else []
     page = "\n\n".join(re.sub(r"^([A-Z][a-z]+): ", r"**\1:** ", part) for part in told)
     return "\n" + re.sub(ARXIV, r"[arXiv \1](https://arxiv.org/abs/\1)", page) + "\n"

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from sweep import statistics
 from sweep.curve import Answers, pruning_curve
-from sweep.evaluation import evaluate, evaluate_soft, tradeoff
+from sweep.evaluation import evaluate, evaluate_soft, of_repaired, tradeoff
 from sweep.ranking import Ranking
 
 CLASSES = 3
@@ -212,6 +212,27 @@ def test_every_rate_lies_in_its_interval(drawn):
     names = CLEAN | POISONED | TRUE_LABELS
     assert all(0 <= rates[f"{name}_low"] <= rates[name] for name in names)
     assert all(rates[name] <= rates[f"{name}_high"] <= 1 for name in names)
+
+
+# B' alone, on its way
+
+
+@modest
+@given(answered(), st.sampled_from(["pruned", "finetune"]))
+def test_the_rates_on_the_way_are_those_of_b_repaired_under_another_name(drawn, name):
+    curve, repaired = drawn
+    rates = evaluate(CLASSES, curve, repaired)
+    told = of_repaired(name, CLASSES, curve, repaired)
+    whole = {key: value for key, value in rates.items() if key.startswith("repaired/")}
+    assert told == {key.replace("repaired/", f"{name}/"): value for key, value in whole.items()}
+    assert len(told) == 3 * 4 + 1  # four rates with their intervals, and the effectiveness
+
+
+def test_the_rates_on_the_way_without_poisoned_images_are_clean_ones():
+    curve, repaired = by_hand()
+    del curve["poisoned"], repaired["poisoned"]
+    names = {"pruned/valid_accuracy", "pruned/clean_accuracy"}
+    assert set(of_repaired("pruned", CLASSES, curve, repaired)) == with_intervals(names)
 
 
 # A soft GoodNet

@@ -134,23 +134,11 @@ def test_triggers_are_reversed_on_the_suspect_network_whatever_was_pruned_since(
 
 
 @pytest.mark.parametrize("share", [0.05, 0.9])
-@pytest.mark.parametrize("by", ["universal", "adversarial", "[adversarial,universal]"])
-def test_a_last_batch_of_one_image_is_learned_too(badnet, by, share):
+def test_a_last_batch_of_one_image_is_learned_too(badnet, share):
     how = ("epochs=1", "rates=[1e-3]", "batch_size=8", "held_out=0.25")
-    how += (f"by={by}", f"share={share}")
+    how += ("by=[adversarial,universal]", f"share={share}")
     network = built("unlearn", *how)(defender(badnet, count=12))  # nine: eight, and one
     assert all(np.isfinite(value).all() for value in network.get_weights())
-
-
-def test_an_absurd_rate_spoils_neither_the_changes_nor_the_rates_after_it(badnet):
-    how = [one for one in UNLEARN if not one.startswith(("rates", "epochs"))]
-    how += ["epochs=3", "by=universal"]
-    with_it, without = (
-        built("unlearn", *how, f"rates={rates}")(defender(badnet))
-        for rates in ("[3e-3,1e30]", "[3e-3]")
-    )
-    for one, other in zip(with_it.get_weights(), without.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("by", ["magic", "[]", "[mask,magic]"])
@@ -265,7 +253,7 @@ def test_pruned_channels_stay_pruned_when_norms_are_set_anew(request, semantics)
     cut = Cut(network, "conv_2", semantics)
     images = Images(zoo.PIXELS, np.arange(50) % 5)
     made = repairs.recalibrate(Defender(network, images).of(cut.pruned([1, 3])))
-    maps = np.asarray(keras.Model(made.inputs, made.get_layer("relu_2").output)(zoo.PIXELS))
+    maps = np.asarray(keras.Model(made.inputs[0], made.get_layer("relu_2").output)(zoo.PIXELS))
     value = np.broadcast_to(cut.pruned_value[[1, 3]], maps[..., [1, 3]].shape)
     np.testing.assert_array_equal(maps[..., [1, 3]], value)
     assert maps[..., 0].std() > 0

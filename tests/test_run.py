@@ -366,6 +366,144 @@ def test_seed_draws_images_and_random_orders_and_semantics_prunes_another_way(
     assert kept == [False, True, False, True]
 
 
+# Repairs
+
+
+REPAIR = ("repair.finetune.epochs=2", "repair.finetune.rates=[1e-3]")
+
+
+def loaded(run: Run, name: str = "repaired") -> keras.Model:
+    return mlflow.keras.load_model(f"runs:/{run.info.run_id}/{name}")
+
+
+def rates_of(run: Run, name: str) -> dict[str, float]:
+    """The metrics `name`/... of a run, by what follows."""
+    start = f"{name}/"
+    metrics = run.data.metrics.items()
+    return {key.removeprefix(start): value for key, value in metrics if key.startswith(start)}
+
+
+def test_the_pruned_network_is_repaired_in_turn_and_told_before_and_after(project, sweep) -> None:
+    project.run(*SMALL, *REPAIR, "repair=[finetune,shrink]", "tracking.experiment=repairs")
+    (cell,) = project.runs("repairs")
+    assert cell.data.params["repair"] == "['finetune', 'shrink']"
+    assert cell.data.params["repair.finetune.epochs"] == "2"
+    pruned, finetuned, shrunk, repaired = (
+        rates_of(cell, name) for name in ("pruned", "finetune", "shrink", "repaired")
+    )
+    assert set(pruned) == set(finetuned) == set(shrunk) == set(repaired)
+    assert {"clean_accuracy", "attack_success_rate_low", "defense_effectiveness"} <= set(pruned)
+    assert shrunk == repaired == finetuned != pruned
+    step = int(cell.data.metrics["prune/channels"])
+    for name in ("valid_accuracy", "clean_accuracy", "attack_success_rate"):
+        history = project.client().get_metric_history(cell.info.run_id, f"curve/{name}")
+        (value,) = (point.value for point in history if point.step == step)
+        assert value == pytest.approx(pruned[name], abs=1e-9)
+
+    network = loaded(cell)
+    assert network.get_layer("conv_3").kernel.shape[-1] == 60 - step
+    (data,) = (project.folder / "outputs" / "data").glob("*/cl/test.h5")
+    with h5py.File(data) as file:
+        pixels, labels = file["data"][:].astype(np.float32), file["label"][:]
+    says = forward.predict(network, pixels)
+    assert repaired["clean_accuracy"] == pytest.approx((says == labels).mean(), abs=1e-9)
+    client = project.client()
+    with np.load(client.download_artifacts(cell.info.run_id, "answers.npz")) as answers:
+        kept = dict(answers)
+    assert any(np.array_equal(says, value) for value in kept.values())
+    goodnet = keras.models.load_model(
+        client.download_artifacts(cell.info.run_id, "goodnet.keras")
+    ).predict(pixels, verbose=0)
+    np.testing.assert_array_equal(goodnet == says, goodnet != 8)
+    assert (goodnet == labels).mean() == pytest.approx(
+        cell.data.metrics["goodnet/clean_accuracy"], abs=1e-9
+    )
+
+
+def test_repairs_are_swept_and_the_cell_without_one_is_what_it_was(project, sweep) -> None:
+    _, _, (plain, _) = sweep
+    swept = ("repair=[],[finetune]", "prune.frac=0.02", "tracking.experiment=swept")
+    printed = project.run("-m", *SMALL, *swept)
+    _, (without, finetuned) = split(project.runs("swept"))
+    names = [name for name in plain.data.metrics if not name.startswith("time/")]
+    was = {name: plain.data.metrics[name] for name in names}
+    assert {name: without.data.metrics[name] for name in names} == was
+    assert rates_of(without, "pruned") == rates_of(finetuned, "pruned")
+    assert rates_of(without, "pruned") == rates_of(without, "repaired")
+    assert not rates_of(without, "finetune")
+    assert rates_of(finetuned, "finetune") == rates_of(finetuned, "repaired")
+    assert [run.data.params["repair"] for run in (without, finetuned)] == ["[]", "['finetune']"]
+    lines = printed.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("[")] == ["[]", "[finetune]"]
+    assert max(len(line) for line in lines if "mlflow ui" not in line) <= 80
+
+
+def normed(folder: Path) -> list[str]:
+    """Files of one's own with a network of two convolutions, the latter normalised."""
+    own = own_files(folder)
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(5, 3, strides=2, activation="relu", name="stem")(image)
+    x = keras.layers.Conv2D(6, 3, use_bias=False, name="conv")(x)
+    x = keras.layers.BatchNormalization(beta_initializer="random_normal", name="norm")(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU(name="relu")(x))
+    keras.Model(image, keras.layers.Dense(4, name="logits")(x)).save(folder / "own.keras")
+    return own
+
+
+def test_a_repair_that_does_not_apply_is_skipped_and_one_that_is_not_there_refused(
+    project, tmp_path
+) -> None:
+    own = own_files(tmp_path)
+    how = ("prune.layer=branch", "tracking.experiment=norms")
+    printed = project.run("-m", *own, "repair=[],[recalibrate]", *how)
+    _, (without, cell) = split(project.runs("norms"))
+    assert without.data.metrics
+    assert cell.data.tags["status"] == "SKIPPED"
+    assert "needs BatchNormalization, and the network has none" in cell.data.tags["error"]
+    assert not cell.data.metrics
+    assert "SKIPPED" in printed
+    refused = project.run(*own, "repair=[nonsense]", *how, exits=1)
+    assert "repair/nonsense" in refused
+    assert "recalibrate" in refused or "Traceback" not in refused
+    assert len(project.runs("norms")) == 3  # the sweep, and its two cells
+
+
+def test_no_repair_sees_a_test_image_and_pruned_channels_of_all_kinds_stay_so(
+    project, tmp_path
+) -> None:
+    own = normed(tmp_path)
+    how = (
+        *("prune.layer=[stem,conv]", "prune/stop=count", "prune.count=4", "prune.scope=layer"),
+        *("tracking.experiment=unseen", "repair=[recalibrate,unlearn,finetune]", *REPAIR),
+        *("repair.unlearn.epochs=1", "repair.unlearn.share=0.5"),
+    )
+    project.run(*own, *how)
+    with h5py.File(tmp_path / "cl" / "test.h5", "r+") as file:
+        file["data"][:] = 255 - file["data"][:]
+    project.run(*own, *how)
+    after, before = project.runs("unseen")
+    for name in ("pruned", "recalibrate", "unlearn", "finetune", "repaired"):
+        valid = [rates_of(run, name)["valid_accuracy"] for run in (before, after)]
+        assert valid[0] == valid[1]
+    one, other = (loaded(run) for run in (before, after))
+    for value, same in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, same)
+    kernel, bias = one.get_layer("stem").get_weights()
+    gone = sum(not kernel[..., c].any() and bias[c] == 0 for c in range(5))
+    gamma, beta, *_ = one.get_layer("norm").get_weights()
+    assert gone + np.sum((gamma == 0) & (beta == 0)) == 4
+
+
+def test_what_gamma_prunes_is_repaired_too_and_keeps_its_beta(project, tmp_path) -> None:
+    own = normed(tmp_path)
+    how = ("prune.semantics=gamma", "prune.layer=conv", "prune/stop=count", "prune.count=3")
+    repair = ("repair=[finetune,shrink,recalibrate]", *REPAIR, "tracking.experiment=gamma")
+    project.run(*own, *how, *repair)
+    (cell,) = project.runs("gamma")
+    assert rates_of(cell, "finetune") == rates_of(cell, "shrink")
+    assert loaded(cell).get_layer("conv").kernel.shape[-1] == 3
+
+
 @pytest.mark.slow
 def test_the_labs_experiment_prints_published_numbers_under_the_measured_ones(
     project, shared, tmp_path
