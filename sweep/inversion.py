@@ -27,6 +27,7 @@ Progress = Callable[[int], None]
 START, LEAST = 2.0, 0.5  # price of a size of 1, in units of cross-entropy
 DEARER, CHEAPER = 1.15, 0.82  # how it moves in a step, while the goal is reached and while not
 KEPT, FIRST, SECOND = 0.9, 0.9, 0.99  # what a step leaves of the mean success, and of Adam's means
+MANY = 64  # classes
 SURER, JUDGED = 4, 256  # times as many images a step of a refined class; images at the end
 TINY = 1e-12
 
@@ -109,7 +110,8 @@ class Search:
     """How triggers are searched for.
 
     kind: "mask", a pattern shown through a mask; or "additive", a change of all pixels.
-    steps: of all classes, after which they are compared; `images` are drawn for each.
+    steps: of all classes, after which they are compared; `images` are drawn for each, None: 16, or
+        8 where there are more than 64 classes, which takes long.
     refine: how many of the smallest are searched for `longer` more steps, of 4 times the images;
         their sizes stay those that were compared, so that all are searched alike.
     goal: share of images that a trigger must make its class, in the mean of the last steps.
@@ -117,7 +119,7 @@ class Search:
 
     kind: str = "mask"
     steps: int = 200
-    images: int = 16
+    images: int | None = None
     refine: int = 4
     longer: int = 100
     goal: float = 0.99
@@ -125,7 +127,7 @@ class Search:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise BadInput(f"a reversed trigger of kind {self.kind}; expected {' or '.join(KINDS)}")
-        fewest = min(self.steps, self.images, 1 + self.refine, 1 + self.longer)
+        fewest = min(self.steps, self.images or 1, 1 + self.refine, 1 + self.longer)
         if fewest < 1 or not 0 < self.goal < 1:
             expected = "steps, images > 0; refine, longer >= 0; 0 < goal < 1"
             raise BadInput(f"{self} came for reversed triggers; expected {expected}")
@@ -163,12 +165,13 @@ def _made(
     defender: Defender, search: Search, classes: NDArray[np.int64], progress: Progress
 ) -> dict[str, NDArray]:
     engine = _Engine(defender, search, progress)
-    state = engine.run(classes, engine.begun(len(classes)), range(search.steps), search.images)
+    images = search.images or (16 if len(classes) <= MANY else 8)
+    state = engine.run(classes, engine.begun(len(classes)), range(search.steps), images)
     sizes = state[SMALLEST].astype(np.float64)
     few = np.argsort(sizes, kind="stable")[: search.refine]
     begun, steps = [part[few] for part in state], range(search.steps, search.steps + search.longer)
     begun[SMALLEST][:] = np.inf  # what reached the goal on few images may not on more
-    longer = engine.run(classes[few], begun, steps, SURER * search.images)
+    longer = engine.run(classes[few], begun, steps, SURER * images)
     reached = np.isfinite(longer[SMALLEST])
     for part, new in zip(state, longer, strict=True):
         part[few[reached]] = new[reached]

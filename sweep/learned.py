@@ -86,9 +86,10 @@ def rnp(
     Score: the mask m in [0, 1] of channel c, from 1 by `steps` of SGD on batches of D, that
     minimises the mean cross-entropy of an unlearned network in which the filter is `m W_c`, or
     gamma of the BatchNormalization that follows. The network has unlearned by gradient ascent on
-    the same loss, at `unlearning_rate`, until its accuracy on D is at most `accuracy`: what is left
-    then is the backdoor, and the mask takes it away (reconstructive neuron pruning). Equal masks go
-    by their mean over all steps.
+    the same loss, at `unlearning_rate`, until its accuracy on D is at most `accuracy`, or that of
+    always naming the most common class, if that is higher: what is left then is the backdoor, and
+    the mask takes it away (reconstructive neuron pruning). Equal masks go by their mean over all
+    steps.
 
     Source: Li, Lyu, Ma, Li, Koren, Lyu, Jiang, ICML 2023, arXiv 2305.14876.
 

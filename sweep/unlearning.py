@@ -30,11 +30,9 @@ def unlearned(
     the most common class (of few classes that is more, and ascent goes no lower), or for `most`
     steps.
     """
-    if not learning_rate > 0 or batch_size < 1:
-        raise BadInput(
-            f"prune.order.unlearning_rate is {learning_rate!r}; expected more than 0, and "
-            f"batch_size is {batch_size!r}; expected 1 or more images"
-        )
+    for name, value in {"unlearning_rate": learning_rate, "batch_size": batch_size}.items():
+        if not value > 0:
+            raise BadInput(f"prune.order.{name} is {value!r}; expected more than 0")
     if not 0 < accuracy < 1:
         raise BadInput(f"prune.order.accuracy is {accuracy!r}; expected a share between 0 and 1")
 
@@ -63,7 +61,7 @@ def _unlearn(
     for variable in copy.variables:
         if variable.name == "seed_generator_state":  # of dropout
             variable.assign([defender.seed, 0])
-    learner = keras.optimizers.SGD(learning_rate, momentum=MOMENTUM, global_clipnorm=NORM)
+    learner = keras.optimizers.SGD(float(learning_rate), momentum=MOMENTUM, global_clipnorm=NORM)
     learner.build(copy.trainable_variables)
 
     @partial(tf.function, autograph=False)

@@ -42,7 +42,7 @@ ALLOWED = {
     "pairs": ({"numpy"}, NUMPY | {"files", "data"}),
     "datasets": ({"numpy", "h5py"}, NUMPY | FILES),
     "gtsrb": ({"numpy", "h5py", "PIL"}, {"files", "data"}),
-    "strategies": (set(), {"evidence", "orders", "learned", "stops"}),
+    "strategies": (set(), {"evidence", "orders", "learned", "stops", "repairs", "shrinking"}),
     **dict.fromkeys(KERAS, (HEAVY, NUMPY | KERAS | FILES)),
     "figures": ({"matplotlib", "numpy"}, NUMPY),
     "charts": ({"matplotlib", "numpy"}, NUMPY | {"figures"}),

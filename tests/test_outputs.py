@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from keras import layers
 
+from sweep.graphs import Graph
 from sweep.networks import plain
-from sweep.outputs import cross_entropy, meaning, probabilities
+from sweep.outputs import continued, cross_entropy, log_probabilities, meaning, probabilities
 
 
 def ending(kind: str) -> keras.Model:
@@ -59,6 +60,16 @@ def test_probabilities_and_loss_are_those_by_hand(kind, drawn):
         if "logit" in kind
         else kind.split()[-1 if "one" in kind else 0].replace("activation", "softmax")
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_continued_from_within_ends_alike(kind, drawn):
+    network = plain(drawn(ending(kind)))
+    graph, pixels = Graph(network), np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
+    _, inner, *behind = graph.nodes
+    known = {id(inner.output_tensors[0]): inner.operation(pixels)}
+    told = continued(graph, behind, known)
+    np.testing.assert_allclose(told, log_probabilities(network, pixels), rtol=1e-5)
 
 
 def test_huge_logits_are_probabilities_too():

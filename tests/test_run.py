@@ -404,7 +404,7 @@ def test_the_pruned_network_is_repaired_in_turn_and_told_before_and_after(projec
     assert network.get_layer("conv_3").kernel.shape[-1] == 60 - step
     (data,) = (project.folder / "outputs" / "data").glob("*/cl/test.h5")
     with h5py.File(data) as file:
-        pixels, labels = file["data"][:].astype(np.float32), file["label"][:]
+        pixels, labels = np.moveaxis(file["data"][:], 1, -1).astype(np.float32), file["label"][:]
     says = forward.predict(network, pixels)
     assert repaired["clean_accuracy"] == pytest.approx((says == labels).mean(), abs=1e-9)
     client = project.client()
@@ -473,7 +473,12 @@ def test_no_repair_sees_a_test_image_and_pruned_channels_of_all_kinds_stay_so(
 ) -> None:
     own = normed(tmp_path)
     how = (
-        *("prune.layer=[stem,conv]", "prune/stop=count", "prune.count=4", "prune.scope=layer"),
+        *(
+            "prune.layer=[stem,conv]",
+            "prune/stop=channel_count",
+            "prune.count=4",
+            "prune.scope=layer",
+        ),
         *("tracking.experiment=unseen", "repair=[recalibrate,unlearn,finetune]", *REPAIR),
         *("repair.unlearn.epochs=1", "repair.unlearn.share=0.5"),
     )
@@ -496,7 +501,7 @@ def test_no_repair_sees_a_test_image_and_pruned_channels_of_all_kinds_stay_so(
 
 def test_what_gamma_prunes_is_repaired_too_and_keeps_its_beta(project, tmp_path) -> None:
     own = normed(tmp_path)
-    how = ("prune.semantics=gamma", "prune.layer=conv", "prune/stop=count", "prune.count=3")
+    how = ("prune.semantics=gamma", "prune.layer=conv", "prune/stop=channel_count", "prune.count=3")
     repair = ("repair=[finetune,shrink,recalibrate]", *REPAIR, "tracking.experiment=gamma")
     project.run(*own, *how, *repair)
     (cell,) = project.runs("gamma")

@@ -16,9 +16,10 @@ from sweep.evidence import NEEDS, is_oracle, needs
 
 ROOT = Path(sweep.__file__).parents[1]
 NAMES = {
-    group: [path.stem for path in sorted((ROOT / "conf/prune" / group).glob("*.yaml"))]
-    for group in ("order", "stop")
+    group: [path.stem for path in sorted((ROOT / "conf" / folder).glob("*.yaml"))]
+    for group, folder in (("order", "prune/order"), ("stop", "prune/stop"), ("repair", "repair"))
 }
+ALL = [name for names in NAMES.values() for name in names]
 
 
 @needs("poisoned", "norm")
@@ -70,11 +71,11 @@ def test_no_line_is_wider_than_a_terminal_or_ends_in_a_blank():
     assert [line for line in lines if line != line.rstrip()] == []
 
 
-def test_every_order_and_every_stop_that_can_be_chosen_is_told_once():
+def test_whatever_can_be_chosen_is_told_once():
     told = [line.split(" ")[0] for line in strategies.text().splitlines() if line[:1] != " "]
-    for name in NAMES["order"] + NAMES["stop"]:
+    for name in ALL:
         assert told.count(name) == 1
-    assert sorted(sections(strategies.markdown())) == sorted(NAMES["order"] + NAMES["stop"])
+    assert sorted(sections(strategies.markdown())) == sorted(ALL)
 
 
 @pytest.mark.parametrize("name", NAMES["order"])
