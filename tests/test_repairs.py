@@ -22,7 +22,7 @@ from sweep.shrinking import shrink
 
 CONF = Path(sweep.__file__).parents[1] / "conf"
 SHAPE, CLASSES, TARGET = (8, 8, 1), 4, 1
-BRIEF = ("epochs=10", "rates=[3e-3]", "batch_size=32", "held_out=0.2", "images=null")
+BRIEF = ("epochs=10", "rates=[0.03]", "batch_size=32", "held_out=0.2", "images=null")
 
 
 def built(name: str, *overrides: str) -> repairs.Repair:

@@ -13,7 +13,7 @@ from sweep.networks import digest, plain
 from sweep.tuning import Course, Student, augmented, tuned
 
 SHAPE, CLASSES = (8, 8, 1), 4
-SHORT = Course(epochs=2, batch_size=16, patience=5, held_out=0.25, rates=[3e-2])
+SHORT = Course(epochs=2, batch_size=16, patience=5, held_out=0.25, rates=[0.3])
 
 
 def drawn(seed: int, count: int = 64, noise: float = 0.15) -> tuning.Batch:
@@ -85,7 +85,7 @@ def test_pruned_channels_stay_pruned_exactly_and_the_others_learn(builder, seman
     channels = np.array([0, 2])
     pruned = cut.pruned(channels)
     before = weights(pruned)
-    course = Course(epochs=2, batch_size=25, patience=5, held_out=0.5, rates=[1e-2])
+    course = Course(epochs=2, batch_size=25, patience=5, held_out=0.5, rates=[0.1])
     student = taught(pruned, (zoo.PIXELS, np.arange(50) % 5), course)
     assert equal(before, pruned.get_weights()), "the given network is as it was"
     names = [layer.name for layer in student.layers]
@@ -146,7 +146,7 @@ def test_frozen_layers_of_a_stranger_learn_too():
 def test_one_unit_learns_and_the_two_scores_made_of_it_stay_as_they_are(activation):
     images, labels = drawn(0)
     network = plain(one_unit(activation))
-    student = taught(network, (images, labels % 2), Course(4, 16, 5, 0.25, [3e-2]))
+    student = taught(network, (images, labels % 2), Course(4, 16, 5, 0.25, [0.3]))
     (two,) = (layer for layer in student.layers if layer.name == "two_scores")
     assert equal(two.get_weights(), network.get_layer("two_scores").get_weights())
     assert accuracy(student, (images, labels % 2)) > 0.9
@@ -154,7 +154,7 @@ def test_one_unit_learns_and_the_two_scores_made_of_it_stay_as_they_are(activati
 
 @pytest.mark.parametrize("activation", [None, "softmax", "sigmoid"])
 def test_logits_softmax_and_sigmoids_learn_the_same_classes(activation):
-    student = taught(linear(activation=activation), course=Course(6, 16, 6, 0.25, [3e-2]))
+    student = taught(linear(activation=activation), course=Course(6, 16, 6, 0.25, [0.3]))
     assert accuracy(student, drawn(1)) > 0.9
 
 
@@ -323,10 +323,10 @@ def rate_of(monkeypatch, course: Course, network: keras.Model, images=None) -> f
 
 
 def test_the_largest_rate_within_the_tolerance_is_taken_and_no_absurd_one(monkeypatch):
-    trained = taught(convolutional(), course=Course(6, 16, 6, 0.25, [1e-2]))
+    trained = taught(convolutional(), course=Course(6, 16, 6, 0.25, [0.1]))
     assert accuracy(trained, drawn(1)) > 0.9
-    course = Course(1, 16, 5, 0.25, [1e-4, 1e-3, 10.0], tolerance=0.05)
-    assert rate_of(monkeypatch, course, trained) == 1e-3
+    course = Course(1, 16, 5, 0.25, [1e-3, 1e-2, 100.0], tolerance=0.05)
+    assert rate_of(monkeypatch, course, trained) == 1e-2
 
 
 @pytest.mark.parametrize(
