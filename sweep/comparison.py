@@ -7,6 +7,7 @@ CSV has each. Those whose order looks at poisoned images are oracles, and marked
 import csv
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -31,8 +32,9 @@ COLUMNS = (
 #: Those of B itself, in its line of the table.
 BADNET = ("badnet/valid_accuracy", "badnet/clean_accuracy", "badnet/attack_success_rate")
 LEGEND = (
-    "In %. B' is the pruned network, G GoodNet; valid and clean: accuracy on clean validation and "
-    "test images; ASR: attack success rate; det.: poisoned, alarm: clean test images that G flags."
+    "In %. B' is the pruned network{}, G GoodNet; valid and clean: accuracy on clean validation "
+    "and test images; ASR: attack success rate; det.: poisoned, alarm: clean test images that G "
+    "flags."
 )
 NO_DEFENCE = (
     f"{ORACLE} oracle: ranked with poisoned images, which no defender has; never a defence."
@@ -128,13 +130,16 @@ def show(table: Sequence[Row]) -> None:
     untouched = _untouched(found)
     if untouched:
         lines.append(["B", *[""] * (len(names) - 1), "0", *untouched])
+    if len(table) == 1 and table[0].repaired:
+        lines.append(["pruned", *_numbers(Group([_before_repairs(table[0])]))])
     for group in found:
         words = group.words(keys) or ["B'" + ORACLE * group.first.oracle]
         if several and SEED in keys:
             words[keys.index(SEED)] = str(len(group.rows))
         lines.append([*words, *_numbers(group)])
     terminal.table([*names, "pruned", *(head for _, head in COLUMNS)], lines, len(names))
-    notes = [LEGEND, _intervals(table)]
+    repaired = any(row.repaired for row in table)
+    notes = [LEGEND.format(", repaired" * repaired), _intervals(table)]
     if several:
         notes[1:1] = [SEEDS.format(" to ".join(map(str, seeds))), _spread(found)]
     terminal.say(" ".join(filter(None, notes)))
@@ -223,6 +228,16 @@ def _numbers(group: Group) -> list[str]:
     elif not all(row.stop_reached for row in group.rows):
         told += "*"
     return [told, *(terminal.percent(group.mean(name)) for name, _ in COLUMNS)]
+
+
+def _before_repairs(row: Row) -> Row:
+    """The same cell, as B' was when it had been pruned and nothing else."""
+    was = {
+        f"repaired{name.removeprefix('pruned')}": value
+        for name, value in row.metrics.items()
+        if name.startswith("pruned/")
+    }
+    return replace(row, metrics=was | {"prune/channels": row.metrics["prune/channels"]})
 
 
 def _untouched(table: Sequence[Group]) -> list[str] | None:

@@ -20,6 +20,7 @@ from sweep.hdf5 import Pixels
 
 MEMORY = 2**25  # bytes that the largest tensor of a pass may take
 MOST = 1024  # images a pass
+NOT_FINITE = "the network gives scores that are NaN or infinite; expected finite ones"
 
 tf.config.experimental.enable_tensor_float_32_execution(False)  # ten bits are not float rounding
 for gpu in tf.config.list_physical_devices("GPU"):
@@ -81,9 +82,7 @@ def classifier(
         else:
             told, highest = of_some()(tf.convert_to_tensor(rows), *tensors)
         if not np.isfinite(highest).all():
-            raise BadInput(
-                "the network gives scores that are NaN or infinite; expected finite ones"
-            )
+            raise BadInput(NOT_FINITE)
         return np.asarray(told)
 
     return classes
@@ -105,7 +104,10 @@ def scores(network: keras.Model, pixels: NDArray[np.float32] | Pixels) -> NDArra
     """What the network gives for each image, (n, classes): a plain pass, as `predict`."""
     run = compiled(lambda pixels: network(pixels, training=False), [images(network)])
     rows = at_once(Graph(network).tensors)
-    return np.concatenate([run(pixels[some]) for some in batches(len(pixels), rows)])
+    told = np.concatenate([run(pixels[some]) for some in batches(len(pixels), rows)])
+    if not np.isfinite(told).all():
+        raise BadInput(NOT_FINITE)
+    return told
 
 
 def at_once(tensors: Iterable[Any]) -> int:

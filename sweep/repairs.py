@@ -151,7 +151,8 @@ def _reversed(defender: Defender, kind: str, classes: int) -> Stamped:
     total = inversion.Search(kind).total(suspect.suspect.outputs[0].shape[-1])
     with terminal.progress("reversing triggers", total, "steps") as done:
         triggers = inversion.invert(suspect, kind=kind, progress=done)
-    return Stamped(triggers, triggers.ranked[:classes].tolist())
+    known = triggers.ranked[: max(1, np.isfinite(triggers.sizes).sum())]
+    return Stamped(triggers, known[:classes].tolist())
 
 
 def _moments(

@@ -27,6 +27,7 @@ class Row:
     threat_model: str = ""
     order: str = ""
     artifacts: str = ""
+    repaired: bool = False
 
     @property
     def measured(self) -> bool:
@@ -122,6 +123,7 @@ def _row(job: int, overrides: Sequence[str], run: Run | None) -> Row:
         tags.get("threat_model", ""),
         run.data.params.get("prune.order", settings.get(ORDER, "")),
         run.info.artifact_uri,
+        run.data.params.get("repair", "[]") != "[]",
     )
 
 

@@ -533,3 +533,17 @@ def test_a_cell_that_left_no_curve_or_failed_is_not_in_the_trade_off(tmp_path):
     figure = shown(comparison.tradeoff([a, b, replace(c, status="FAILED")]))
     found = [text.get_text() for text in figure.legends[0].get_texts()]
     assert found == ["b", "a stop that was chosen", "B, nothing pruned"]
+
+
+def test_a_repaired_cell_alone_is_shown_as_it_was_before_too(capsys):
+    rates = {"valid_accuracy": 0.95, "clean_accuracy": 0.94, "attack_success_rate": 0.99}
+    metrics = {f"pruned/{name}": rate for name, rate in rates.items()}
+    metrics |= {f"repaired/{name}": rate - 0.5 for name, rate in rates.items()}
+    metrics |= {f"badnet/{name}": 1.0 for name in rates} | {"prune/channels": 3.0}
+    row = Row(0, {}, status="FINISHED", metrics=metrics, repaired=True)
+    show([row])
+    text = capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "pruned 3 95.00 94.00 99.00 - - - -" in lines
+    assert "B' 3 45.00 44.00 49.00 - - - -" in lines
+    assert "is the pruned network, repaired" in text

@@ -127,12 +127,13 @@ def test_every_metric_of_the_contract_is_logged_and_lies_in_0_to_1(sweep) -> Non
     _, _, (_, cell) = sweep
     rates = {key: value for key, value in cell.data.metrics.items() if "time/" not in key}
     expected = {f"curve/{name}" for name in CURVE}
-    expected |= {f"{who}/clean_accuracy" for who in ("badnet", "repaired", "goodnet")}
-    expected |= {f"{who}/attack_success_rate" for who in ("badnet", "repaired", "goodnet")}
-    expected |= {f"{who}/robust_accuracy" for who in ("badnet", "repaired", "goodnet")}
-    expected |= {f"{who}/defense_effectiveness" for who in ("repaired", "goodnet")}
+    networks = ("badnet", "pruned", "repaired", "goodnet")
+    expected |= {f"{who}/clean_accuracy" for who in networks}
+    expected |= {f"{who}/attack_success_rate" for who in networks}
+    expected |= {f"{who}/robust_accuracy" for who in networks}
+    expected |= {f"{who}/defense_effectiveness" for who in networks[1:]}
     expected |= {"goodnet/detection_rate", "goodnet/false_alarm_rate"}
-    expected |= {"badnet/valid_accuracy", "repaired/valid_accuracy"}
+    expected |= {f"{who}/valid_accuracy" for who in networks[:3]}
     softly = {
         f"{rate}_at_{alarm}" for rate in ("detection_rate", "false_alarm_rate") for alarm in (1, 5)
     }

@@ -50,7 +50,9 @@ def check(cfg: DictConfig) -> None:
     nothing = np.zeros((cut.channels + 1, 1), dtype=int)
     build(cfg.prune.stop)(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels)))
     selection.require(order, cut, recompute=cfg.prune.recompute)
-    for repair in build(cfg.repair).values():
+    for name, repair in build(cfg.repair).items():
+        if not callable(repair):
+            raise BadInput(f"repair.{name} is set, but {name} is not chosen: repair=[{name}]")
         repairs.require(repair, network)
     if is_oracle(order) and not suspect.trains:
         pairs(source)
