@@ -387,7 +387,7 @@ def rates_of(run: Run, name: str) -> dict[str, float]:
 def test_the_pruned_network_is_repaired_in_turn_and_told_before_and_after(project, sweep) -> None:
     project.run(*SMALL, *REPAIR, "repair=[finetune,shrink]", "tracking.experiment=repairs")
     (cell,) = project.runs("repairs")
-    assert cell.data.params["repair"] == "['finetune', 'shrink']"
+    assert cell.data.params["repair"] == "[finetune,shrink]"
     assert cell.data.params["repair.finetune.epochs"] == "2"
     pruned, finetuned, shrunk, repaired = (
         rates_of(cell, name) for name in ("pruned", "finetune", "shrink", "repaired")
@@ -433,7 +433,7 @@ def test_repairs_are_swept_and_the_cell_without_one_is_what_it_was(project, swee
     assert rates_of(without, "pruned") == rates_of(without, "repaired")
     assert not rates_of(without, "finetune")
     assert rates_of(finetuned, "finetune") == rates_of(finetuned, "repaired")
-    assert [run.data.params["repair"] for run in (without, finetuned)] == ["[]", "['finetune']"]
+    assert [run.data.params["repair"] for run in (without, finetuned)] == ["[]", "[finetune]"]
     lines = printed.splitlines()
     assert [line.split()[0] for line in lines if line.startswith("[")] == ["[]", "[finetune]"]
     assert max(len(line) for line in lines if "mlflow ui" not in line) <= 80
@@ -508,6 +508,27 @@ def test_what_gamma_prunes_is_repaired_too_and_keeps_its_beta(project, tmp_path)
     (cell,) = project.runs("gamma")
     assert rates_of(cell, "finetune") == rates_of(cell, "shrink")
     assert loaded(cell).get_layer("conv").kernel.shape[-1] == 3
+
+
+# The verdict
+
+
+def test_a_network_is_looked_at_without_a_poisoned_image(project, tmp_path) -> None:
+    printed = project.run(*normed(tmp_path), "inspect=true", "tracking.experiment=verdict")
+    (run,) = project.runs("verdict")
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "inspect auto"
+    assert "inspect/mask_index" in run.data.metrics
+    assert {"figures/verdict.png", "verdict.csv", "config.yaml"} <= project.artifacts(run)
+    rows = read(project.client().download_artifacts(run.info.run_id, "verdict.csv"))
+    orders = {path.stem for path in (ROOT / "conf/prune/order").glob("*.yaml")}
+    assert {row["order"] for row in rows} == orders - {"tac", "ep"}
+    assert all(row["pruned"] for row in rows)
+    lines = [line for line in printed.splitlines() if "mlflow ui" not in line]
+    assert max(map(len, lines)) <= 80
+    for order in orders - {"tac", "ep"}:
+        assert sum(line.startswith(f"{order} ") for line in lines) == 1
+    assert "stand" in " ".join(lines)  # out, or not
 
 
 @pytest.mark.slow

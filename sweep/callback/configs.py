@@ -98,7 +98,7 @@ def params(cfg: DictConfig) -> dict[str, Any]:
         if not group.startswith("hydra/") and choice is not None
     }
     del chosen["prune"]
-    return flat | chosen | {"repair": list(config["repair"])}
+    return flat | chosen | {"repair": f"[{','.join(config['repair'])}]"}
 
 
 def name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] | None) -> str:
