@@ -121,6 +121,8 @@ def test_an_interrupted_sweep_leaves_no_run_running_and_no_half_network(tmp_path
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # who runs the tests in the background of a shell has it ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     printed = ""
     for line in process.stdout:
