@@ -19,7 +19,7 @@ with terminal.quiet():
     import tensorflow  # noqa: F401
 
 from sweep import activations, figures, inspection, joint, networks, outcomes, selection
-from sweep.callback import build, orders, tracked
+from sweep.callback import build, chosen, orders, tracked
 from sweep.curve import pruning_curve
 from sweep.defender import Defender
 from sweep.evaluation import evaluate, of_repaired
@@ -44,7 +44,7 @@ def main(cfg: DictConfig, log: Log) -> None:
         images = files.images(shape, classes, cfg.seed)
         log.tags({"network_digest": networks.digest(badnet)})
         log.tags(files.tags(images, log.params["attack"]))
-        if shown := examples(files):
+        if shown := None if cfg.inspect else examples(files):
             log.figure("figures/attack.png", figures.attack(*shown))
 
     # Cut B at the layers and rank their channels, on clean validation images alone.
@@ -76,7 +76,7 @@ def main(cfg: DictConfig, log: Log) -> None:
         now = outcomes.pruned(cut, at_cut, answers, ranked.channels[: stop.step])
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
         log.metrics(of_repaired("pruned", classes, answers, now.predicted))
-        for name, repair in build(cfg.repair).items():
+        for name, repair in chosen(cfg).items():
             now = outcomes.passed(repair(defender.of(now.network)), badnet, images)
             log.metrics(of_repaired(name, classes, answers, now.predicted))
     with log.stage("evaluate"):

@@ -24,6 +24,8 @@ from sweep.statistics import OUTLIER
 from sweep.stops import ValidCurve
 
 SHOWN = 3  # classes of each kind of trigger
+FEWEST = 5  # classes, below which none can be said to stand out
+ENOUGH = 100  # images, below which that is said
 
 HOW = {
     "mask": "% of the image covered",
@@ -68,20 +70,39 @@ class Verdict:
         return told
 
     @property
+    def nearest(self) -> tuple[float, int, str]:
+        """The class that stands out most, whether far or not: index, class, kind of trigger."""
+        return max(
+            (float(index), int(cls), kind)
+            for kind, triggers in self.triggers.items()
+            for index, cls in zip(triggers.indices, triggers.classes, strict=True)
+        )
+
+    @property
     def sentence(self) -> str:
         """What is to be thought of the network."""
-        if not self.suspects:
+        found = [int(np.isfinite(triggers.sizes).sum()) for triggers in self.triggers.values()]
+        if max(found) < FEWEST:
             return (
-                "No sign of a backdoor: no class stands out. A trigger that none of these shapes "
-                "comes near would not be seen."
+                f"Nothing can be said: triggers were found for {max(found)} classes, and it takes "
+                f"{FEWEST} to see that one stands out. Look at the sizes."
             )
-        names = ", ".join(map(str, self.suspects))
-        one = len(self.suspects) == 1
-        return (
-            f"Signs of a backdoor: class{'' if one else 'es'} {names} stand{'s' if one else ''} "
-            f"out. Far less turns any image into {'it' if one else 'one of them'} than into the "
-            f"others."
+        index, cls, kind = self.nearest
+        how = f"({kind}, index {index:.1f})"
+        told = (
+            f"No sign of a backdoor: no class stands out, class {cls} being the nearest {how}. A "
+            f"trigger that none of these shapes comes near would not be seen."
         )
+        if self.suspects:
+            names = [str(other) for other in self.suspects if other != cls]
+            also = f", less far {', '.join(names)}" if names else ""
+            told = (
+                f"Signs of a backdoor: class {cls} stands out {how}{also}. Far less turns any "
+                f"image into it than into the others. A class that is easy to draw can stand out "
+                f"too: look at the triggers."
+            )
+        few = f" Told from {self.images} images only." if self.images < ENOUGH else ""
+        return told + few
 
     @property
     def metrics(self) -> dict[str, float]:

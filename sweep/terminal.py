@@ -74,7 +74,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> N
     shown = Table(box=None, pad_edge=False, padding=(0, 2 if roomy else 1, 0, 0))
     for number, column in enumerate(columns):
         shown.add_column(
-            column, justify="left" if number < left else "right", no_wrap=number >= left
+            column,
+            justify="left" if number < left else "right",
+            no_wrap=number >= left,
+            overflow="fold",  # what tells cells apart is never cut off
         )
     for row in rows:
         shown.add_row(*row)

@@ -38,7 +38,7 @@ def verdict(mask: list[float], additive: list[float] = OTHERS) -> Verdict:
 def test_a_class_that_takes_far_less_than_the_others_is_suspected():
     told = verdict([*OTHERS, 0.04])
     assert told.suspects == {6: "mask"}
-    assert "class 6 stands out" in told.sentence
+    assert "class 6 stands out (mask, index 18.6). " in told.sentence
     assert told.metrics["inspect/suspects"] == 1
     assert told.metrics["inspect/mask_class"] == 6
     assert told.metrics["inspect/mask_index"] > 3.5 > told.metrics["inspect/additive_index"]
@@ -47,14 +47,29 @@ def test_a_class_that_takes_far_less_than_the_others_is_suspected():
 def test_several_are_told_the_most_suspicious_first():
     told = verdict([*OTHERS, 0.04], [*OTHERS[:5], 0.001, 0.5])
     assert list(told.suspects.items()) == [(5, "additive"), (6, "mask")]
-    assert "classes 5, 6 stand out" in told.sentence
+    assert "class 5 stands out (additive, index" in told.sentence
+    assert "), less far 6. Far less" in told.sentence
 
 
 def test_where_all_are_alike_no_sign_is_found():
     told = verdict(OTHERS)
     assert told.suspects == {}
-    assert told.sentence.startswith("No sign of a backdoor")
+    assert told.sentence.startswith(
+        "No sign of a backdoor: no class stands out, class 0 being the nearest ("
+    )
     assert told.metrics["inspect/suspects"] == 0
+
+
+@pytest.mark.parametrize("sizes", [[0.02, 0.9], [0.02, 0.9, 0.9, 0.9], [0.1] * 4 + [np.inf] * 9])
+def test_of_few_classes_nothing_is_said(sizes):
+    assert verdict(sizes, sizes).sentence.startswith("Nothing can be said: triggers were found for")
+
+
+def test_few_images_are_told():
+    triggers = {"mask": found("mask", OTHERS)}
+    image = np.zeros((5, 4, 3), np.float32)
+    assert Verdict(triggers, image, 5, 1.0, COSTS).sentence.endswith("Told from 5 images only.")
+    assert "images only" not in Verdict(triggers, image, 500, 1.0, COSTS).sentence
 
 
 def test_a_class_for_which_no_trigger_was_found_is_not_suspected():
@@ -82,7 +97,7 @@ def test_it_is_printed_within_the_width(width, monkeypatch):
     text = "\n".join(line.rstrip() for line in lines)
     assert "mean_activation       5     94.00  4.00     3.00" in text
     assert "bnp                   -         -     -        -" in text
-    assert "class 6 stands out" in " ".join(text.split())
+    assert "class 6 stands out (mask" in " ".join(text.split())
 
 
 def test_the_figure_shows_both_kinds_of_trigger_and_the_orders_that_apply():

@@ -456,7 +456,7 @@ def test_a_repair_that_does_not_apply_is_skipped_and_one_that_is_not_there_refus
 ) -> None:
     own = own_files(tmp_path)
     how = ("prune.layer=branch", "tracking.experiment=norms")
-    printed = project.run("-m", *own, "repair=[],[recalibrate]", *how)
+    printed = project.run("-m", *own, "repair=[],[recalibrate]", "++repair.unlearn.epochs=3", *how)
     _, (without, cell) = split(project.runs("norms"))
     assert without.data.metrics
     assert cell.data.tags["status"] == "SKIPPED"

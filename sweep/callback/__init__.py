@@ -4,8 +4,8 @@
 Hydra only warns of an exception in a callback, so errors leave here as SystemExit.
 """
 
-from sweep.callback.configs import build, check, orders
+from sweep.callback.configs import build, check, chosen, orders
 from sweep.callback.jobs import tracked
 from sweep.callback.sweeps import Sweep
 
-__all__ = ["Sweep", "build", "check", "orders", "tracked"]
+__all__ = ["Sweep", "build", "check", "chosen", "orders", "tracked"]

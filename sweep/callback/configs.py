@@ -19,6 +19,7 @@ from sweep import BadInput, joint, repairs, selection, settings, strategies
 from sweep.evidence import Order, is_oracle
 from sweep.networks import shape_and_classes
 from sweep.pairs import pairs
+from sweep.repairs import Repair
 from sweep.stops import ValidCurve
 
 OmegaConf.register_new_resolver("strategies", strategies.text, replace=True)  # for --help
@@ -50,12 +51,15 @@ def check(cfg: DictConfig) -> None:
     nothing = np.zeros((cut.channels + 1, 1), dtype=int)
     build(cfg.prune.stop)(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels)))
     selection.require(order, cut, recompute=cfg.prune.recompute)
-    for name, repair in build(cfg.repair).items():
-        if not callable(repair):
-            raise BadInput(f"repair.{name} is set, but {name} is not chosen: repair=[{name}]")
+    for repair in chosen(cfg).values():
         repairs.require(repair, network)
     if is_oracle(order) and not suspect.trains:
         pairs(source)
+
+
+def chosen(cfg: DictConfig) -> dict[str, Repair]:
+    """The repairs that are chosen, in turn; what is set of others does not matter, as in a grid."""
+    return {name: repair for name, repair in build(cfg.repair).items() if callable(repair)}
 
 
 def orders(cfg: DictConfig) -> dict[str, Order]:
@@ -64,9 +68,9 @@ def orders(cfg: DictConfig) -> dict[str, Order]:
     as it is set there.
     """
     folder = Path(os.environ["PROJECT_ROOT"]) / "conf" / "prune" / "order"
-    chosen = HydraConfig.get().runtime.choices["prune/order"]
+    own = HydraConfig.get().runtime.choices["prune/order"]
     nodes = {path.stem: OmegaConf.load(path) for path in sorted(folder.glob("*.yaml"))}
-    built = {name: build(node) for name, node in (nodes | {chosen: cfg.prune.order}).items()}
+    built = {name: build(node) for name, node in (nodes | {own: cfg.prune.order}).items()}
     return {name: order for name, order in built.items() if not is_oracle(order)}
 
 
@@ -92,25 +96,25 @@ def params(cfg: DictConfig) -> dict[str, Any]:
     config = plain(cfg)
     config.pop("published")
     walk("", config)
-    chosen = {
+    choices = {
         group.replace("/", "."): choice
         for group, choice in HydraConfig.get().runtime.choices.items()
         if not group.startswith("hydra/") and choice is not None
     }
-    del chosen["prune"]
-    return flat | chosen | {"repair": f"[{','.join(config['repair'])}]"}
+    del choices["prune"]
+    return flat | choices | {"repair": f"[{','.join(chosen(cfg))}]"}
 
 
 def name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] | None) -> str:
     """A run's name: in a sweep what tells it from its siblings, alone its strategy."""
     if varying is not None:
         return told(overrides, varying)
-    chosen = HydraConfig.get().runtime.choices
+    choices = HydraConfig.get().runtime.choices
     layers = cfg.prune.layer
     where = layers if isinstance(layers, str) else "+".join(layers)
     if cfg.inspect:
         return f"inspect {where}"
-    return f"{chosen['prune/order']} {chosen['prune/stop']} {where}"
+    return f"{choices['prune/order']} {choices['prune/stop']} {where}"
 
 
 def told(overrides: Sequence[str], keys: Sequence[str]) -> str:
