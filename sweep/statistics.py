@@ -149,7 +149,7 @@ def standing_out(sizes: ArrayLike) -> Array:
     stand out by chance.
 
     >>> standing_out([0.01, 0.4, 0.5, 0.6, 0.7]).round(1)
-    array([14.5,  0.8,  0. , -0.7, -1.2])
+    array([11.8,  0.7,  0. , -0.6, -1. ])
     """
     return anomaly(np.log(np.maximum(sizes, TINY)))
 

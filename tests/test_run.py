@@ -513,7 +513,9 @@ def test_what_gamma_prunes_is_repaired_too_and_keeps_its_beta(project, tmp_path)
 # The verdict
 
 
-def test_a_network_is_looked_at_without_a_poisoned_image(project, tmp_path) -> None:
+def test_a_network_is_looked_at_without_a_poisoned_image(tmp_path) -> None:
+    (tmp_path / "program").mkdir()
+    project = Project(tmp_path / "program")  # the other one's orders are not all in order
     printed = project.run(*normed(tmp_path), "inspect=true", "tracking.experiment=verdict")
     (run,) = project.runs("verdict")
     assert run.info.status == "FINISHED"
