@@ -32,6 +32,8 @@ from sweep.data import Images
 from sweep.defender import Defender
 from sweep.inversion import KINDS, Reversed, Search, invert
 
+IMAGES = 16  # a step, of each class
+
 
 def measured(what: Callable[[], Any]) -> tuple[Any, float, float]:
     """What it gives, seconds by the clock, seconds of all cores together."""
@@ -65,10 +67,11 @@ def main() -> None:
     network = networks.load(options.network)
     images = Images(hdf5.pixels(options.images, options.scale), hdf5.labels(options.images)[0])
     defender = Defender(network, images)
-    classes, given = network.output_shape[-1], {"kind": options.kind, "steps": options.steps}
+    classes = network.output_shape[-1]
+    given = {"kind": options.kind, "steps": options.steps, "images": IMAGES}
     defender.pixels  # noqa: B018  read before the clock runs
     found, clock, cores = measured(lambda: invert(defender, refine=0, **given))
-    passes = classes * options.steps * Search.images
+    passes = classes * options.steps * IMAGES
     print(f"{classes} classes together: {clock:.1f} s, {cores:.1f} s of cores, {passes} passes,")
     print(f"{1e6 * cores / passes:.0f} microseconds of cores a pass")
     show(found, most=8)
