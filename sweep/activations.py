@@ -16,7 +16,6 @@ from uuid import uuid4
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from sweep import (
@@ -38,7 +37,7 @@ from sweep import (
 from sweep.cache import Cache
 from sweep.cuts import Cut
 from sweep.data import Images
-from sweep.defender import Defender
+from sweep.defender import VERSIONS, Defender
 from sweep.evidence import Each, Evidence, Oracle, Order, Scores, Training
 from sweep.joint import Joint
 from sweep.ranking import Channels
@@ -47,7 +46,6 @@ from sweep.statistics import doubt, jensen_shannon
 #: What maps and answers depend on beside network, images and settings; and what scores do.
 CODE = (cuts, forward, fronts, graphs, hdf5, joint, kinds, steps, sys.modules[__name__])
 OF_SCORES = (evidence, making, outputs)
-VERSIONS = [keras.__version__, tf.__version__, np.__version__]
 
 Parts = list[NDArray[np.float32]]  # what crosses a cut: maps, and the tensors beside
 Progress = Callable[[int], object]
