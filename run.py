@@ -52,13 +52,14 @@ def main(cfg: DictConfig, log: Log) -> None:
     log.tags({"layer": cut.layer})
     at_cut = activations.at(cut, images, cache)
     valid, defender = at_cut["valid"], Defender(badnet, images["valid"], cfg.seed, cache)
-    if cfg.inspect:
-        stop, scope = build(cfg.prune.stop), cfg.prune.scope
-        verdict = inspection.inspect(defender, valid, orders(cfg), stop, scope)
+    if cfg.inspect or cfg.verdict:
+        with log.stage("verdict"):
+            how, ways = (build(cfg.prune.stop), cfg.prune.scope), orders(cfg) if cfg.inspect else {}
+            verdict = inspection.inspect(defender, valid, ways, *how)
         inspection.tell(verdict)
-        log.metrics(verdict.metrics)
-        log.text("verdict.csv", verdict.to_csv())
-        return log.figure("figures/verdict.png", verdict.figure(cut.layer))
+        log.verdict(verdict, cut.layer)
+        if cfg.inspect:
+            return
     with log.stage("rank"):
         how = {"scope": cfg.prune.scope, "recompute": cfg.prune.recompute, "seed": cfg.seed}
         ranked = selection.rank(order, valid, **how, pairs=lambda: pairs(files))

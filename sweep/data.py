@@ -89,7 +89,8 @@ class Files:
 
     `attack` is the one that made the poisoned files, None where somebody else did; `folder` is
     where files that are made of these are kept, `epochs` how long a BadNet is trained on these
-    where nothing else is said, `cache` remembers what was seen of the files.
+    where nothing else is said, `cache` remembers what was seen of the files. A defender has
+    `valid_images` of the clean validation images (None: all), and `valid_at_most` of these.
     """
 
     valid: Path
@@ -100,6 +101,7 @@ class Files:
     scale: float = 1.0
     channels: str = "auto"
     valid_images: int | None = None
+    valid_at_most: int | None = None
     attack: Attack | None = None
     folder: str = "outputs/data"
     epochs: int = 16
@@ -165,16 +167,19 @@ class Files:
                         f"all {name.replace('_', ' ')} images are of the class that the attack "
                         f"wants, so they tell nothing of it; leave data.{name} out"
                     )
-        self.read("valid").sample(self.valid_images, seed=0)
+        self._valid(seed=0)
 
     def images(self, shape: tuple[int, ...], classes: int, seed: int) -> dict[str, Images]:
         """What a run looks at, checked: "valid" (drawn by seed), "test", "poisoned" where known."""
         self.check(shape, classes)
         poisoned = self.read("poisoned_test")
-        return {
-            "valid": self.read("valid").sample(self.valid_images, seed),
-            "test": self.read("test"),
-        } | ({} if poisoned is None else {"poisoned": poisoned})
+        clean = {"valid": self._valid(seed), "test": self.read("test")}
+        return clean | ({} if poisoned is None else {"poisoned": poisoned})
+
+    def _valid(self, seed: int) -> Images:
+        """The clean validation images that a defender has, drawn by seed."""
+        drawn, most = self.read("valid").sample(self.valid_images, seed), self.valid_at_most
+        return drawn if most is None or len(drawn) <= most else drawn.sample(most, seed)
 
     def tags(self, images: Mapping[str, Images], attack: str) -> dict[str, str]:
         """What a run says of these `images` of the files: what they are, who poisoned them.

@@ -36,6 +36,7 @@ class Faces:
     folder: str
     scale: float = 1.0
     valid_images: int | None = None
+    valid_at_most: int | None = None
     cache: Cache = field(default_factory=Cache, compare=False, repr=False)
 
     @property
@@ -86,6 +87,7 @@ class Faces:
             str(root),
             scale=self.scale,
             valid_images=self.valid_images,
+            valid_at_most=self.valid_at_most,
             folder=self.folder,
             epochs=EPOCHS,
             cache=self.cache,

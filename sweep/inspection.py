@@ -130,7 +130,8 @@ class Verdict:
             for cost in self.costs
             if cost.accuracy is not None
         ]
-        title = "\n".join(textwrap.wrap(f"{self.sentence} Pruning at {layer}.", 110))
+        where = f" Pruning at {layer}." if costs else ""
+        title = "\n".join(textwrap.wrap(self.sentence + where, 110))
         return pictures.verdict(self.triggers, self.image, costs, title)
 
     def rows(self) -> Iterator[list[str]]:
@@ -147,7 +148,8 @@ def inspect(
 ) -> Verdict:
     """Look at the network of `defender`, cut as `valid`, its clean validation images there, are.
 
-    `orders` are asked one after the other and stopped by `stop`; oracles must not be among them.
+    `orders` are asked one after the other and stopped by `stop`; none, where only signs are looked
+    for. Oracles must not be among them.
     """
     classes = defender.network.output_shape[-1]
     total = sum(inversion.Search(kind).total(classes) for kind in inversion.KINDS)
@@ -162,7 +164,14 @@ def inspect(
 
 
 def tell(verdict: Verdict) -> None:
-    """Print it: the reversed triggers, what pruning costs, and the verdict."""
+    """Print the verdict; before it, where costs were asked for, all that was found."""
+    if verdict.costs:
+        _tell_all(verdict)
+    terminal.say(verdict.sentence)
+
+
+def _tell_all(verdict: Verdict) -> None:
+    """The reversed triggers, and what pruning costs."""
     terminal.say(
         f"B on {verdict.images} clean validation images: {terminal.percent(verdict.accuracy)} % "
         f"right."
@@ -189,7 +198,6 @@ def tell(verdict: Verdict) -> None:
         "images, points below B, images on which B and B' differ. -: does not apply here."
     )
     terminal.say("")
-    terminal.say(verdict.sentence)
 
 
 def _cost(

@@ -108,17 +108,23 @@ def verdict(
 ) -> Figure:
     """Reversed triggers of each kind (`inversion.Reversed`) on `image`, and what pruning costs.
 
-    `costs` are by order: points of clean accuracy that B' loses, and share of clean images on
-    which it differs from B, as shares of 1.
+    `costs`, if any, are by order: points of clean accuracy that B' loses, and share of clean images
+    on which it differs from B, as shares of 1.
     """
-    heights = [6.6] * len(triggers) + [1 + 0.24 * len(costs)]
+    heights = [6.6] * len(triggers) + [1 + 0.24 * len(costs)] * bool(costs)
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     figure.suptitle(title)
-    *above, below = figure.subfigures(len(heights), 1, height_ratios=heights)
-    for part, (kind, found) in zip(above, triggers.items(), strict=True):
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, (kind, found) in zip(parts, triggers.items(), strict=False):
         shown = (found.classes, found.sizes, found.masks, found.paints, found.limits)
         reversed_triggers(image, *shown, f"reversed triggers: {kind}", part)
-    panel = below.subplots()
+    if costs:
+        _costs(parts[-1].subplots(), costs)
+    return figure
+
+
+def _costs(panel: Axes, costs: Sequence[tuple[str, float, float]]) -> None:
+    """Two bars an order."""
     names, lost, differs = zip(*costs, strict=True)
     places = np.arange(len(names))
     panel.barh(places - 0.2, lost, 0.4, color=BLUE, label="clean accuracy lost")
@@ -129,4 +135,3 @@ def verdict(
     panel.set_title("what each order would cost at this stop", loc="left")
     panel.grid(axis="x", alpha=0.3)
     panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize="small")
-    return figure

@@ -32,6 +32,7 @@ class Data(Section):
 
     scale: Positive = Field(1.0, description="pixels are divided by it")
     valid_images: Count | None = Field(None, description="null: all")
+    valid_at_most: Count | None = Field(None, description="null: all")
     channels: Literal["auto", "first", "last"] = "auto"
     root: str | None = Field(None, description="a folder")
     valid: str | None = Field(None, description="a file")
@@ -153,7 +154,8 @@ class Settings(Section):
     """The whole configuration."""
 
     seed: Natural
-    inspect: bool = Field(False, description="a verdict on the network")
+    verdict: bool = Field(False, description="whether it is told beside the cell")
+    inspect: bool = Field(False, description="a verdict in place of the cell")
     repair: Repairs = Field(description="a list of repairs, as [finetune]")
     data: Data
     attack: Attack

@@ -31,6 +31,7 @@ from mlflow.types.schema import Schema, TensorSpec
 from sweep import BadInput, NotApplicable, files
 from sweep.curve import Answers, PruningCurve
 from sweep.goodnet import GoodNet
+from sweep.inspection import Verdict
 from sweep.metrics import Labels
 
 PYFUNC = Path(__file__).with_name("goodnet_pyfunc.py")
@@ -144,6 +145,14 @@ class Log:
 
     def figure(self, name: str, figure: Figure) -> None:
         self._client.log_figure(self.run_id, figure, name, save_kwargs={"dpi": 120})
+
+    def verdict(self, verdict: Verdict, layer: str) -> None:
+        """Log what is to be thought of B, and what pruning at `layer` costs, if that was asked."""
+        self.tags({"verdict": verdict.sentence})
+        self.metrics(verdict.metrics)
+        self.figure("figures/verdict.png", verdict.figure(layer))
+        if verdict.costs:
+            self.text("verdict.csv", verdict.to_csv())
 
     def models(self, goodnet: GoodNet) -> None:
         """Log B' (`repaired`), GoodNet (`goodnet`, a pyfunc) and `goodnet.keras`."""

@@ -97,6 +97,25 @@ def test_an_experiment_names_its_command_and_publishes_numbers_that_its_cells_ha
             assert str(value) in swept[key]
 
 
+STRATEGIES = [path for path in CHOICES if path.parts[0] == "strategy"]
+
+
+@pytest.mark.parametrize("path", STRATEGIES, ids=str)
+def test_a_strategy_sets_order_stop_layer_and_repairs_whatever_was_chosen_before(path):
+    chosen = OmegaConf.load(CONF / path)
+    set_here = {key: value for default in chosen.defaults for key, value in default.items()}
+    assert [*set_here] == ["override /prune/order", "override /prune/stop", "override /repair"]
+    cfg = composed(choice(path), "experiment=strategies", "case=faces", hydra=True)
+    choices = cfg.hydra.runtime.choices
+    assert choices["prune/order"] == set_here["override /prune/order"]
+    assert choices["prune/stop"] == set_here["override /prune/stop"]
+    assert [*cfg.repair] == set_here["override /repair"]
+    assert cfg.prune.layer == chosen.prune.layer
+    assert (
+        composed(choice(path), "prune.layer=conv_2", "prune/order=random").prune.layer == "conv_2"
+    )
+
+
 #: What makes the orders that train cheap; all else is as their yaml says.
 CHEAP = {
     "anp": ["prune.order.steps=3", "prune.order.batch_size=8"],

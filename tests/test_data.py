@@ -196,6 +196,15 @@ def test_more_or_fewer_valid_images_than_there_are_is_refused(count, read):
         read().sample(count, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("given", "most", "drawn"),
+    [(None, None, 20), (None, 4, 4), (None, 99, 20), (5, 4, 4), (3, 4, 3)],
+)
+def test_a_defender_has_at_most_so_many(given, most, drawn, folder):
+    source = h5(str(folder), valid_images=given, valid_at_most=most)
+    assert len(source.images((8, 7, 3), 5, seed=1)["valid"]) == drawn
+
+
 BAD_DATA = {
     "two axes": PIXELS[:, 0, 0],
     "five axes": PIXELS[None],

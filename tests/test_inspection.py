@@ -30,9 +30,9 @@ OTHERS = [0.40, 0.42, 0.44, 0.46, 0.48, 0.50]
 COSTS = [Cost("bnp"), Cost("mean_activation", 5, 0.94, 0.03), Cost("random", 2, 0.9, 0.1)]
 
 
-def verdict(mask: list[float], additive: list[float] = OTHERS) -> Verdict:
+def verdict(mask: list[float], additive: list[float] = OTHERS, costs=COSTS) -> Verdict:
     triggers = {"mask": found("mask", mask), "additive": found("additive", additive)}
-    return Verdict(triggers, np.zeros((5, 4, 3), np.float32), 100, 0.98, COSTS)
+    return Verdict(triggers, np.zeros((5, 4, 3), np.float32), 100, 0.98, costs)
 
 
 def test_a_class_that_takes_far_less_than_the_others_is_suspected():
@@ -110,3 +110,13 @@ def test_the_figure_shows_both_kinds_of_trigger_and_the_orders_that_apply():
     titles = [axes.get_title() for axes in figure.axes]
     assert sum(title.startswith("class 6\n") for title in titles) == 1
     assert "class 6 stands out" in figure.get_suptitle()
+
+
+def test_signs_alone_are_a_sentence_and_a_figure_of_triggers(capsys):
+    signs = verdict([*OTHERS, 0.04], costs=[])
+    inspection.tell(signs)
+    assert " ".join(capsys.readouterr().out.split()) == signs.sentence
+    figure = signs.figure("conv_3")
+    figure.savefig(BytesIO(), dpi=20)
+    assert not any("order" in axes.get_title(loc="left") for axes in figure.axes)
+    assert figure.get_suptitle().replace("\n", " ") == signs.sentence

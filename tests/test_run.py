@@ -533,6 +533,20 @@ def test_a_network_is_looked_at_without_a_poisoned_image(tmp_path) -> None:
     assert "stand" in " ".join(lines)  # out, or not
 
 
+def test_the_answer_is_one_word_and_says_whether_there_is_a_sign(project, tmp_path) -> None:
+    own = (*normed(tmp_path), "repair.unlearn.epochs=2", "data.valid_at_most=9")
+    printed = project.run(*own, "strategy=answer", "tracking.experiment=answer")
+    (cell,) = project.runs("answer")
+    assert cell.data.params["strategy"] == "answer"
+    assert cell.data.params["repair"] == "[unlearn]"
+    assert cell.data.tags["verdict"] in " ".join(printed.split())
+    assert "inspect/suspects" in cell.data.metrics
+    assert "figures/verdict.png" in project.artifacts(cell)
+    assert "verdict.csv" not in project.artifacts(cell)
+    assert rates_of(cell, "unlearn") == rates_of(cell, "repaired")
+    assert loaded(cell)
+
+
 @pytest.mark.slow
 def test_the_labs_experiment_prints_published_numbers_under_the_measured_ones(
     project, shared, tmp_path
