@@ -1,6 +1,6 @@
 """What was swept: of each case the latest sweep with `experiment=strategies` that ended well.
 
-`read` asks MLflow; the rest looks at runs as MLflow gives them back.
+`read` and `search` ask MLflow; the rest looks at runs as MLflow gives them back.
 """
 
 import re
@@ -20,6 +20,7 @@ from sweep.rows import FINISHED
 SWEEP = "experiment=strategies"
 ORDER, STOP, SEED = "prune.order", "prune.stop", "seed"
 PRUNED = "prune/channels"
+PARENT = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True)
@@ -47,24 +48,8 @@ class Case:
 
 
 def read(uri: str | None, experiment: str) -> list[Case]:
-    """The cases of the experiment at MLflow's `uri`, each with its latest finished sweep.
-
-    Raises BadInput where there is none.
-    """
-    artifacts.connect(uri)
-    try:
-        found = mlflow.get_experiment_by_name(experiment)
-        runs = [] if found is None else _search(found.experiment_id)
-    except MlflowException as error:
-        reason = str(error).splitlines()[0]
-        uri = mlflow.get_tracking_uri()
-        raise BadInput(f"{uri} cannot be read by MLflow ({reason})") from error
-    told = cases(runs)
-    if not told:
-        raise BadInput(
-            f"MLflow's experiment {experiment!r} holds no finished sweep with {SWEEP}; "
-            f"run: python run.py {SWEEP} case=faces"
-        )
+    """The cases of the experiment at MLflow's `uri`, each with its latest finished sweep."""
+    told = cases(search(uri, experiment, SWEEP))
     places = [(case.measured or case.cells)[0].info.artifact_uri for case in told]
     answers = artifacts.read(places, "answers.npz")
     return [
@@ -73,14 +58,26 @@ def read(uri: str | None, experiment: str) -> list[Case]:
     ]
 
 
-def _search(experiment: str) -> list[Run]:
-    """The finished sweeps of `experiment`, and their cells."""
-    wanted = f"tags.overrides LIKE '%{SWEEP}%' AND attributes.status = '{FINISHED}'"
-    found = mlflow.search_runs([experiment], wanted, output_format="list")
-    for parent in list(found):
-        cells = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-        found += mlflow.search_runs([experiment], cells, output_format="list")
-    return found
+def search(uri: str | None, experiment: str, sweep: str) -> list[Run]:
+    """The sweeps of the experiment whose command holds `sweep`, and their cells, however ended.
+
+    Raises BadInput where MLflow cannot read what is at `uri`.
+    """
+    artifacts.connect(uri)
+    try:
+        known = mlflow.get_experiment_by_name(experiment)
+        if known is None:
+            return []
+        wanted = f"tags.overrides LIKE '%{sweep}%'"
+        found = mlflow.search_runs([known.experiment_id], wanted, output_format="list")
+        for parent in list(found):
+            cells = f"tags.`{PARENT}` = '{parent.info.run_id}'"
+            found += mlflow.search_runs([known.experiment_id], cells, output_format="list")
+        return found
+    except MlflowException as error:
+        reason = str(error).splitlines()[0]
+        uri = mlflow.get_tracking_uri()
+        raise BadInput(f"{uri} cannot be read by MLflow ({reason})") from error
 
 
 def _sizes(answers: bytes | None) -> dict[str, int]:
@@ -95,24 +92,24 @@ def cases(runs: Sequence[Run]) -> list[Case]:
     A command may sweep several cases; a case may have several commands.
     """
     found: dict[str, Case] = {}
-    sweeps = [run for run in runs if SWEEP in _overrides(run) and run.info.status == FINISHED]
+    sweeps = [run for run in runs if SWEEP in overrides(run) and run.info.status == FINISHED]
     for sweep in sorted(sweeps, key=lambda run: run.info.start_time, reverse=True):
-        ours = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == sweep.info.run_id]
+        ours = [r for r in runs if r.data.tags.get(PARENT) == sweep.info.run_id]
         ours.sort(key=lambda run: int(run.data.tags["job"]))
-        for name in dict.fromkeys(map(_case, ours)):
-            cells = [run for run in ours if _case(run) == name]
+        for name in dict.fromkeys(map(name_of, ours)):
+            cells = [run for run in ours if name_of(run) == name]
             found.setdefault(name, Case(name, sweep, cells))
     return [found[name] for name in sorted(found)]
 
 
-def _case(cell: Run) -> str:
+def name_of(cell: Run) -> str:
     """The case that a cell is of; where none was chosen, its images and its network."""
     params = cell.data.params
     chosen = params.get("case", "none")
     return chosen if chosen != "none" else f"data={params['data']} badnet={params['badnet']}"
 
 
-def _overrides(run: Run) -> list[str]:
+def overrides(run: Run) -> list[str]:
     """What was given on the command line; values may hold blanks."""
     return re.split(r" (?=~|\+*[\w./@]+=)", run.data.tags.get("overrides", ""))
 
@@ -120,7 +117,7 @@ def _overrides(run: Run) -> list[str]:
 def command(sweep: Run) -> str:
     """The command of a sweep for a shell; where files lie on some machine is nobody's business."""
     words = []
-    for override in filter(None, _overrides(sweep)):
+    for override in filter(None, overrides(sweep)):
         key, equals, value = override.partition("=")
         place = key.lstrip("+") in ("data.root", "badnet.path") or re.search(r"[/\\~]", value)
         words.append(shlex.quote(f"{key}={'DIR' if place else value}" if equals else override))

@@ -53,10 +53,14 @@ ALLOWED = {
     "comparison": ({"matplotlib", "numpy"}, {"artifacts", "charts", "rows", "terminal"}),
     "paired": ({"mlflow", "numpy"}, NUMPY | {"artifacts", "charts", "rows", "terminal"}),
     "cases": ({"mlflow", "numpy"}, {"artifacts", "rows"}),
-    "results": ({"mlflow"}, NUMPY | {"cases", "charts", "files", "rows", "terminal"}),
+    "trials": ({"mlflow"}, NUMPY | {"cases", "rows"}),
+    "results": (
+        {"mlflow"},
+        NUMPY | {"cases", "trials", "charts", "files", "rows", "terminal", "results"},
+    ),
     "tracking": (
         HEAVY - {"h5py"} | {"mlflow", "matplotlib"},
-        NUMPY | KERAS | {"artifacts", "files"},
+        NUMPY | KERAS | {"artifacts", "files", "inspection"},
     ),
     "goodnet_pyfunc": ({"mlflow", "keras", "numpy"}, None),  # None: not even sweep itself
 }

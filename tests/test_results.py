@@ -7,27 +7,12 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
+from mlflow.entities import Run
+from runs import COMMAND, intervals, kept, parent, run, table
 
 from sweep import BadInput, tracking
-from sweep.cases import Case, cases, command, read
-from sweep.results import main, page
-
-COMMAND = "experiment=strategies case=signs"
-ORIGIN = {"git_commit": "0123456789abcdef", "git_dirty": "false", "python": "3.12.1"}
-ORIGIN |= {"keras": "3.99", "tensorflow": "2.98"}
-
-
-def run(name: str, metrics=None, params=None, ended="FINISHED", at=0, **tags: str) -> Run:
-    """A run as MLflow gives it back."""
-    info = RunInfo(name, "1", "somebody", ended, at, at + 1, "active")
-    numbers = [Metric(key, value, 0, 0) for key, value in (metrics or {}).items()]
-    given = [Param(key, value) for key, value in (params or {}).items()]
-    return Run(info, RunData(numbers, given, [RunTag(*item) for item in tags.items()]))
-
-
-def parent(name: str = "p", overrides: str = COMMAND, **more) -> Run:
-    return run(name, overrides=overrides, **{**ORIGIN, **more})
+from sweep.cases import Case, cases, command
+from sweep.results import main, page, read
 
 
 def rates(area: float = 0.5, attack: float = 0.25) -> dict[str, float]:
@@ -35,17 +20,17 @@ def rates(area: float = 0.5, attack: float = 0.25) -> dict[str, float]:
     told = {"prune/channels": 6.0, "prune/fraction": 0.1, "goodnet/auroc": 0.875}
     told |= {"tradeoff/attack_area": area, "goodnet/detection_rate_at_5": 0.615}
     told |= {f"tradeoff/attack_success_rate_at_{n}": area + n / 1000 for n in (1, 2, 4, 10)}
-    for name, rate in {
-        "badnet/clean_accuracy": 0.95,
-        "badnet/attack_success_rate": 0.99,
-        "repaired/clean_accuracy": 0.9,
-        "repaired/attack_success_rate": attack,
-        "goodnet/clean_accuracy": 0.88,
-        "goodnet/detection_rate": 0.77,
-        "goodnet/false_alarm_rate": 0.066,
-    }.items():
-        told |= {name: rate, f"{name}_low": rate - 0.01, f"{name}_high": rate + 0.01}
-    return told
+    return told | intervals(
+        {
+            "badnet/clean_accuracy": 0.95,
+            "badnet/attack_success_rate": 0.99,
+            "repaired/clean_accuracy": 0.9,
+            "repaired/attack_success_rate": attack,
+            "goodnet/clean_accuracy": 0.88,
+            "goodnet/detection_rate": 0.77,
+            "goodnet/false_alarm_rate": 0.066,
+        }
+    )
 
 
 def cell(order="l1_norm", stop="knee", seed=0, metrics=None, of="p", more=None, **tags) -> Run:
@@ -62,16 +47,7 @@ cell.made = 0
 
 def shown(cells: Sequence[Run]) -> str:
     images = {"valid": 1000, "test": 4000, "poisoned": 2000}
-    return page([Case("signs", parent(), cells, images)])
-
-
-def table(text: str, heading: str) -> dict[str, list[str]]:
-    """The first table below a heading: the cells behind the first, by the first."""
-    below = text.split(f"# {heading}\n", 1)[1].split("\n#")[0]
-    rows = [line[2:-2].split(" | ") for line in below.splitlines() if line[:1] == "|"]
-    assert len({len(row) for row in rows}) == 1
-    del rows[1]  # the rule below the headings
-    return {row[0].strip(): row[1:] for row in rows}
+    return page([], [Case("signs", parent(), cells, images)])
 
 
 ORDERS = "Orders: ASR left, best area first"
@@ -130,9 +106,9 @@ def test_the_head_says_where_the_numbers_come_from():
         Case("b", parent(git_dirty="true", at=86_400_000), [cell(network_digest="f" * 64)]),
         Case("c", run("bare"), [cell()]),
     ]
-    text = page(told)
+    text = page([], told)
     assert text.count("python run.py experiment=strategies case=signs\n") == 1
-    head = table(text, "Results")
+    head = table(text, "Orders and stops")
     assert head["date"] == ["1970-01-01", "1970-01-02", "1970-01-01"]
     commit = "`0123456789`"
     assert head["commit"] == [commit, f"{commit}, and changes not committed", "-"]
@@ -175,7 +151,7 @@ def test_a_stop_has_a_row_an_order_with_means_and_the_widest_interval():
         cell("clp", "outlier", metrics=rates(area=0.6), more={"prune.stop.u": "3"}),
     ]
     text = shown(cells)
-    assert re.findall(r"^### Stop: (\w+)$", text, re.M) == ["knee", "outlier"]
+    assert re.findall(r"^#### Stop: (\w+)$", text, re.M) == ["knee", "outlier"]
     knee = table(text, "Stop: knee")
     assert list(knee)[1:] == ["l1_norm", "clp (1 of 2 seeds)"]
     row = dict(zip(knee["order"], knee["l1_norm"], strict=True))
@@ -191,7 +167,7 @@ def test_a_stop_has_a_row_an_order_with_means_and_the_widest_interval():
     }
     assert "*" not in knee["clp (1 of 2 seeds)"][0]
     assert table(text, "Stop: outlier")["l1_norm"] == ["-"] * 8
-    assert "### Stop: outlier\n\nSettings: `prune.stop.u=3`.\n" in text
+    assert "#### Stop: outlier\n\nSettings: `prune.stop.u=3`.\n" in text
 
 
 def test_skipped_orders_are_listed_with_why():
@@ -205,7 +181,7 @@ def test_skipped_orders_are_listed_with_why():
 def test_without_poisoned_images_the_clean_rates_are_told_and_the_rest_are_dashes():
     attack = ("tradeoff", "attack", "detection", "auroc")
     clean = {name: rate for name, rate in rates().items() if not any(x in name for x in attack)}
-    text = page([Case("signs", parent(), [cell(metrics=clean)], {"test": 4000})])
+    text = page([], [Case("signs", parent(), [cell(metrics=clean)], {"test": 4000})])
     assert ORDERS not in text
     assert "no poisoned images" in text
     assert table(text, "signs")["ASR"] == ["-", "-"]
@@ -229,10 +205,10 @@ def test_cells_of_one_order_stop_and_seed_are_not_averaged_but_told_apart():
 
 def test_every_number_outside_the_legend_is_one_of_the_runs():
     bare = {"prune/channels": 0.0, "prune/fraction": 0.0}
-    text = page([Case("signs", run("bare"), [cell(metrics=bare)])])
+    text = page([], [Case("signs", run("bare"), [cell(metrics=bare)])])
     rows = table(text, "Stop: knee")
     assert rows["l1_norm"] == ["0", *"-------"]
-    below = text.split("## signs")[1].split("## How to read it")[0]
+    below = text.split("### signs")[1].split("## How to read it")[0]
     told = re.sub(r"conv_3|l1_norm|95 % interval|B' |5 %", "", below)
     assert re.findall(r"\d+", told) == ["0"]
 
@@ -250,17 +226,9 @@ def database(tmp_path_factory) -> str:
     sweeps = (0.1, "FINISHED"), (0.2, "FINISHED"), (0.3, "RUNNING")
     np.savez(root / "answers.npz", test_label=[1] * 7, test_badnet=[1] * 7, poisoned_label=[0] * 3)
     for at, (area, status) in enumerate(sweeps, 1):
-        tags = {"overrides": COMMAND, **ORIGIN}
-        sweep = client.create_run(experiment, start_time=at, tags=tags).info.run_id
-        left = cell("clp", metrics=rates(area), of=sweep)
-        one = client.create_run(experiment, tags=left.data.tags).info
-        metrics = [Metric(name, value, 0, 0) for name, value in left.data.metrics.items()]
-        params = [Param(*item) for item in left.data.params.items()]
-        client.log_batch(one.run_id, metrics, params)
-        client.log_artifact(one.run_id, str(root / "answers.npz"))
-        client.set_terminated(one.run_id)
-        if status != "RUNNING":
-            client.set_terminated(sweep, status)
+        sweep = kept(client, experiment, parent(at=at, ended=status))
+        one = kept(client, experiment, cell("clp", metrics=rates(area), of=sweep))
+        client.log_artifact(one, str(root / "answers.npz"))
     return uri
 
 
@@ -275,7 +243,7 @@ def test_the_command_prints_the_page_of_what_mlflow_holds(database, capsys):
 
 def test_without_a_sweep_the_command_to_run_is_told_in_one_sentence(database, tmp_path, capsys):
     for arguments, says in (
-        (["--uri", database, "--experiment", "none"], "run: python run.py experiment=strategies"),
+        (["--uri", database, "--experiment", "none"], "run: python run.py experiment=answer"),
         (["--uri", f"sqlite:///{tmp_path / 'no.db'}"], "no.db is not there; expected"),
         (["--uri", "nonsense://x"], "nonsense://x cannot be read by MLflow"),
     ):
