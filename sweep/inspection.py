@@ -148,15 +148,13 @@ def inspect(
 ) -> Verdict:
     """Look at the network of `defender`, cut as `valid`, its clean validation images there, are.
 
-    `orders` are asked one after the other and stopped by `stop`; none, where only signs are looked
-    for. Oracles must not be among them.
+    `orders` are asked one after the other and stopped by `stop`; oracles must not be among them.
+    Without any, signs alone are looked for, and by masks only, which a repair may need as well.
     """
-    classes = defender.network.output_shape[-1]
-    total = sum(inversion.Search(kind).total(classes) for kind in inversion.KINDS)
+    classes, kinds = defender.network.output_shape[-1], [*inversion.KINDS] if orders else ["mask"]
+    total = sum(inversion.Search(kind).total(classes) for kind in kinds)
     with terminal.progress("reversing triggers", total, "steps") as done:
-        triggers = {
-            kind: inversion.invert(defender, kind=kind, progress=done) for kind in inversion.KINDS
-        }
+        triggers = {kind: inversion.invert(defender, kind=kind, progress=done) for kind in kinds}
     costs = [_cost(name, order, defender, valid, stop, scope) for name, order in orders.items()]
     right = forward.predict(defender.network, defender.pixels) == defender.images.labels
     (image,), _ = defender.drawn(1)

@@ -20,8 +20,10 @@ Array = NDArray[np.float32]
 Labels = NDArray[np.int64]
 TINY = 1e-12
 GRID = 6  # points a side from which a smooth field is drawn out
-RATE = 0.1  # of a universal change: how far a step goes, as a share of what it may at most be
-WARM = 60  # batches by which universal changes are found before the network learns
+RATE = 0.1  # how far a step of a change goes, as a share of what it may at most be
+WARM = 60  # batches by which changes are found before the network learns
+SEEN = 1e-3  # of a mask, below which nothing is known of the pattern behind it
+HALVINGS = 20
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,113 @@ class Universal:
         field = tf.image.resize(tf.gather(self._moved, which), pixels.shape[1:3], "bicubic")
         moved = displaced(pixels, field * moves) + tf.gather(self._added, which) * (1 - moves)
         return tf.clip_by_value(moved, self._low, self._high)
+
+
+class Pursued:
+    """Reversed masks that follow what B' still heeds: moved and grown while it learns.
+
+    A reversed trigger is the least that works, often a corner of the real one; a network that has
+    unlearned the corner may heed the rest. So each of the masks of `stamped` starts where it was
+    found, and before every batch goes up the gradient of the probability of its class, the pattern
+    by its sign, the mask by its size, at most a share `area` of the image. No image gets the mask
+    of its own class. Rounds of reversing and unlearning (Neural Cleanse, Wang et al., S&P 2019), in
+    steps of a batch.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        pixels: Array,
+        labels: Labels,
+        *,
+        stamped: Stamped,
+        area: float,
+        seed: int,
+    ) -> None:
+        triggers, rng = stamped.triggers, np.random.default_rng([seed, 7])
+        self._low, self._high = limits(pixels)
+        self._network, self._area, self._goals = network, area, np.asarray(stamped.classes)
+        places = [np.flatnonzero(triggers.classes == goal)[0] for goal in self._goals]
+        mask, paint = triggers.masks[places], triggers.paints[places]
+        anything = rng.uniform(self._low, self._high, paint.shape)
+        pattern = np.where(mask > SEEN, paint / np.maximum(mask, SEEN), anything)
+        pattern = np.clip((pattern - self._low) / (self._high - self._low), 0, 1)
+        self._masks, self._patterns = (
+            tf.Variable(value.astype(np.float32)) for value in (mask, pattern)
+        )
+        number = tf.TensorSpec((None,), tf.int64)
+        self._grow = forward.compiled(self._uphill, [forward.images(network), number])
+        self._change = forward.compiled(self._changed, [forward.images(network), number])
+        for _ in range(WARM):
+            some = rng.integers(len(labels), size=min(64, len(labels)))
+            self._grow(pixels[some], rng.integers(len(places), size=len(some)))
+
+    def __call__(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
+        count = len(self._goals)
+        which = rng.integers(count, size=len(labels))
+        which = np.where(self._goals[which] == labels, (which + 1) % count, which)
+        self._grow(pixels, which)
+        there = (self._goals[which] == labels)[:, None, None, None]
+        return np.where(there, pixels, self._change(pixels, which))
+
+    def _uphill(self, pixels: Any, which: Any) -> Any:
+        """Move masks and patterns to where images become their classes; the loss before."""
+        goals = tf.gather(tf.constant(self._goals, tf.int64), which)
+        found = self._masks, self._patterns
+        with tf.GradientTape() as tape:
+            loss = outputs.cross_entropy(self._network, self._changed(pixels, which), goals)
+        slopes = map(tf.convert_to_tensor, tape.gradient(loss, found))
+        mask, pattern = (tf.where(tf.math.is_finite(slope), slope, 0.0) for slope in slopes)
+        self._patterns.assign(tf.clip_by_value(self._patterns - RATE * tf.sign(pattern), 0, 1))
+        steepest = tf.reduce_max(tf.abs(mask), axis=(1, 2, 3), keepdims=True)
+        self._masks.assign(within(self._masks - RATE * mask / (steepest + TINY), self._area))
+        return loss
+
+    def _changed(self, pixels: Any, which: Any) -> Any:
+        """The images, each with the mask of its number."""
+        mask, pattern = tf.gather(self._masks, which), tf.gather(self._patterns, which)
+        return (1 - mask) * pixels + mask * (self._low + (self._high - self._low) * pattern)
+
+
+def within(masks: Any, area: float) -> Any:
+    """The nearest masks, (count, height, width, 1) in 0..1, of a mean of at most `area`.
+
+    What is nearest is lower by the same everywhere, as on a simplex (Duchi et al., ICML 2008).
+    """
+    low = tf.zeros_like(masks[:, :1, :1])
+    high = low + tf.reduce_max(masks, axis=(1, 2, 3), keepdims=True)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        over = _covered(masks - middle) > area
+        low, high = tf.where(over, middle, low), tf.where(over, high, middle)
+    lower = tf.where(_covered(masks) > area, high, 0.0)
+    return tf.clip_by_value(masks - lower, 0, 1)
+
+
+def _covered(masks: Any) -> Any:
+    """The share of the image that each covers, (count, 1, 1, 1)."""
+    return tf.reduce_mean(tf.clip_by_value(masks, 0, 1), axis=(1, 2, 3), keepdims=True)
+
+
+def augmented(pixels: Array, rng: np.random.Generator, *, shift: float, light: float) -> Array:
+    """Images moved by up to a share `shift` of their size, edges drawn out, and lit otherwise.
+
+    Pixels are (n, height, width, channels); contrast changes by a factor of 1 - `light` to
+    1 + `light`, brightness by as much of an image's span, both within the range that the images
+    have.
+    """
+    count, height, width, _ = pixels.shape
+    moved = [
+        np.clip(np.arange(size) + rng.integers(-most, most + 1, (count, 1)), 0, size - 1)
+        for size, most in ((height, round(shift * height)), (width, round(shift * width)))
+    ]
+    rows, columns = moved
+    images = pixels[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    low, high = pixels.min(initial=np.inf), pixels.max(initial=-np.inf)
+    middle = images.mean(axis=(1, 2, 3), keepdims=True)
+    contrast, bright = rng.uniform(-light, light, (2, count, 1, 1, 1))
+    lit = middle + (images - middle) * (1 + contrast) + bright * (high - low)
+    return np.clip(lit, low, high).astype(np.float32)
 
 
 def displaced(pixels: Any, field: Any) -> Any:

@@ -17,8 +17,8 @@ from sweep.defender import Defender
 from sweep.evidence import needs, needs_of
 from sweep.graphs import Graph
 from sweep.kinds import is_norm
-from sweep.perturbations import Adversarial, Stamped, Universal
-from sweep.tuning import Change, Course, augmented, tuned
+from sweep.perturbations import Adversarial, Pursued, Stamped, Universal, augmented
+from sweep.tuning import Change, Course, tuned
 
 Array = NDArray[np.float32]
 Repair = Callable[[Defender], keras.Model]
@@ -49,6 +49,7 @@ def unlearn(
     share: float,
     strength: float,
     flow: float,
+    area: float,
     count: int,
     steps: int,
     shift: float,
@@ -64,12 +65,17 @@ def unlearn(
     "adversarial", each image by its own, every pixel at most `strength`, in `steps`
     (`perturbations.Adversarial`, arXiv 1706.06083); "mask" or "additive", by the reversed triggers
     of that kind of the suspect network B, those of the `classes` of the smallest (Neural Cleanse,
-    Wang et al., S&P 2019). The other images, and the training, are those of `finetune`.
+    Wang et al., S&P 2019); "pursued", by such masks, which grow to at most a share `area` of the
+    image and go after what still turns images into their class (`perturbations.Pursued`). The
+    other images, and the training, are those of `finetune`.
     """
     ways = [by] if isinstance(by, str) else list(by)
     if not ways or not set(ways) <= set(WAYS):
         raise BadInput(f"repair.unlearn.by is {by!r}; expected some of {', '.join(WAYS)}")
-    stamped = {kind: _reversed(defender, kind, classes) for kind in ways if kind in inversion.KINDS}
+    asked = {REVERSED[kind] for kind in ways if kind in REVERSED}
+    stamped = {
+        kind: _reversed(defender, kind, classes) for kind in inversion.KINDS if kind in asked
+    }
 
     def way(kind: str, network: keras.Model) -> Change:
         if kind == "universal":
@@ -77,6 +83,9 @@ def unlearn(
             return Universal(network, *defender.drawn(images), **far)
         if kind == "adversarial":
             return Adversarial(network, defender.pixels, strength=strength, steps=steps)
+        if kind == "pursued":
+            start = {"stamped": stamped["mask"], "area": area, "seed": defender.seed}
+            return Pursued(network, *defender.drawn(images), **start)
         return stamped[kind]
 
     def changes(network: keras.Model) -> Change:
@@ -97,7 +106,8 @@ def unlearn(
     return _tuned("unlearn", defender, Course(**course), images, changes)
 
 
-WAYS = ("universal", "adversarial", "mask", "additive")
+REVERSED = {"mask": "mask", "additive": "additive", "pursued": "mask"}  # and by which kind
+WAYS = ("universal", "adversarial", *REVERSED)
 
 
 @needs("norm")
@@ -142,7 +152,8 @@ def _tuned(
     change: Callable[[keras.Model], Change],
 ) -> keras.Model:
     with terminal.progress(name, course.length, "epochs") as done:
-        return tuned(defender.network, defender.drawn(images), course, change, defender.seed, done)
+        how = {"seed": defender.seed, "progress": done, "teacher": defender.suspect}
+        return tuned(defender.network, defender.drawn(images), course, change, **how)
 
 
 def _reversed(defender: Defender, kind: str, classes: int) -> Stamped:

@@ -15,7 +15,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-Way = Literal["universal", "adversarial", "mask", "additive"]
+Way = Literal["universal", "adversarial", "mask", "additive", "pursued"]
 
 
 class Section(BaseModel):
@@ -114,16 +114,20 @@ class Tuned(Section):
         [1.0], description="learning rates to try"
     )
     tolerance: Share = Field(0.5, description="accuracy that a larger rate may cost")
+    teacher: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="weight of what B says")
+    temperature: Positive = Field(1.0, description="by which that is softened")
     shift: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of an image's size")
     light: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the contrast")
     images: Count | None = Field(None, description="null: all")
     by: Way | Annotated[list[Way], Field(min_length=1)] = Field(
-        "universal", description="universal, adversarial, mask or additive, or a list of these"
+        "universal",
+        description="universal, adversarial, mask, additive or pursued, or a list of these",
     )
     classes: Count = Field(1, description="with the smallest triggers")
     share: Share = Field(0.5, description="share of the images that is changed")
     strength: Positive = Field(1.0, description="share of the pixels' range")
     flow: Positive = Field(1.0, description="share of the images' size")
+    area: Share = Field(0.5, description="share of the image that a mask may cover")
     count: Annotated[int, Field(ge=2)] = Field(2, description="changes at a time")
     steps: Count = Field(1, description="steps of each change")
 

@@ -37,6 +37,8 @@ class Course:
     held_out: share of the images that judge and are not learned.
     rates: learning rates to try, see `Student.learn`, the smallest first.
     tolerance: clean accuracy on the images held out that a larger rate may cost in its first epoch.
+    teacher: weight of what the teacher says of an image, in place of its label; see `targets`.
+    temperature: by which that is softened.
     """
 
     epochs: int = 20
@@ -45,6 +47,8 @@ class Course:
     held_out: float = 0.2
     rates: Sequence[float] = (0.003, 0.01, 0.03)
     tolerance: float = 0.01
+    teacher: float = 0.0
+    temperature: float = 2.0
 
     @property
     def length(self) -> int:
@@ -79,9 +83,10 @@ class Student:
         self._moved = [keras.Variable(np.zeros_like(value)) for value in self._from]
         self._optimizer = keras.optimizers.Adam()
         self._optimizer.build(self._moved)
-        shape = [forward.images(network), tf.TensorSpec((None,), tf.int64)]
-        self._step = tf.function(self._learn, autograph=False, input_signature=shape)
-        self._judge = tf.function(self._told, autograph=False, input_signature=shape)
+        shape, number = forward.images(network), tf.TensorSpec((None,), tf.int64)
+        wanted = tf.TensorSpec((None, None), tf.float32)
+        self._step = tf.function(self._learn, autograph=False, input_signature=[shape, wanted])
+        self._judge = tf.function(self._told, autograph=False, input_signature=[shape, number])
         self._at_once = forward.at_once(Graph(network).tensors)
 
     def anew(self) -> None:
@@ -92,15 +97,15 @@ class Student:
             if variable is not self._optimizer.learning_rate:
                 variable.assign(keras.ops.zeros_like(variable))
 
-    def learn(self, pixels: Array, labels: NDArray[np.int64], rate: float) -> float:
-        """One step of Adam; the cross-entropy before it.
+    def learn(self, pixels: Array, wanted: Array, rate: float) -> float:
+        """One step of Adam towards `wanted`, (n, classes); the cross-entropy before it.
 
         Weights move in units of their size, the root of the mean square of a kernel: at a `rate` of
         0.01 a step moves it by about 1 %. So one rate serves a first layer that sees pixels up to
         255, whose weights are tiny, and all the others. Biases and the like are in units of 0.05.
         """
         self._optimizer.learning_rate = rate
-        return float(self._step(pixels, labels))
+        return float(self._step(pixels, wanted))
 
     def judged(self, images: Batch) -> tuple[float, float]:
         """Share of the images whose class it says, and their mean cross-entropy, negated.
@@ -111,9 +116,11 @@ class Student:
         right, loss = np.concatenate(told, axis=1).mean(axis=1)
         return (float(right), -float(loss)) if np.isfinite(loss) else (0.0, -np.inf)
 
-    def _learn(self, pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def _learn(self, pixels: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = outputs.cross_entropy(self.network, pixels, labels, training=True)
+            logs = outputs.log_probabilities(self.network, pixels, training=True)
+            told = tf.math.multiply_no_nan(logs, wanted)  # what cannot be, and is not wanted: 0
+            loss = -tf.reduce_mean(tf.reduce_sum(told, axis=1))
         watched = [variable.value for variable in self._variables]
         zero = tf.UnconnectedGradients.ZERO
         gradients = tape.gradient(loss, watched, unconnected_gradients=zero)
@@ -139,19 +146,23 @@ def tuned(
     change: Callable[[keras.Model], Change],
     seed: int,
     progress: Progress = lambda epochs: None,
+    teacher: keras.Model | None = None,
 ) -> keras.Model:
     """A copy of `network` that has learned `images`, each batch as a change makes it.
 
     `change` makes that change of the copy, which it sees as it learns; anew for each rate that is
-    tried. `progress` is told of each epoch; there are `course.length`. Raises BadInput for fewer
+    tried. `progress` is told of each epoch; there are `course.length`. `teacher`, None: `network`,
+    says how sure to be of each image, where `course` asks for that. Raises BadInput for fewer
     images than can be split.
     """
     learned, held_out = course.split(images)
     student = Student(network, seed)
+    wanted = targets(teacher or network, learned, course.teacher, course.temperature)
 
     def begun() -> Callable[..., None]:
         student.anew()
-        return partial(_epoch, student, learned, course.batch_size, change(student.network))
+        alter = change(student.network)
+        return partial(_epoch, student, learned, wanted, course.batch_size, alter)
 
     rate = _found(student, held_out, course, begun, seed, progress)
     epoch = begun()
@@ -177,25 +188,19 @@ def tuned(
     return student.network
 
 
-def augmented(pixels: Array, rng: np.random.Generator, *, shift: float, light: float) -> Array:
-    """Images moved by up to a share `shift` of their size, edges drawn out, and lit otherwise.
+def targets(teacher: keras.Model, images: Batch, weight: float, temperature: float) -> Array:
+    """How sure to be of each class, (n, classes): labels, and by `weight` what `teacher` says.
 
-    Pixels are (n, height, width, channels); contrast changes by a factor of 1 - `light` to
-    1 + `light`, brightness by as much of an image's span, both within the range that the images
-    have.
+    What it says of the images is softened by `temperature` (Hinton et al., 2015, arXiv 1503.02531);
+    where that is not finite, labels alone.
     """
-    count, height, width, _ = pixels.shape
-    moved = [
-        np.clip(np.arange(size) + rng.integers(-most, most + 1, (count, 1)), 0, size - 1)
-        for size, most in ((height, round(shift * height)), (width, round(shift * width)))
-    ]
-    rows, columns = moved
-    images = pixels[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    low, high = pixels.min(initial=np.inf), pixels.max(initial=-np.inf)
-    middle = images.mean(axis=(1, 2, 3), keepdims=True)
-    contrast, bright = rng.uniform(-light, light, (2, count, 1, 1, 1))
-    lit = middle + (images - middle) * (1 + contrast) + bright * (high - low)
-    return np.clip(lit, low, high).astype(np.float32)
+    pixels, labels = images
+    rows = forward.batches(len(labels), forward.at_once(Graph(teacher).tensors))
+    logs = np.concatenate([outputs.log_probabilities(teacher, pixels[some]) for some in rows])
+    exact = np.eye(logs.shape[1], dtype=np.float32)[labels]
+    soft = tf.nn.softmax(logs / temperature).numpy()
+    soft = np.where(np.isfinite(soft), soft, exact)
+    return (1 - weight) * exact + weight * soft if weight else exact
 
 
 def _found(
@@ -221,6 +226,7 @@ def _found(
 def _epoch(
     student: Student,
     images: Batch,
+    wanted: Array,
     size: int,
     change: Change,
     first: float,
@@ -233,7 +239,7 @@ def _epoch(
     for start in range(0, len(order), size):
         some = order[start : start + size]
         rate = first + (last - first) * start / len(order)
-        student.learn(change(pixels[some], labels[some], rng), labels[some], rate)
+        student.learn(change(pixels[some], labels[some], rng), wanted[some], rate)
 
 
 def _slices(images: Batch, size: int) -> Iterator[Batch]:

@@ -13,7 +13,15 @@ from keras import layers
 from sweep import outputs
 from sweep.inversion import Reversed
 from sweep.networks import digest
-from sweep.perturbations import Adversarial, Stamped, Universal, displaced
+from sweep.perturbations import (
+    Adversarial,
+    Pursued,
+    Stamped,
+    Universal,
+    augmented,
+    displaced,
+    within,
+)
 
 SHAPE, CLASSES, COUNT = (8, 8, 1), 4, 6
 modest = settings(max_examples=20, deadline=None)
@@ -240,3 +248,157 @@ def test_the_generator_decides_which_trigger_each_image_gets():
     one, same, other = (there(pixels, labels, rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+# Pursued
+
+AREA = 0.2
+
+
+def pursued(net=None, goals=(1, 3), seed=0, white=1.0, start=0.01) -> Pursued:
+    """Masks that start with a corner, of a pattern that is black."""
+    shape = (CLASSES, *SHAPE)
+    masks, one = np.zeros(shape, np.float32), np.ones(CLASSES)
+    masks[:, 0, 0] = start
+    paints, limits = np.zeros(shape, np.float32), np.array([0, white], np.float32)
+    found = Reversed("mask", np.arange(CLASSES), one, one, masks, paints, limits)
+    images = drawn(1, white=white)
+    where = {"stamped": Stamped(found, list(goals)), "area": AREA, "seed": seed}
+    return Pursued(net or network(), *images, **where)
+
+
+def covered(there: Pursued) -> np.ndarray:
+    return np.asarray(there._masks).mean(axis=(1, 2, 3))
+
+
+def share(net: keras.Model, pixels: np.ndarray, goal: int) -> float:
+    return float((np.asarray(net(pixels)).argmax(axis=1) == goal).mean())
+
+
+@pytest.mark.parametrize("white", [1.0, 255.0])
+def test_masks_that_are_pursued_turn_images_into_their_class_and_cover_no_more(white):
+    net, (pixels, labels) = network(), drawn(2, white=white)
+    before = digest(net)
+    there = pursued(net, white=white)
+    assert np.all(covered(there) <= AREA * (1 + 1e-4))
+    for place, goal in enumerate((1, 3)):
+        made = np.asarray(there._change(pixels, np.full(len(pixels), place)))
+        assert share(net, made, goal) > share(net, pixels, goal) + 0.2
+        assert made.min() >= 0
+        assert made.max() <= white
+        changed = (np.abs(made - pixels) > 1e-3 * white).any(axis=(0, 3)).mean()
+        assert 0 < changed < 1
+    assert digest(net) == before
+    made = there(pixels, labels, rng())
+    assert made.dtype == np.float32
+    assert made.shape == pixels.shape
+
+
+def test_no_image_is_pursued_by_the_mask_of_its_own_class():
+    there, (pixels, _) = pursued(), drawn(2, 200)
+    labels = np.arange(200) % CLASSES
+    told = np.asarray(there._change(pixels, np.zeros(200, np.int64)))  # that of class 1
+    made = there(pixels, labels, rng())
+    assert not np.isclose(made, told, atol=1e-3).all(axis=(1, 2, 3))[labels == 1].any()
+    alone = pursued(goals=(1,))
+    np.testing.assert_array_equal(alone(pixels, np.ones(200, np.int64), rng()), pixels)
+
+
+def test_masks_are_pursued_as_the_network_changes():
+    net, (pixels, labels) = network(), drawn(1)
+    there = pursued(net)
+    first = np.zeros(len(pixels), np.int64)
+    for variable in net.trainable_variables:
+        variable.assign(-variable)
+    before = share(net, np.asarray(there._change(pixels, first)), 1)
+    for _ in range(20):
+        there(pixels, labels, rng())
+    assert share(net, np.asarray(there._change(pixels, first)), 1) > before + 0.2
+    assert np.all(covered(there) <= AREA * (1 + 1e-4))
+
+
+def test_the_seeds_decide_what_is_pursued():
+    pixels, labels = drawn(1)
+    one, same, other = (pursued(seed=seed)(pixels, labels, rng()) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 0.01
+
+
+def test_a_network_without_finite_scores_leaves_masks_finite():
+    net, (pixels, labels) = network(), drawn(1)
+    there = pursued(net)
+    net.layers[-1].bias.assign([np.nan] * CLASSES)
+    assert np.isfinite(there(pixels, labels, rng())).all()
+
+
+@modest
+@given(
+    arrays(np.float32, (3, 4, 5, 1), elements=st.floats(-2, 2, width=32)),
+    st.floats(0.01, 0.9),
+)
+def test_masks_within_an_area_are_the_nearest_there_are(masks, area):
+    made = np.asarray(within(masks, area), np.float64)
+    assert np.all((made >= 0) & (made <= 1))
+    assert np.all(made.mean(axis=(1, 2, 3)) <= area + 1e-4)
+    for one, before in zip(made, masks.astype(np.float64), strict=True):
+        if np.clip(before, 0, 1).mean() <= area:
+            np.testing.assert_allclose(one, np.clip(before, 0, 1), atol=1e-6)
+            continue
+        slow = min(
+            (np.clip(before - lower, 0, 1) for lower in np.linspace(0, 2, 4001)),
+            key=lambda mask: abs(mask.mean() - area),
+        )
+        np.testing.assert_allclose(one, slow, atol=2e-3)
+
+
+# Images that are moved and lit otherwise
+
+RNG = np.random.default_rng
+
+
+def test_images_that_are_neither_moved_nor_lit_stay():
+    pixels = RNG(0).uniform(0, 255, (5, 6, 7, 3)).astype(np.float32)
+    made = augmented(pixels, RNG(1), shift=0, light=0)
+    np.testing.assert_allclose(made, pixels, rtol=1e-5)
+    assert made.dtype == np.float32
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shape_and_range_are_kept_and_the_generator_decides(channels):
+    pixels = RNG(0).normal(size=(20, 8, 6, channels)).astype(np.float32)
+    made, again, other = (augmented(pixels, RNG(s), shift=0.3, light=0.5) for s in (1, 1, 2))
+    assert made.shape == pixels.shape
+    assert made.dtype == np.float32
+    assert made.min() >= pixels.min()
+    assert made.max() <= pixels.max()
+    np.testing.assert_array_equal(made, again)
+    assert np.abs(made - other).max() > 0.1
+
+
+def test_images_move_by_at_most_the_shift_and_their_edges_are_drawn_out():
+    ramp = np.mgrid[:10, :20].transpose(1, 2, 0)[None].astype(np.float32)  # its own place
+    made = augmented(np.repeat(ramp, 200, axis=0), RNG(0), shift=0.2, light=0)
+    moves = set()
+    for image in np.rint(made).astype(int):
+        (down,) = {row - 4 for row in image[4, :, 0]}
+        (right,) = {column - 9 for column in image[:, 9, 1]}
+        moves.add((down, right))
+        rows, columns = np.clip(np.arange(10) + down, 0, 9), np.clip(np.arange(20) + right, 0, 19)
+        np.testing.assert_array_equal(image, ramp[0].astype(int)[rows][:, columns])
+    assert {down for down, _ in moves} == set(range(-2, 3))
+    assert {right for _, right in moves} == set(range(-4, 5))
+
+
+def test_light_changes_contrast_and_brightness_and_nothing_else():
+    pixels = RNG(0).uniform(0.45, 0.55, (50, 4, 4, 1)).astype(np.float32)
+    pixels[0, 0, 0], pixels[0, 1, 1] = 0, 1  # room to be lit
+    made = augmented(pixels, RNG(1), shift=0, light=0.2)
+    for was, now in zip(pixels[1:], made[1:], strict=True):
+        slope, offset = np.polyfit(was.ravel(), now.ravel(), 1)
+        assert 0.8 - 1e-3 <= slope <= 1.2 + 1e-3
+        np.testing.assert_allclose(now, slope * was + offset, atol=1e-5)
+        assert abs(now.mean() - was.mean()) <= 0.2 + 1e-5
+
+
+def test_no_images_stay_none():
+    assert augmented(np.empty((0, 8, 8, 1), np.float32), RNG(0), shift=0.1, light=0.1).shape[0] == 0

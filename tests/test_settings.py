@@ -133,7 +133,7 @@ def test_a_right_value_passes(name, value):
         ("prune.semantics", "one", "'zero' or 'gamma'"),
         ("repair", "finetune", "a list"),
         ("repair.finetune.epochs", 0, "greater than or equal to 1"),
-        ("repair.unlearn.by", "magic", "universal, adversarial, mask or additive"),
+        ("repair.unlearn.by", "magic", "universal, adversarial, mask, additive or pursued"),
         ("repair.unlearn.by", [], "or a list of these"),
         ("repair.unlearn.share", 1, "less than 1"),
         ("cache.max_gb", -1, "greater than or equal to 0"),

@@ -10,7 +10,7 @@ from zoo import CASES
 from sweep import BadInput, tuning
 from sweep.cuts import Cut
 from sweep.networks import digest, plain
-from sweep.tuning import Course, Student, augmented, tuned
+from sweep.tuning import Course, Student, targets, tuned
 
 SHAPE, CLASSES = (8, 8, 1), 4
 SHORT = Course(epochs=2, batch_size=16, patience=5, held_out=0.25, rates=[0.3])
@@ -54,6 +54,10 @@ def one_unit(activation: str | None) -> keras.Model:
 
 def taught(network: keras.Model, images=None, course: Course = SHORT, seed: int = 0, **more):
     return tuned(network, drawn(0) if images is None else images, course, same, seed, **more)
+
+
+def exact(labels: np.ndarray) -> np.ndarray:
+    return np.eye(CLASSES, dtype=np.float32)[labels]
 
 
 def accuracy(network: keras.Model, images: tuning.Batch) -> float:
@@ -185,9 +189,11 @@ def test_a_student_that_starts_anew_has_forgotten_everything():
     images, labels = drawn(0)
     fresh, student = Student(convolutional()), Student(convolutional())
     for _ in range(3):
-        student.learn(images[::-1], labels, 1e-1)
+        student.learn(images[::-1], exact(labels), 1e-1)
     student.anew()
-    losses = [[one.learn(images, labels, 1e-2) for _ in range(3)] for one in (fresh, student)]
+    losses = [
+        [one.learn(images, exact(labels), 1e-2) for _ in range(3)] for one in (fresh, student)
+    ]
     assert losses[0] == losses[1]
     assert equal(weights(fresh.network), weights(student.network))
 
@@ -201,7 +207,7 @@ def test_batch_statistics_are_learned_and_judged_in_inference():
     assert judged == student.judged((images, labels)), "nothing is dropped"
     assert np.array_equal(student.network.get_layer("norm").moving_mean, mean)
     assert judged[0] == pytest.approx(accuracy(network, (images, labels)))
-    student.learn(images, labels, 1e-3)
+    student.learn(images, exact(labels), 1e-3)
     assert not np.array_equal(student.network.get_layer("norm").moving_mean, mean)
 
 
@@ -310,9 +316,9 @@ def rate_of(monkeypatch, course: Course, network: keras.Model, images=None) -> f
     rates = []
     learn = Student.learn
 
-    def noted(student, pixels, labels, rate):
+    def noted(student, pixels, wanted, rate):
         rates.append(rate)
-        return learn(student, pixels, labels, rate)
+        return learn(student, pixels, wanted, rate)
 
     monkeypatch.setattr(Student, "learn", noted)
     learned = (len(drawn(0)[1]) * 3 // 4 + 15) // 16  # steps an epoch
@@ -363,54 +369,35 @@ def test_each_rate_starts_with_the_same_network_and_a_change_of_its_own():
     assert all(equal(made[0], other) for other in made)
 
 
-# Images that are moved and lit otherwise
-
-RNG = np.random.default_rng
+# What is to be said of images
 
 
-def test_images_that_are_neither_moved_nor_lit_stay():
-    pixels = RNG(0).uniform(0, 255, (5, 6, 7, 3)).astype(np.float32)
-    made = augmented(pixels, RNG(1), shift=0, light=0)
-    np.testing.assert_allclose(made, pixels, rtol=1e-5)
-    assert made.dtype == np.float32
+def test_without_a_teacher_the_labels_alone_are_wanted():
+    pixels, labels = drawn(0)
+    np.testing.assert_array_equal(targets(linear(), (pixels, labels), 0, 2), exact(labels))
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_shape_and_range_are_kept_and_the_generator_decides(channels):
-    pixels = RNG(0).normal(size=(20, 8, 6, channels)).astype(np.float32)
-    made, again, other = (augmented(pixels, RNG(s), shift=0.3, light=0.5) for s in (1, 1, 2))
-    assert made.shape == pixels.shape
-    assert made.dtype == np.float32
-    assert made.min() >= pixels.min()
-    assert made.max() <= pixels.max()
-    np.testing.assert_array_equal(made, again)
-    assert np.abs(made - other).max() > 0.1
+@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_a_teacher_says_how_sure_to_be(activation, temperature):
+    network, (pixels, labels) = linear(activation=activation), drawn(0)
+    logits = np.asarray(linear()(pixels), np.float64) / temperature
+    soft = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    told = targets(network, (pixels, labels), 0.75, temperature)
+    np.testing.assert_allclose(told, 0.25 * exact(labels) + 0.75 * soft, atol=1e-5)
 
 
-def test_images_move_by_at_most_the_shift_and_their_edges_are_drawn_out():
-    ramp = np.mgrid[:10, :20].transpose(1, 2, 0)[None].astype(np.float32)  # its own place
-    made = augmented(np.repeat(ramp, 200, axis=0), RNG(0), shift=0.2, light=0)
-    moves = set()
-    for image in np.rint(made).astype(int):
-        (down,) = {row - 4 for row in image[4, :, 0]}
-        (right,) = {column - 9 for column in image[:, 9, 1]}
-        moves.add((down, right))
-        rows, columns = np.clip(np.arange(10) + down, 0, 9), np.clip(np.arange(20) + right, 0, 19)
-        np.testing.assert_array_equal(image, ramp[0].astype(int)[rows][:, columns])
-    assert {down for down, _ in moves} == set(range(-2, 3))
-    assert {right for _, right in moves} == set(range(-4, 5))
+def test_a_teacher_without_finite_scores_leaves_the_labels():
+    network, images = linear(), drawn(0)
+    network.get_layer("scores").bias.assign([np.nan] * CLASSES)
+    np.testing.assert_allclose(targets(network, images, 0.5, 2), exact(images[1]))
 
 
-def test_light_changes_contrast_and_brightness_and_nothing_else():
-    pixels = RNG(0).uniform(0.45, 0.55, (50, 4, 4, 1)).astype(np.float32)
-    pixels[0, 0, 0], pixels[0, 1, 1] = 0, 1  # room to be lit
-    made = augmented(pixels, RNG(1), shift=0, light=0.2)
-    for was, now in zip(pixels[1:], made[1:], strict=True):
-        slope, offset = np.polyfit(was.ravel(), now.ravel(), 1)
-        assert 0.8 - 1e-3 <= slope <= 1.2 + 1e-3
-        np.testing.assert_allclose(now, slope * was + offset, atol=1e-5)
-        assert abs(now.mean() - was.mean()) <= 0.2 + 1e-5
-
-
-def test_no_images_stay_none():
-    assert augmented(np.empty((0, 8, 8, 1), np.float32), RNG(0), shift=0.1, light=0.1).shape[0] == 0
+def test_what_the_teacher_says_is_learned_in_place_of_the_label():
+    pixels, labels = drawn(0)
+    teacher = taught(linear(), (pixels, labels), Course(9, 16, 9, 0.25, [0.3]))
+    wrong = (labels + 1) % CLASSES
+    course = Course(9, 16, 9, 0.25, [0.3], teacher=1.0, temperature=1.0)
+    student = taught(linear(), (pixels, wrong), course, teacher=teacher)
+    heeded = taught(linear(), (pixels, wrong), Course(9, 16, 9, 0.25, [0.3]))
+    assert accuracy(student, (pixels, labels)) > 0.9 > 0.1 > accuracy(heeded, (pixels, labels))
