@@ -90,7 +90,7 @@ class Files:
     `attack` is the one that made the poisoned files, None where somebody else did; `folder` is
     where files that are made of these are kept, `epochs` how long a BadNet is trained on these
     where nothing else is said, `cache` remembers what was seen of the files. A defender has
-    `valid_images` of the clean validation images (None: all), and `valid_at_most` of these.
+    `valid_images` of the clean validation images; None: all, or `valid_at_most`.
     """
 
     valid: Path
@@ -178,8 +178,10 @@ class Files:
 
     def _valid(self, seed: int) -> Images:
         """The clean validation images that a defender has, drawn by seed."""
-        drawn, most = self.read("valid").sample(self.valid_images, seed), self.valid_at_most
-        return drawn if most is None or len(drawn) <= most else drawn.sample(most, seed)
+        there, count = self.read("valid"), self.valid_images
+        if count is None and len(there) > (self.valid_at_most or len(there)):
+            count = self.valid_at_most
+        return there.sample(count, seed)
 
     def tags(self, images: Mapping[str, Images], attack: str) -> dict[str, str]:
         """What a run says of these `images` of the files: what they are, who poisoned them.

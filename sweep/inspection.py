@@ -79,12 +79,21 @@ class Verdict:
         )
 
     @property
+    def _found(self) -> int:
+        """For how many classes there is a trigger."""
+        return max(int(np.isfinite(triggers.sizes).sum()) for triggers in self.triggers.values())
+
+    @property
+    def _known(self) -> bool:
+        """Whether there are enough of them to say that one stands out."""
+        return self._found >= FEWEST
+
+    @property
     def sentence(self) -> str:
         """What is to be thought of the network."""
-        found = [int(np.isfinite(triggers.sizes).sum()) for triggers in self.triggers.values()]
-        if max(found) < FEWEST:
+        if not self._known:
             return (
-                f"Nothing can be said: triggers were found for {max(found)} classes, and it takes "
+                f"Nothing can be said: triggers were found for {self._found} classes, and it takes "
                 f"{FEWEST} to see that one stands out. Look at the sizes."
             )
         index, cls, kind = self.nearest
@@ -107,7 +116,7 @@ class Verdict:
     @property
     def metrics(self) -> dict[str, float]:
         """The same as numbers of a run."""
-        told: dict[str, float] = {"inspect/suspects": len(self.suspects)}
+        told: dict[str, float] = {"inspect/suspects": len(self.suspects)} if self._known else {}
         for kind, triggers in self.triggers.items():
             index = triggers.indices
             place = int(index.argmax())
@@ -165,7 +174,7 @@ def tell(verdict: Verdict) -> None:
     """Print the verdict; before it, where costs were asked for, all that was found."""
     if verdict.costs:
         _tell_all(verdict)
-    terminal.say(verdict.sentence)
+    terminal.say(verdict.sentence + " (figures/verdict.png)" * (not verdict.costs))
 
 
 def _tell_all(verdict: Verdict) -> None:

@@ -106,9 +106,9 @@ class Universal:
             for most, shape in zip(self._most, shapes, strict=True)
         )
         number = tf.TensorSpec((None,), tf.int64)
-        shape = [forward.images(network), number, number]
-        self._grow = forward.compiled(self._uphill, shape)
-        self._change = forward.compiled(self._changed, [shape[0], number])
+        images = tf.TensorSpec((None, *pixels.shape[1:]), tf.float32)
+        self._grow = forward.compiled(self._uphill, [images, number, number])
+        self._change = forward.compiled(self._changed, [images, number])
         for _ in range(WARM):
             some = rng.integers(len(labels), size=min(64, len(labels)))
             self._grow(pixels[some], labels[some], rng.integers(count, size=len(some)))
@@ -144,9 +144,9 @@ class Pursued:
     A reversed trigger is the least that works, often a corner of the real one; a network that has
     unlearned the corner may heed the rest. So each of the masks of `stamped` starts where it was
     found, and before every batch goes up the gradient of the probability of its class, the pattern
-    by its sign, the mask by its size, at most a share `area` of the image. No image gets the mask
-    of its own class. Rounds of reversing and unlearning (Neural Cleanse, Wang et al., S&P 2019), in
-    steps of a batch.
+    by its sign, the mask by its size, at most a share `area` of the image. No image is learned with
+    the mask of its own class. Rounds of reversing and unlearning (Neural Cleanse, Wang et al., S&P
+    2019), in steps of a batch.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Pursued:
         seed: int,
     ) -> None:
         triggers, rng = stamped.triggers, np.random.default_rng([seed, 7])
-        self._low, self._high = limits(pixels)
+        self._low, self._high = map(float, triggers.limits)
         self._network, self._area, self._goals = network, area, np.asarray(stamped.classes)
         places = [np.flatnonzero(triggers.classes == goal)[0] for goal in self._goals]
         mask, paint = triggers.masks[places], triggers.paints[places]

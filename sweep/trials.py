@@ -24,7 +24,6 @@ NO_ATTACK = 1e-6
 SUCCESS, LOSS, ALARMS = 0.05, 0.02, 0.02
 
 ATTACKS = ("sunglasses", "patch", "blend", "sinusoid", "warp", "multi_target", "pruning_aware")
-SIGNS = "Signs of a backdoor"
 REPEATS = re.compile(r"^prune\.(order|stop)\.")  # prune.stop.frac is prune.frac, if not said
 
 Settings = tuple[tuple[str, str], ...]
@@ -83,9 +82,9 @@ class Trial:
 
     @property
     def signs(self) -> bool | None:
-        """Whether the verdict on B was that there are signs of a backdoor; None: it had none."""
-        verdict = self.cell.data.tags.get("verdict")
-        return None if verdict is None else verdict.startswith(SIGNS)
+        """Whether there are signs of a backdoor in B; None where nothing was said of that."""
+        suspects = self.cell.data.metrics.get("inspect/suspects")
+        return None if suspects is None else suspects > 0
 
     @property
     def lost(self) -> float:
@@ -128,7 +127,8 @@ def trials(runs: Sequence[Run]) -> list[Trial]:
     In the order of cases, attacks and seeds.
     """
     sweeps = {run.info.run_id: run for run in runs if SWEEP in overrides(run)}
-    cells = [run for run in runs if run.data.tags.get(PARENT) in sweeps and _ended(run)]
+    ours = [run for run in runs if run.data.tags.get(PARENT) in sweeps]
+    cells = [run for run in ours if STRATEGY in run.data.params and _ended(run)]
     cells.sort(key=lambda run: run.info.start_time)
     names, rates = _names(cells), _rates(cells)
     newest = {(*_network(cell), names[cell.info.run_id]): cell for cell in cells}

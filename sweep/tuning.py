@@ -195,12 +195,15 @@ def targets(teacher: keras.Model, images: Batch, weight: float, temperature: flo
     where that is not finite, labels alone.
     """
     pixels, labels = images
+    exact = np.eye(teacher.output_shape[-1], dtype=np.float32)[labels]
+    if not weight:
+        return exact
+    say = partial(outputs.log_probabilities, teacher)
+    say = forward.compiled(say, [forward.images(teacher)])
     rows = forward.batches(len(labels), forward.at_once(Graph(teacher).tensors))
-    logs = np.concatenate([outputs.log_probabilities(teacher, pixels[some]) for some in rows])
-    exact = np.eye(logs.shape[1], dtype=np.float32)[labels]
+    logs = np.concatenate([say(pixels[some]) for some in rows])
     soft = tf.nn.softmax(logs / temperature).numpy()
-    soft = np.where(np.isfinite(soft), soft, exact)
-    return (1 - weight) * exact + weight * soft if weight else exact
+    return (1 - weight) * exact + weight * np.where(np.isfinite(soft), soft, exact)
 
 
 def _found(

@@ -15,7 +15,6 @@ from sweep.results import answers, main, page
 from sweep.trials import Trial, trials
 
 SWEEP = "experiment=answer case=signs data.root=/home/me/signs attack=patch,blend"
-SIGNS, NONE = "Signs of a backdoor: class 3 stands out.", "No sign of a backdoor: no class does."
 number = count()
 
 
@@ -331,17 +330,21 @@ def test_the_answers_rates_have_the_widest_interval_of_all_seeds():
     assert list(found) == ["images attack", "signs patch"]
 
 
+def judged(suspects: int, **more) -> dict[str, float]:
+    """All metrics of a cell, and how many classes stand out."""
+    return rates(**more) | {"inspect/suspects": float(suspects)}
+
+
 def test_verdicts_are_counted_with_a_backdoor_and_without():
-    one, two = ({"inspect/suspects": float(n)} for n in (1, 2))
     text = shown(
-        cell(seed=0, metrics=rates() | one, verdict=SIGNS),
-        cell(seed=1, metrics=rates() | two, verdict=SIGNS),
-        cell(attack="warp", seed=0, verdict=NONE),
-        cell(attack="warp", seed=1, verdict="Nothing can be said: no triggers were found."),
-        cell(attack="blend", seed=0),
-        cell("lab", attack="blend", seed=0, verdict=SIGNS),
-        cell(seed=0, more=CLEAN, verdict=SIGNS),
-        cell(seed=1, more=CLEAN, verdict=NONE),
+        cell(seed=0, metrics=judged(1)),
+        cell(seed=1, metrics=judged(2)),
+        cell(attack="warp", seed=0, metrics=judged(0)),
+        cell(attack="warp", seed=1, metrics=judged(0)),
+        cell(attack="blend", seed=0),  # nothing could be said
+        cell("lab", attack="blend", seed=0, metrics=judged(1)),
+        cell(seed=0, more=CLEAN, metrics=judged(1)),
+        cell(seed=1, more=CLEAN, metrics=judged(0)),
     )
     heading = "Is there a backdoor?"
     said = "Signs of one are found in 2 of 4 networks with a backdoor, and in 1 of 2 without one."
@@ -349,17 +352,18 @@ def test_verdicts_are_counted_with_a_backdoor_and_without():
     assert table(text, heading, names=2) == {
         "images attack": ["signs found", "classes that stand out"],
         "signs patch": ["2 of 2", "1.5 (1-2)"],
-        "signs warp": ["0 of 2", "-"],
+        "signs warp": ["0 of 2", "0"],
     }
 
 
 def test_networks_without_a_backdoor_stand_apart():
-    harmless = rates(lost=0.02, left=0.001) | {"badnet/attack_success_rate": 0.002}
+    harmless = judged(0, lost=0.02, left=0.001) | {"badnet/attack_success_rate": 0.002}
+    unjudged = {name: rate for name, rate in harmless.items() if name != "inspect/suspects"}
     text = shown(
         cell(metrics=FAILS),
-        cell(metrics=harmless, more=CLEAN, verdict=NONE, seed=0),
-        cell(metrics=harmless, more=CLEAN, verdict=NONE, seed=1),
-        cell("lab", metrics=harmless, more=CLEAN),
+        cell(metrics=harmless, more=CLEAN, seed=0),
+        cell(metrics=harmless, more=CLEAN, seed=1),
+        cell("lab", metrics=unjudged, more=CLEAN),
     )
     found = table(text, "Networks without a backdoor", names=2)
     told = ["95.00", "0.20", "93.00", "2.00", "1.50"]
@@ -367,7 +371,7 @@ def test_networks_without_a_backdoor_stand_apart():
     assert found["signs lab"] == ["1", *told, "-"]
     assert table(text, STRATEGIES, 1)["answer"][:2] == ["0 of 1", "0 of 1"]
     assert "lab" not in table(text, STRATEGIES, 1)
-    alone = shown(cell(more=CLEAN, verdict=NONE))
+    alone = shown(cell(more=CLEAN, metrics=judged(0)))
     assert re.findall("^#+ (.*)$", alone, re.M) == [
         "The answer",
         "Is there a backdoor?",
@@ -456,3 +460,15 @@ def test_the_command_reads_cells_of_a_sweep_that_was_killed(tmp_path, capsys):
     assert table(text, STRATEGIES, 1)["answer"][:2] == ["0 of 1", "0 of 1"]
     assert "experiment=strategies" not in text
     assert text.endswith(".\n")
+
+
+def test_a_seed_that_only_a_variant_or_another_strategy_has_is_not_missing():
+    ours = [cell(seed=seed) for seed in (0, 1)]
+    for other in (cell(seed=3, more=MASK), cell("lab", seed=3)):
+        assert table(shown(*ours, other), STRATEGIES, 1)["answer"][0] == "1 of 1"
+
+
+def test_a_cell_without_a_strategy_is_no_trial():
+    one = cell()
+    del one.data.params["strategy"]
+    assert tried(one) == []

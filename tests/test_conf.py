@@ -110,7 +110,8 @@ def test_a_strategy_sets_order_stop_layer_and_repairs_whatever_was_chosen_before
     assert choices["prune/order"] == set_here["override /prune/order"]
     assert choices["prune/stop"] == set_here["override /prune/stop"]
     assert [*cfg.repair] == set_here["override /repair"]
-    assert cfg.prune.layer == chosen.prune.layer
+    assert {key: cfg.prune[key] for key in chosen.prune} == dict(chosen.prune)
+    assert cfg.verdict == chosen.get("verdict", False)
     assert (
         composed(choice(path), "prune.layer=conv_2", "prune/order=random").prune.layer == "conv_2"
     )

@@ -62,7 +62,9 @@ def test_where_all_are_alike_no_sign_is_found():
 
 @pytest.mark.parametrize("sizes", [[0.02, 0.9], [0.02, 0.9, 0.9, 0.9], [0.1] * 4 + [np.inf] * 9])
 def test_of_few_classes_nothing_is_said(sizes):
-    assert verdict(sizes, sizes).sentence.startswith("Nothing can be said: triggers were found for")
+    told = verdict(sizes, sizes)
+    assert told.sentence.startswith("Nothing can be said: triggers were found for")
+    assert "inspect/suspects" not in told.metrics
 
 
 def test_few_images_are_told():
@@ -115,7 +117,8 @@ def test_the_figure_shows_both_kinds_of_trigger_and_the_orders_that_apply():
 def test_signs_alone_are_a_sentence_and_a_figure_of_triggers(capsys):
     signs = verdict([*OTHERS, 0.04], costs=[])
     inspection.tell(signs)
-    assert " ".join(capsys.readouterr().out.split()) == signs.sentence
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed == f"{signs.sentence} (figures/verdict.png)"
     figure = signs.figure("conv_3")
     figure.savefig(BytesIO(), dpi=20)
     assert not any("order" in axes.get_title(loc="left") for axes in figure.axes)

@@ -179,6 +179,14 @@ def test_universal_changes_are_found_anew_as_the_network_changes():
     assert np.corrcoef(added[1].ravel(), there._added.numpy()[1].ravel())[0, 1] < 0.5
 
 
+def test_a_network_of_any_input_size_is_changed_too():
+    x = images = keras.Input((None, None, 1))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3, activation="relu")(x))
+    made = universal(net=keras.Model(images, layers.Dense(CLASSES)(x)))(*drawn(1), rng())
+    assert made.shape == drawn(1)[0].shape
+    assert np.isfinite(made).all()
+
+
 def test_a_network_without_finite_scores_leaves_a_universal_change_finite():
     net, (pixels, labels) = network(), drawn(1)
     there = universal(net=net)

@@ -540,7 +540,7 @@ def test_the_answer_is_one_word_and_says_whether_there_is_a_sign(project, tmp_pa
     assert cell.data.params["strategy"] == "answer"
     assert cell.data.params["repair"] == "[unlearn]"
     assert cell.data.tags["verdict"] in " ".join(printed.split())
-    assert "inspect/suspects" in cell.data.metrics
+    assert "inspect/mask_index" in cell.data.metrics
     assert "figures/verdict.png" in project.artifacts(cell)
     assert "verdict.csv" not in project.artifacts(cell)
     assert rates_of(cell, "unlearn") == rates_of(cell, "repaired")

@@ -45,8 +45,9 @@ LEGEND = """\
 
 #: What may not be concluded from them.
 LIMITS = """\
-- Under "The answer" the cases are these attacks on these images, and whoever chose the strategies
-  could see them: another attack, or one that is made against the answer, may get through.
+- Under "The answer" the cases are these attacks on these images, and whoever made the answer saw
+  attack success on the networks of seed 0 while trying ideas; those of other seeds were first seen
+  when all was set. Another attack, or one that is made against the answer, may get through.
 - That B' or G reaches the aim does not tell a defender which of the two to use."""
 
 Strategies = Mapping[str, Sequence[Trial]]
@@ -90,7 +91,7 @@ def part(tried: Sequence[Trial]) -> str:
     """Every strategy on every case, the answer before all others, in Markdown."""
     told = [trial for trial in tried if trial.measured]
     attacked = [trial for trial in told if trial.attacked]
-    seeds = {trial.seed for trial in attacked}
+    seeds = _seeds(attacked)
     ranked = sorted(by_name(attacked).items(), key=lambda item: tallies.rank(item[1], seeds))
     usual = {name: trials for name, trials in ranked if not trials[0].variant}
     variants = {name: trials for name, trials in ranked if trials[0].variant}
@@ -107,6 +108,12 @@ def part(tried: Sequence[Trial]) -> str:
         _variants(variants, usual),
     ]
     return "\n\n".join(paragraph for section in sections for paragraph in section)
+
+
+def _seeds(attacked: Sequence[Trial]) -> Set[str]:
+    """The seeds that every case should have: those of the answer, or of all strategies."""
+    usual = [trial for trial in attacked if not trial.variant]
+    return {trial.seed for trial in usual if trial.name == ANSWER} or {t.seed for t in usual}
 
 
 def _head(tried: Sequence[Trial]) -> str:
