@@ -72,6 +72,12 @@ def unlearn(
     ways = [by] if isinstance(by, str) else list(by)
     if not ways or not set(ways) <= set(WAYS):
         raise BadInput(f"repair.unlearn.by is {by!r}; expected some of {', '.join(WAYS)}")
+    plan = Course(**course)
+    if share * plan.batch_size < len(ways):
+        raise BadInput(
+            f"repair.unlearn changes {share:g} of {plan.batch_size} images a batch; expected at "
+            f"least {len(ways)}, one for each of {', '.join(ways)}: a larger share or batch_size"
+        )
     asked = {REVERSED[kind] for kind in ways if kind in REVERSED}
     stamped = {
         kind: _reversed(defender, kind, classes) for kind in inversion.KINDS if kind in asked
@@ -103,7 +109,7 @@ def unlearn(
 
         return change
 
-    return _tuned("unlearn", defender, Course(**course), images, changes)
+    return _tuned("unlearn", defender, plan, images, changes)
 
 
 REVERSED = {"mask": "mask", "additive": "additive", "pursued": "mask"}  # and by which kind

@@ -101,7 +101,7 @@ def test_finetune_brings_back_the_accuracy_that_pruning_cost(badnet):
 UNLEARN = (*BRIEF, "share=0.4", "strength=0.15", "flow=0.04", "classes=2", "patience=10")
 
 
-@pytest.mark.parametrize("by", ["universal", "mask", "[adversarial,mask]"])
+@pytest.mark.parametrize("by", ["universal", "mask", "pursued", "[adversarial,mask]"])
 def test_unlearn_lowers_attack_success_much_and_keeps_clean_accuracy(badnet, by):
     before = digest(badnet)
     clean, attack = rates(built("unlearn", *UNLEARN, f"by={by}")(defender(badnet)))
@@ -133,7 +133,7 @@ def test_triggers_are_reversed_on_the_suspect_network_whatever_was_pruned_since(
     assert network.get_layer("norm").gamma.numpy()[0] == 0
 
 
-@pytest.mark.parametrize("share", [0.05, 0.9])
+@pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_last_batch_of_one_image_is_learned_too(badnet, share):
     how = ("epochs=1", "rates=[1e-3]", "batch_size=8", "held_out=0.25")
     how += ("by=[adversarial,universal]", f"share={share}")
@@ -145,6 +145,11 @@ def test_a_last_batch_of_one_image_is_learned_too(badnet, share):
 def test_a_way_to_unlearn_that_is_not_there_is_refused(badnet, by):
     with pytest.raises(BadInput, match="expected some of universal, adversarial, mask, additive"):
         built("unlearn", f"by={by}")(defender(badnet))
+
+
+def test_batches_too_small_to_be_changed_in_every_way_are_refused(badnet):
+    with pytest.raises(BadInput, match=r"changes 0.1 of 16 images a batch; expected at least 2"):
+        built("unlearn", "share=0.1", "batch_size=16")(defender(badnet))
 
 
 @pytest.mark.parametrize("name", ["finetune", "unlearn"])
