@@ -1,13 +1,14 @@
 """A verdict on a network, without a poisoned image: is there a sign of a backdoor, and what would
 
-each way of pruning it cost? Reversed triggers of every class tell the first, the pruning curves of
-all orders on clean validation images the second.
+each way of pruning it cost? Reversed triggers of every class tell the first, beside those of a
+network that learned the same images anew; the pruning curves of all orders on clean validation
+images the second.
 """
 
 import csv
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from io import StringIO
 from typing import Any
 
@@ -15,12 +16,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sweep import NotApplicable, forward, inversion, pictures, selection, terminal
+from sweep import NotApplicable, forward, inversion, pictures, references, selection, terminal
 from sweep.activations import Activations
 from sweep.defender import Defender
 from sweep.evidence import Order
 from sweep.inversion import Reversed
-from sweep.statistics import OUTLIER
+from sweep.statistics import OUTLIER, standing_out
 from sweep.stops import ValidCurve
 
 SHOWN = 3  # classes of each kind of trigger
@@ -49,20 +50,35 @@ class Cost:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of a network: triggers by their kind, indices by kind and class, costs."""
+    """What was found of a network: triggers by their kind, what pruning costs, and on what images.
+
+    image: one of them, (height, width, channels); images: how many; accuracy: on them.
+    usual: by kind of trigger, what it takes in a reference, (classes,), see `references.sizes`.
+    reference: accuracy of that; None where it was not asked, or told nothing.
+    """
 
     triggers: dict[str, Reversed]
     image: NDArray[np.float32]
     images: int
     accuracy: float
     costs: list[Cost]
+    usual: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    reference: float | None = None
+
+    @property
+    def indices(self) -> dict[str, NDArray[np.float64]]:
+        """How far each class stands out, (classes,), by kind of trigger."""
+        return {
+            kind: standing_out(triggers.sizes, self.usual.get(kind))
+            for kind, triggers in self.triggers.items()
+        }
 
     @property
     def suspects(self) -> dict[int, str]:
         """The classes that stand out, and by which kind of trigger most; most suspicious first."""
         found: list[tuple[float, int, str]] = []
         for kind, triggers in self.triggers.items():
-            far = zip(triggers.indices, triggers.classes, strict=True)
+            far = zip(self.indices[kind], triggers.classes, strict=True)
             found += [(float(index), int(cls), kind) for index, cls in far if index > OUTLIER]
         told: dict[int, str] = {}
         for _, cls, kind in sorted(found, reverse=True):
@@ -75,7 +91,7 @@ class Verdict:
         return max(
             (float(index), int(cls), kind)
             for kind, triggers in self.triggers.items()
-            for index, cls in zip(triggers.indices, triggers.classes, strict=True)
+            for index, cls in zip(self.indices[kind], triggers.classes, strict=True)
         )
 
     @property
@@ -105,10 +121,15 @@ class Verdict:
         if self.suspects:
             names = [str(other) for other in self.suspects if other != cls]
             also = f", less far {', '.join(names)}" if names else ""
+            easy = "A class that is easy to draw can stand out too: look at the triggers."
+            if self.reference is not None:
+                easy = (
+                    "So it is not in a network that learned these images anew, right on "
+                    f"{100 * self.reference:.0f} % of those held out."
+                )
             told = (
                 f"Signs of a backdoor: class {cls} stands out {how}{also}. Far less turns any "
-                f"image into it than into the others. A class that is easy to draw can stand out "
-                f"too: look at the triggers."
+                f"image into it than into the others. {easy}"
             )
         few = f" Told from {self.images} images only." if self.images < ENOUGH else ""
         return told + few
@@ -117,8 +138,10 @@ class Verdict:
     def metrics(self) -> dict[str, float]:
         """The same as numbers of a run."""
         told: dict[str, float] = {"inspect/suspects": len(self.suspects)} if self._known else {}
+        if self.reference is not None:
+            told["inspect/reference_accuracy"] = self.reference
         for kind, triggers in self.triggers.items():
-            index = triggers.indices
+            index = self.indices[kind]
             place = int(index.argmax())
             told[f"inspect/{kind}_index"] = float(index[place])
             told[f"inspect/{kind}_class"] = int(triggers.classes[place])
@@ -141,15 +164,19 @@ class Verdict:
         ]
         where = f" Pruning at {layer}." if costs else ""
         title = "\n".join(textwrap.wrap(self.sentence + where, 110))
-        return pictures.verdict(self.triggers, self.image, costs, title)
+        return pictures.verdict(self.triggers, self.indices, self.image, costs, title)
 
     def rows(self) -> Iterator[list[str]]:
-        """Of each kind of trigger the classes that stand out most: kind, class, size, index."""
+        """Of each kind of trigger the classes that stand out most: kind, class, sizes, index."""
         for kind, triggers in self.triggers.items():
-            index = triggers.indices
+            index, usual = self.indices[kind], self.usual.get(kind)
             for place in np.argsort(-index, kind="stable")[:SHOWN]:
-                size = f"{100 * triggers.sizes[place]:.2f}"
-                yield [kind, str(triggers.classes[place]), size, f"{index[place]:.1f}"]
+                anew = np.nan if usual is None else usual[place]
+                sizes = (
+                    "-" if np.isnan(size) else f"{100 * size:.2f}"
+                    for size in (triggers.sizes[place], anew)
+                )
+                yield [kind, str(triggers.classes[place]), *sizes, f"{index[place]:.1f}"]
 
 
 def inspect(
@@ -164,10 +191,30 @@ def inspect(
     total = sum(inversion.Search(kind).total(classes) for kind in kinds)
     with terminal.progress("reversing triggers", total, "steps") as done:
         triggers = {kind: inversion.invert(defender, kind=kind, progress=done) for kind in kinds}
+    usual, accuracy = _usual(defender, triggers)
     costs = [_cost(name, order, defender, valid, stop, scope) for name, order in orders.items()]
     right = forward.predict(defender.network, defender.pixels) == defender.images.labels
     (image,), _ = defender.drawn(1)
-    return Verdict(triggers, image, len(right), float(right.mean()), costs)
+    return Verdict(triggers, image, len(right), float(right.mean()), costs, usual, accuracy)
+
+
+def _usual(
+    defender: Defender, triggers: Mapping[str, Reversed]
+) -> tuple[dict[str, NDArray[np.float64]], float | None]:
+    """What triggers take in a reference, of those kinds by which a class stands out; its accuracy.
+
+    Without such a kind, and where the reference learns too little, nothing.
+    """
+    far = {
+        kind: found
+        for kind, found in triggers.items()
+        if np.isfinite(found.sizes).sum() >= FEWEST and (found.indices > OUTLIER).any()
+    }
+    anew = references.reference(defender) if far else None
+    if anew is None:
+        return {}, None
+    usual = {kind: references.sizes(anew, defender, found, OUTLIER) for kind, found in far.items()}
+    return usual, anew.accuracy
 
 
 def tell(verdict: Verdict) -> None:
@@ -183,11 +230,12 @@ def _tell_all(verdict: Verdict) -> None:
         f"B on {verdict.images} clean validation images: {terminal.percent(verdict.accuracy)} % "
         f"right."
     )
-    terminal.table(["trigger", "class", "size", "index"], list(verdict.rows()), left=1)
+    terminal.table(["trigger", "class", "size", "anew", "index"], list(verdict.rows()), left=1)
     terminal.say(
         f"The smallest change that turns images into a class; those with the highest index. Size "
-        f"of a mask: {HOW['mask']}; additive: {HOW['additive']}. Above {OUTLIER} a class stands "
-        f"out from the others."
+        f"of a mask: {HOW['mask']}; additive: {HOW['additive']}; anew: in a network that learned "
+        f"these images anew. Above {OUTLIER:g} a class stands out from the others, here and "
+        f"beside that."
     )
     rows = [
         [

@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from sweep.figures import BLUE, GREY, RED
-from sweep.statistics import OUTLIER, standing_out
+from sweep.statistics import OUTLIER
 
 WIDTH = 11.4  # inches
 SHOWN = 8  # triggers, the smallest first
@@ -24,6 +24,7 @@ def reversed_triggers(
     image: NDArray[np.floating],
     classes: Sequence[int],
     sizes: NDArray[np.floating],
+    indices: NDArray[np.floating],
     masks: NDArray[np.floating],
     paints: NDArray[np.floating],
     limits: tuple[float, float],
@@ -34,10 +35,11 @@ def reversed_triggers(
 
     In `figure`, where one is given.
 
-    Below them the anomaly index of all classes. Where nothing is covered (additive triggers) the
-    trigger alone is what it adds to grey, brightened as told, and its place is how far it moves.
+    Below them `indices`, how far each class stands out. Where nothing is covered (additive
+    triggers) the trigger alone is what it adds to grey, brightened as told, and its place is how
+    far it moves.
     """
-    indices, order = standing_out(sizes), np.argsort(sizes, kind="stable")[:SHOWN]
+    order = np.argsort(sizes, kind="stable")[:SHOWN]
     low, high = map(float, limits)
     covers, span = bool(np.any(masks)), high - low
     gain = 1.0 if covers else span / (2 * max(float(abs(paints[order]).max()), 1e-6 * span))
@@ -80,7 +82,7 @@ def _strip(panel: Axes, classes: NDArray[np.integer], indices: NDArray[np.floati
     panel.axhline(OUTLIER, color=GREY, linestyle="--", linewidth=1)
     panel.axhline(0, color="black", linewidth=0.8)
     panel.annotate(
-        f"above {OUTLIER} a class stands out", (1, OUTLIER), (-4, 3),
+        f"above {OUTLIER:g} a class stands out", (1, OUTLIER), (-4, 3),
         xycoords=("axes fraction", "data"), textcoords="offset points",
         ha="right", va="bottom", color=GREY, fontsize="small",
     )  # fmt: skip
@@ -102,21 +104,24 @@ def _strip(panel: Axes, classes: NDArray[np.integer], indices: NDArray[np.floati
 
 def verdict(
     triggers: Mapping[str, Any],
+    indices: Mapping[str, NDArray[np.floating]],
     image: NDArray[np.floating],
     costs: Sequence[tuple[str, float, float]],
     title: str,
 ) -> Figure:
     """Reversed triggers of each kind (`inversion.Reversed`) on `image`, and what pruning costs.
 
-    `costs`, if any, are by order: points of clean accuracy that B' loses, and share of clean images
-    on which it differs from B, as shares of 1.
+    `indices`, of each kind, say how far each class stands out. `costs`, if any, are by order:
+    points of clean accuracy that B' loses, and share of clean images on which it differs from B, as
+    shares of 1.
     """
     heights = [6.6] * len(triggers) + [1 + 0.24 * len(costs)] * bool(costs)
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     figure.suptitle(title)
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (kind, found) in zip(parts, triggers.items(), strict=False):
-        shown = (found.classes, found.sizes, found.masks, found.paints, found.limits)
+        told = (found.classes, found.sizes, indices[kind])
+        shown = (*told, found.masks, found.paints, found.limits)
         reversed_triggers(image, *shown, f"reversed triggers: {kind}", part)
     if costs:
         _costs(parts[-1].subplots(), costs)

@@ -15,9 +15,9 @@ Array = NDArray[np.float64]
 TOLERANCE = 1e-9
 TINY = 1e-12  # in place of a size of 0 under a logarithm
 
-#: The modified z-score from which Iglewicz and Hoaglin ("How to Detect and Handle Outliers", 1993)
-#: recommend to take a value for an outlier.
-OUTLIER = 3.5
+#: The modified z-score above which a class stands out. Iglewicz and Hoaglin ("How to Detect and
+#: Handle Outliers", 1993) recommend 3.5 for one of them; here two must be above it.
+OUTLIER = 3.0
 
 
 def wilson(hits: ArrayLike, n: ArrayLike, z: float = 1.959964) -> tuple[Array, Array]:
@@ -141,17 +141,31 @@ def anomaly(sizes: ArrayLike) -> Array:
     return np.where(near, 0.0, below / spread if spread > TOLERANCE else np.copysign(np.inf, below))
 
 
-def standing_out(sizes: ArrayLike) -> Array:
+def standing_out(sizes: ArrayLike, usual: ArrayLike | None = None) -> Array:
     """How far each size lies below the others, by logarithms, (n,): above `OUTLIER` it stands out.
 
     `anomaly` of the logarithms, since what half and what double the size are as far from it: sizes
     of triggers differ by factors, and their own deviations let one class in 43 of a clean network
-    stand out by chance.
+    stand out by chance. `usual` are the sizes of the same classes in a network without a backdoor,
+    in 0..1, infinite where none was found, NaN where none was sought: where there is one, a class
+    stands out no farther than its size does in units of that.
 
     >>> standing_out([0.01, 0.4, 0.5, 0.6, 0.7]).round(1)
     array([11.8,  0.7,  0. , -0.6, -1. ])
+    >>> standing_out([0.01, 0.4, 0.5, 0.6, 0.7], [0.01, 0.5, 0.4, 0.7, 0.7]).round(1)
+    array([ 0. ,  0.7, -1. , -0.6, -1. ])
     """
-    return anomaly(np.log(np.maximum(sizes, TINY)))
+    sizes = np.maximum(sizes, TINY)
+    alone = anomaly(np.log(sizes))
+    if usual is None:
+        return alone
+    usual = np.asarray(usual, np.float64)
+    if usual.shape != sizes.shape:
+        raise ValueError(f"{sizes.shape} sizes beside {usual.shape} of another network")
+    known = ~np.isnan(usual)
+    beside = anomaly(np.log(sizes[known] / np.clip(usual[known], TINY, 1)))
+    alone[known] = np.minimum(alone[known], beside)
+    return alone
 
 
 def _scores(scores: ArrayLike) -> Array:

@@ -342,33 +342,35 @@ def test_verdicts_are_counted_with_a_backdoor_and_without():
         cell(attack="warp", seed=0, metrics=judged(0)),
         cell(attack="warp", seed=1, metrics=judged(0)),
         cell(attack="blend", seed=0),  # nothing could be said
-        cell("lab", attack="blend", seed=0, metrics=judged(1)),
+        cell("lab", attack="blend", seed=1, metrics=judged(0), at=1),
+        cell("answer", attack="blend", seed=1, metrics=judged(1), at=3),  # the newest counts
+        cell("answer", attack="blend", seed=1, more=MASK, metrics=judged(0), at=2),
         cell(seed=0, more=CLEAN, metrics=judged(1)),
         cell(seed=1, more=CLEAN, metrics=judged(0)),
     )
     heading = "Is there a backdoor?"
-    said = "Signs of one are found in 2 of 4 networks with a backdoor, and in 1 of 2 without one."
+    said = "Signs of one are found in 3 of 5 networks with a backdoor, and in 1 of 2 without one."
     assert f"{heading}\n\n{said}\n" in text
     assert table(text, heading, names=2) == {
         "images attack": ["signs found", "classes that stand out"],
         "signs patch": ["2 of 2", "1.5 (1-2)"],
+        "signs blend": ["1 of 1", "1"],
         "signs warp": ["0 of 2", "0"],
     }
 
 
 def test_networks_without_a_backdoor_stand_apart():
     harmless = judged(0, lost=0.02, left=0.001) | {"badnet/attack_success_rate": 0.002}
-    unjudged = {name: rate for name, rate in harmless.items() if name != "inspect/suspects"}
     text = shown(
         cell(metrics=FAILS),
         cell(metrics=harmless, more=CLEAN, seed=0),
         cell(metrics=harmless, more=CLEAN, seed=1),
-        cell("lab", metrics=unjudged, more=CLEAN),
+        cell("lab", metrics=harmless, more=CLEAN),
     )
     found = table(text, "Networks without a backdoor", names=2)
     told = ["95.00", "0.20", "93.00", "2.00", "1.50"]
-    assert found["signs answer"] == ["2", *told, "0 of 2"]
-    assert found["signs lab"] == ["1", *told, "-"]
+    assert found["signs answer"] == ["2", *told]
+    assert found["signs lab"] == ["1", *told]
     assert table(text, STRATEGIES, 1)["answer"][:2] == ["0 of 1", "0 of 1"]
     assert "lab" not in table(text, STRATEGIES, 1)
     alone = shown(cell(more=CLEAN, metrics=judged(0)))

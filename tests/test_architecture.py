@@ -25,7 +25,7 @@ NUMPY |= {"curve", "evaluation", "attacks", "faces"}
 KERAS = {"networks", "nests", "strangers", "badnets", "suspects", "evasion", "goodnet"}
 KERAS |= {"kinds", "graphs", "forward", "fronts", "steps", "making", "outputs", "cuts", "joint"}
 KERAS |= {"activations", "selection", "defender", "outcomes", "shrinking", "repairs", "tuning"}
-KERAS |= {"perturbations", "gates", "unlearning", "learned", "inversion"}
+KERAS |= {"perturbations", "gates", "unlearning", "learned", "inversion", "references"}
 FILES = {"files", "cache", "hdf5", "data", "datasets", "terminal"}
 HEAVY = {"keras", "tensorflow", "h5py", "numpy"}
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from sweep import pictures
 from sweep.figures import BLUE, RED
+from sweep.statistics import standing_out
 
 
 def drawn(
@@ -25,7 +26,7 @@ def drawn(
         paints = 20 * rng.normal(size=paints.shape)
     image = 255 * rng.random((6, 5, colours))
     figure = pictures.reversed_triggers(
-        image, np.arange(classes), sizes, masks, paints, (0, 255), "conv_3"
+        image, np.arange(classes), sizes, standing_out(sizes), masks, paints, (0, 255), "conv_3"
     )
     figure.savefig(BytesIO(), dpi=20)
     return figure

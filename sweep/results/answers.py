@@ -37,7 +37,8 @@ LEGEND = """\
   seed, and not as long as one is missing. **reached**: with how many; in brackets by what, where
   B' and G do not both.
 - **signs found**: of how many networks B was said, from clean images alone, that there are signs of
-  a backdoor. Where there is none, these are false alarms.
+  a backdoor, by its newest cell with a verdict, whatever the strategy. Where there is none, these
+  are false alarms.
 - **B' robust**: poisoned images to which B' gives their true class.
 - **time**: the median cell, with the verdict where there is one, without the training of B. What
   earlier cells kept is not paid again.
@@ -83,8 +84,7 @@ INTERVALS = {
     "G alarm": _interval(ALARM),
 }
 VERDICTS = {"signs found": signs, "classes that stand out": _spread("inspect/suspects", _number)}
-UNHARMED = {"networks": lambda trials: str(len(trials))} | B | LOST
-UNHARMED |= {"G alarm": _spread(ALARM), "signs found": signs}
+UNHARMED = {"networks": lambda trials: str(len(trials))} | B | LOST | {"G alarm": _spread(ALARM)}
 
 
 def part(tried: Sequence[Trial]) -> str:
@@ -103,7 +103,7 @@ def part(tried: Sequence[Trial]) -> str:
         _cases(ours, seeds),
         *(_beside(case, usual, seeds) for case in dict.fromkeys(trial.case for trial in attacked)),
         _intervals(ours),
-        _verdicts([trial for trial in told if trial.name == ANSWER and trial.signs is not None]),
+        _verdicts(tallies.judged(told)),
         _unharmed([trial for trial in told if not trial.attacked]),
         _variants(variants, usual),
     ]
@@ -235,7 +235,7 @@ def _verdicts(judged: Sequence[Trial]) -> list[str]:
 
 
 def _unharmed(clean: Sequence[Trial]) -> list[str]:
-    """What strategies cost networks without a backdoor, and what is said of these."""
+    """What strategies cost networks without a backdoor."""
     if not clean:
         return []
     found = {}
@@ -245,7 +245,7 @@ def _unharmed(clean: Sequence[Trial]) -> list[str]:
             found[case, marked(trials)] = trials
     return [
         "### Networks without a backdoor",
-        "What it costs a network that no attack was trained into, and what is said of it.",
+        "What it costs a network that no attack was trained into.",
         _table(["images", "strategy"], found, UNHARMED),
     ]
 

@@ -109,6 +109,14 @@ def time(trials: Sequence[Trial]) -> str:
     return f"{median(times):.0f}" if times else NONE
 
 
+def judged(trials: Iterable[Trial]) -> list[Trial]:
+    """Of each network the newest trial with a verdict: that is of the network alone."""
+    told = [trial for trial in trials if trial.signs is not None]
+    told.sort(key=lambda trial: trial.cell.info.start_time)
+    newest = {(trial.attacked, *trial.network): trial for trial in told}
+    return sorted(newest.values(), key=lambda trial: trial.place)
+
+
 def signs(trials: Iterable[Trial]) -> str:
     """Of how many of the networks that were judged it was that there are signs of a backdoor."""
     found = [trial.signs for trial in trials if trial.signs is not None]
