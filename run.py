@@ -19,7 +19,7 @@ with terminal.quiet():
     import tensorflow  # noqa: F401
 
 from sweep import activations, figures, inspection, joint, networks, outcomes, selection
-from sweep.callback import build, chosen, orders, tracked
+from sweep.callback import build, chosen, launch, orders, tracked
 from sweep.curve import pruning_curve
 from sweep.defender import Defender
 from sweep.evaluation import evaluate, of_repaired
@@ -96,4 +96,4 @@ def main(cfg: DictConfig, log: Log) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

@@ -50,11 +50,12 @@ def to_csv(table: Sequence[Row]) -> str:
     metrics = sorted({key for row in table for key in row.metrics if not key.startswith("curve/")})
     text = StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow(["job", "run_id", "status", "threat_model", *settings, *metrics, "error"])
+    head = ["job", "run_id", "status", "reused", "threat_model"]
+    out.writerow([*head, *settings, *metrics, "error"])
     for row in table:
         given = [row.overrides.get(key, "") for key in settings]
         measured = [row.metrics.get(key, "") for key in metrics]
-        head = [row.job, row.run_id, row.status, row.threat_model]
+        head = [row.job, row.run_id, row.status, str(row.reused).lower(), row.threat_model]
         out.writerow([*head, *given, *measured, row.error])
     return text.getvalue()
 
@@ -116,6 +117,25 @@ def _telling(table: Sequence[Row], curves: Mapping[int, Curve]) -> list[str]:
         if pairs and all(np.array_equal(*pair) for pair in pairs):
             keys.remove(key)
     return keys
+
+
+def in_words(row: Row) -> str:
+    """How one cell went: rates of B', or why it has none.
+
+    >>> in_words(Row(0, {}, status=FINISHED, metrics={"repaired/clean_accuracy": 0.9717}, error=""))
+    "B' clean 97.17"
+    >>> in_words(Row(0, {}, status="FAILED", error="out of memory"))
+    'FAILED: out of memory'
+    """
+    if row.error:
+        return f"{row.status}: {row.error}"
+    named = {"clean": "repaired/clean_accuracy", "ASR": "repaired/attack_success_rate"}
+    told = [
+        f"{name} {terminal.percent(row.metrics[metric])}"
+        for name, metric in named.items()
+        if metric in row.metrics
+    ]
+    return f"B' {', '.join(told)}" if told else row.status
 
 
 def show(table: Sequence[Row]) -> None:

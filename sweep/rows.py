@@ -1,8 +1,9 @@
 """What the cells of a sweep left: one row a cell, and those together that differ only in seed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
+from types import MappingProxyType
 
 from mlflow.entities import Run
 
@@ -10,6 +11,7 @@ from sweep.charts import ORACLE
 
 MISSING, FINISHED = "MISSING", "FINISHED"
 ORDER, SEED = "prune/order", "seed"
+REUSED, MANY = "reused", 100  # a tag of a parent, and how many run ids it holds
 CONTROL = "random"  # the order that knows nothing
 
 
@@ -28,6 +30,7 @@ class Row:
     order: str = ""
     artifacts: str = ""
     repaired: bool = False
+    reused: bool = False
 
     @property
     def measured(self) -> bool:
@@ -101,13 +104,24 @@ def groups(table: Sequence[Row]) -> list[Group]:
     return [Group([row]) for row in table]  # the same cell twice
 
 
-def rows(cells: Sequence[Sequence[str]], runs: Sequence[Run]) -> list[Row]:
-    """A row for each of `cells` (lists of overrides), in their order, from their runs."""
+def rows(
+    cells: Sequence[Sequence[str]],
+    runs: Sequence[Run],
+    reused: Mapping[int, Run] = MappingProxyType({}),
+) -> list[Row]:
+    """A row for each of `cells` (lists of overrides), in their order, from their runs.
+
+    `reused` are those of other sweeps, by the number of the cell.
+    """
     by_job = {int(run.data.tags["job"]): run for run in runs}
-    return [_row(job, overrides, by_job.get(job)) for job, overrides in enumerate(cells)]
+    return [
+        replace(row(job, overrides, by_job.get(job, reused.get(job))), reused=job in reused)
+        for job, overrides in enumerate(cells)
+    ]
 
 
-def _row(job: int, overrides: Sequence[str], run: Run | None) -> Row:
+def row(job: int, overrides: Sequence[str], run: Run | None) -> Row:
+    """The row of one cell; None: it left no run."""
     settings = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     if run is None:
         return Row(job, settings, order=settings.get(ORDER, ""))
@@ -125,6 +139,19 @@ def _row(job: int, overrides: Sequence[str], run: Run | None) -> Row:
         run.info.artifact_uri,
         run.data.params.get("repair", "[]") != "[]",
     )
+
+
+def tags_of(reused: Mapping[int, Run]) -> dict[str, str]:
+    """What a parent run says of runs of other sweeps: their ids, so many in a tag as it holds."""
+    ids = list(dict.fromkeys(run.info.run_id for run in reused.values()))
+    parts = [ids[start : start + MANY] for start in range(0, len(ids), MANY)]
+    return {f"{REUSED}.{number}": ",".join(part) for number, part in enumerate(parts)}
+
+
+def reused_by(parent: Run) -> list[str]:
+    """The ids of the runs of other sweeps that `parent` says belong to it."""
+    tags = parent.data.tags.items()
+    return [run for tag, ids in tags if tag.startswith(f"{REUSED}.") for run in ids.split(",")]
 
 
 def varying(table: Sequence[Row]) -> list[str]:

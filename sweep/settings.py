@@ -160,6 +160,9 @@ class Settings(Section):
     seed: Natural
     verdict: bool = Field(False, description="whether it is told beside the cell")
     inspect: bool = Field(False, description="a verdict in place of the cell")
+    rerun: bool = Field(False, description="run also what was finished before")
+    fail_fast: bool = Field(False, description="stop at the first cell that fails")
+    dry_run: bool = Field(False, description="list the cells and run none")
     repair: Repairs = Field(description="a list of repairs, as [finetune]")
     data: Data
     attack: Attack

@@ -4,6 +4,7 @@ By default everything lies in `mlflow.db` and `mlruns/` of one folder, where a b
 finds it. `run` opens a run and ends it with the right status, whatever happens inside.
 """
 
+import errno
 import os
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import keras
 import mlflow
 import numpy as np
+import psutil
 import tensorflow as tf
 from matplotlib.figure import Figure
 from mlflow import MlflowException
@@ -36,7 +38,10 @@ from sweep.metrics import Labels
 
 PYFUNC = Path(__file__).with_name("goodnet_pyfunc.py")
 BATCH = 1000  # metric values an MLflow server takes in one call
+CELL = "cell"  # tag: what a cell is, by content
 SKIPPED = "SKIPPED"
+CLOCK = 2.0  # seconds by which a machine's clock may have been set meanwhile
+DEAD = "its process ended without a word"
 ANSWERS = "answers.npz"
 
 
@@ -210,13 +215,47 @@ def run(
         status = "FINISHED"
         raise
     except Exception as error:
-        log.tags({"error": sentence(error)})
+        with suppress(Exception):  # a full disk takes neither
+            log.tags({"error": sentence(error)})
         raise
     except BaseException:
         status = "KILLED"
         raise
     finally:
+        _end(status)
+
+
+def _end(status: str) -> None:
+    """End the run that is active; where that can't be written, only MLflow's memory of it."""
+    try:
         mlflow.end_run(status)
+    except Exception:
+        if status == "FINISHED":
+            raise
+
+
+def unwritable(error: BaseException | None) -> BadInput | None:
+    """A sentence for an error that comes from a full disk or a folder that can't be written."""
+    while error is not None and not isinstance(error, BadInput):
+        told = str(error)
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "database or disk is full" in told or "No space left on device" in told:
+            return BadInput(
+                f"the disk is full ({_where(error)}); what was logged is kept: make room, and give "
+                f"the same command again"
+            )
+        closed = isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES)
+        if closed or "attempt to write a readonly database" in told:
+            return BadInput(
+                f"{_where(error)} is closed to this user or read-only; expected a place of your "
+                f"own, see tracking.uri, cache.folder, data.folder and badnet.folder"
+            )
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _where(error: BaseException) -> str:
+    return str(getattr(error, "filename", None) or mlflow.get_tracking_uri())
 
 
 def sentence(error: BaseException) -> str:
@@ -236,6 +275,7 @@ def origin() -> dict[str, Any]:
         "mlflow.source.name": "run.py",
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "pid_started": psutil.Process().create_time(),
         "python": sys.version.split()[0],
         "keras": keras.__version__,
         "tensorflow": tf.__version__,
@@ -255,11 +295,50 @@ def origin() -> dict[str, Any]:
 
 def children(experiment_id: str, parent: str) -> list[Run]:
     """The child runs of `parent`."""
+    return _search(experiment_id, f"tags.mlflow.parentRunId = '{parent}'")
+
+
+def finished(experiment_id: str, cell: str) -> Run | None:
+    """The newest run of the experiment that finished this cell, and still has what it logged."""
+    wanted = f"attributes.status = 'FINISHED' and tags.{CELL} = '{cell}'"
+    for run in MlflowClient().search_runs([experiment_id], wanted):
+        place = run.info.artifact_uri.removeprefix("file://")
+        if not place.startswith("/") or (Path(place) / "config.yaml").is_file():
+            return run
+    return None
+
+
+def bury(experiment_id: str) -> int:
+    """Mark the runs KILLED whose process died on this machine before it could; how many.
+
+    A process is known by host, number and start, so that neither one of another machine nor one
+    that has got the number since is mistaken for it.
+    """
+    dead = [run for run in _search(experiment_id, "attributes.status = 'RUNNING'") if _dead(run)]
+    client = MlflowClient()
+    for run in dead:
+        client.set_tag(run.info.run_id, "error", DEAD)
+        client.set_terminated(run.info.run_id, "KILLED")
+    return len(dead)
+
+
+def _dead(run: Run) -> bool:
+    tags = run.data.tags
+    if tags.get("host") != socket.gethostname() or "pid_started" not in tags:
+        return False
+    try:
+        started = psutil.Process(int(tags["pid"])).create_time()
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+    return abs(started - float(tags["pid_started"])) > CLOCK
+
+
+def _search(experiment_id: str, wanted: str) -> list[Run]:
     found, token = [], None
     while True:
-        page = MlflowClient().search_runs(
-            [experiment_id], f"tags.mlflow.parentRunId = '{parent}'", page_token=token
-        )
+        page = MlflowClient().search_runs([experiment_id], wanted, page_token=token)
         found += page
         token = page.token
         if not token:

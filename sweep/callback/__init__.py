@@ -6,6 +6,6 @@ Hydra only warns of an exception in a callback, so errors leave here as SystemEx
 
 from sweep.callback.configs import build, check, chosen, orders
 from sweep.callback.jobs import tracked
-from sweep.callback.sweeps import Sweep
+from sweep.callback.sweeps import Sweep, launch
 
-__all__ = ["Sweep", "build", "check", "chosen", "orders", "tracked"]
+__all__ = ["Sweep", "build", "check", "chosen", "launch", "orders", "tracked"]

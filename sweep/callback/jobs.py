@@ -1,12 +1,16 @@
 """One cell: a Hydra job in a run of its own, whose errors are sentences."""
 
-import json
 import os
+import signal
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
+from typing import Any, NoReturn
 
 import mlflow
 from hydra.core.hydra_config import HydraConfig
@@ -14,13 +18,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sweep import BadInput, comparison, rows, terminal, tracking
-from sweep.callback.configs import build, check, name, params
+from sweep.callback.configs import build, check, name, params, told
+from sweep.callback.identity import digest
+from sweep.callback.plans import Plan, duration
 from sweep.evidence import threat_model
 
-PARENT = "parent.json"  # in the sweep's folder: how its cells, in whatever process, find the parent
+Story = Callable[[DictConfig, tracking.Log], None]
 
 
-def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[DictConfig], None]:
+def tracked(story: Story) -> Callable[[DictConfig], None]:
     """Make a Hydra job of `story(cfg, log)`: checked, in a run of its own, errors in a sentence.
 
     In a sweep a failing cell is marked and the next goes on; alone it ends the program.
@@ -28,53 +34,90 @@ def tracked(story: Callable[[DictConfig, tracking.Log], None]) -> Callable[[Dict
 
     @wraps(story)
     def job(cfg: DictConfig) -> None:
-        hydra = HydraConfig.get()
-        alone = hydra.mode == RunMode.RUN
-        try:
-            if alone:
-                check(cfg)
-                sweep = {"parent": None, "experiment": connect(cfg), "varying": None}
-            else:
-                sweep = json.loads((Path(hydra.sweep.dir) / PARENT).read_text())
-                connect(cfg)
-            with tracking.run(
-                sweep["experiment"],
-                name=name(cfg, hydra.overrides.task, sweep["varying"]),
-                params=params(cfg),
-                tags={
-                    "job": 0 if alone else hydra.job.num,
-                    "sweep": sweep["parent"] or "none",
-                    "threat_model": threat_model(build(cfg.prune.order)),
-                },
-                parent=sweep["parent"],
-            ) as log:
-                log.text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-                if not alone:
-                    check(cfg)
-                story(cfg, log)
-            if alone:
-                show(hydra.overrides.task, log, table=not cfg.inspect)
-        except Exception as error:
-            if alone:
+        interruptible()
+        if HydraConfig.get().mode == RunMode.RUN:
+            try:
+                _alone(story, cfg)
+            except Exception as error:
                 fail(error)
-            if not isinstance(error, BadInput):
-                traceback.print_exc()
-        except KeyboardInterrupt:
-            print("prunesweep: interrupted", file=sys.stderr)
-            raise SystemExit(130) from None
+        else:
+            _of_sweep(story, cfg)
 
     return job
 
 
-def show(overrides: Sequence[str], log: tracking.Log, *, table: bool) -> None:
-    """Print the one row of a cell that ran alone, if it has a `table`, and where to look at it."""
-    if table:
+def _alone(story: Story, cfg: DictConfig) -> None:
+    """A cell by itself always runs."""
+    check(cfg)
+    if cfg.dry_run:
+        terminal.say("1 cell, all right; a cell by itself always runs")
+        return
+    experiment, overrides = connect(cfg), list(HydraConfig.get().overrides.task)
+    tracking.bury(experiment)
+    tags = {"job": 0, "sweep": "none", tracking.CELL: digest(cfg)}
+    with _run(experiment, cfg, name(cfg, overrides, None), tags) as log:
+        story(cfg, log)
+    if not cfg.inspect:
         comparison.show(rows.rows([overrides], [mlflow.get_run(log.run_id)]))
     terminal.say(f"Look at the run in a browser: {tracking.how_to_look()}", wrap=False)
 
 
-def fail(error: Exception) -> None:
+def _of_sweep(story: Story, cfg: DictConfig) -> None:
+    """A cell of a sweep runs where its plan wants it, and says in a line how it went."""
+    hydra = HydraConfig.get()
+    plan, job = Plan.read(Path(hydra.sweep.dir)), hydra.job.num
+    connect(cfg)
+    if not plan.wants(job):
+        return
+    called, begun = told(hydra.overrides.task, plan.varying), time.monotonic()
+    tags = {"job": job, "sweep": plan.parent, tracking.CELL: plan.cells[job]}
+    run_id = None
+    try:
+        with _run(plan.experiment, cfg, called, tags, plan.parent) as log:
+            run_id = log.run_id
+            check(cfg)
+            story(cfg, log)
+    except Exception as error:
+        full = tracking.unwritable(error)
+        if full is not None:  # nor could the next cell write
+            raise Stopped(str(full)) from error
+        if not isinstance(error, BadInput):
+            traceback.print_exc()
+    row = rows.row(job, hydra.overrides.task, run_id and mlflow.get_run(run_id))
+    took = duration(time.monotonic() - begun)
+    terminal.say(f"{plan.progress(job)}: {called}: {comparison.in_words(row)} ({took})")
+    if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:
+        plan.stop()
+
+
+@contextmanager
+def _run(
+    experiment: str, cfg: DictConfig, called: str, tags: dict[str, Any], parent: str | None = None
+) -> Iterator[tracking.Log]:
+    """A run that knows its settings."""
+    model = {"threat_model": threat_model(build(cfg.prune.order))}
+    with tracking.run(experiment, called, params(cfg), tags | model, parent) as log:
+        log.text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        yield log
+
+
+class Stopped(BaseException):
+    """What ends a sweep at once, and a sentence on why."""
+
+
+def interruptible() -> None:
+    """Let SIGTERM end the process as Ctrl-C does."""
+
+    def interrupt(number: int, frame: Any) -> NoReturn:
+        raise KeyboardInterrupt(number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
+
+
+def fail(error: Exception) -> NoReturn:
     """End the program with `error`: one sentence for bad input, a traceback for all else."""
+    error = tracking.unwritable(error) or error
     if not isinstance(error, BadInput) or os.environ.get("HYDRA_FULL_ERROR"):
         traceback.print_exception(error)
         raise SystemExit(1)

@@ -1,7 +1,8 @@
-"""Around all cells of a multirun: checked, counted, and compared at the end."""
+"""Around all cells of a multirun: checked, counted, resumed, and compared at the end."""
 
-import atexit
-import json
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,30 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweep import BadInput, NotApplicable, comparison, paired, rows, terminal, tracking
 from sweep.callback.configs import cells, check, told
-from sweep.callback.jobs import PARENT, connect, fail
+from sweep.callback.identity import digest
+from sweep.callback.jobs import Stopped, connect, fail, interruptible
+from sweep.callback.plans import Plan
+from sweep.rows import Row
+
+
+def launch(main: Callable[[], None]) -> None:
+    """Run Hydra's `main`; what a sweep has when it is interrupted is compared all the same."""
+    interruptible()
+    try:
+        main()
+    except (KeyboardInterrupt, Stopped) as stopped:
+        interrupted = isinstance(stopped, KeyboardInterrupt)
+        print(f"prunesweep: {'interrupted' if interrupted else stopped}", file=sys.stderr)
+        if Sweep.current is not None:
+            Sweep.current.end("KILLED" if interrupted else "FAILED")
+        number = (stopped.args or [signal.SIGINT])[0]
+        raise SystemExit(128 + number if interrupted else 1) from None
 
 
 class Sweep(Callback):
     """Around all cells of a multirun."""
+
+    current: "Sweep | None" = None  # that has started, and not ended
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
@@ -24,20 +44,61 @@ class Sweep(Callback):
             fail(error)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
-            unwell = self._compare(config)
-        except Exception as error:
-            self._end("FAILED")
-            fail(error)
-        self._end("FAILED" if unwell else "FINISHED")
-        if unwell:
-            terminal.say(f"{unwell} of {len(self.cells)} cells failed; see the table.")
+        if self.end():
             raise SystemExit(1)
+
+    def end(self, status: str | None = None) -> bool:
+        """Compare what there is and end the parent; whether a cell is missing or failed.
+
+        `status` None: FINISHED, FAILED where a cell is missing or failed.
+        """
+        Sweep.current = None
+        try:
+            table = self._compare()
+        except Exception as error:
+            self._ended("FAILED")
+            fail(error)
+        bad = [row.status for row in table if row.status not in ("FINISHED", tracking.SKIPPED)]
+        self._ended(status or ("FAILED" if bad else "FINISHED"))
+        if bad:
+            missing = bad.count(rows.MISSING)
+            told = [f"{len(bad) - missing} failed"] * (len(bad) > missing)
+            told += [f"{missing} did not run"] * bool(missing)
+            terminal.say(
+                f"Of {len(table)} cells {' and '.join(told)}; the same command again runs these "
+                f"alone."
+            )
+        return bool(bad)
 
     def _start(self, config: DictConfig) -> None:
         self.cells = list(cells(config))
         table = rows.rows(self._overrides(), [])
         varying = rows.varying(table)
+        self._check(varying)
+        cfg = self.cells[0][1]
+        self.experiment = connect(cfg)
+        self.published = cfg.published
+        buried = tracking.bury(self.experiment)
+        if buried:
+            terminal.say(f"{buried} run{'s' * (buried > 1)} whose process had died: now KILLED")
+        digests = [digest(cell) for _, cell in self.cells]
+        self.plan = Plan.of(self.experiment, digests, varying, rerun=cfg.rerun)
+        terminal.say(self.plan.sentence)
+        if cfg.dry_run:
+            self._list(varying)
+            raise SystemExit(0)
+        swept = [f"{key}={','.join(rows.values(table, key))}" for key in varying]
+        self.parent = mlflow.MlflowClient().create_run(
+            self.experiment,
+            run_name="sweep " + ", ".join(swept),
+            tags={key: tracking.text(value) for key, value in tracking.origin().items()}
+            | {"overrides": " ".join(config.hydra.overrides.task), "cells": str(len(table))},
+        )
+        Sweep.current = self
+        self.plan.write(Path(config.hydra.sweep.dir), self.parent.info.run_id)
+
+    def _check(self, varying: list[str]) -> None:
+        """Raise BadInput, with every sentence there is, where a cell can't be run."""
         wrong: dict[str, list[str]] = {}
         for overrides, cfg in self.cells:
             try:
@@ -50,31 +111,22 @@ class Sweep(Callback):
             one = len(self.cells) == 1
             several = [e if one else f"{e}\n  (in: {'; '.join(w)})" for e, w in wrong.items()]
             raise BadInput("nothing was started.\n" + "\n".join(several))
-        terminal.say(f"{len(self.cells)} cell{'s' if len(self.cells) > 1 else ''}")
-        self.experiment = connect(config)
-        swept = [f"{key}={','.join(rows.values(table, key))}" for key in varying]
-        self.parent = mlflow.MlflowClient().create_run(
-            self.experiment,
-            run_name="sweep " + ", ".join(swept),
-            tags={key: tracking.text(value) for key, value in tracking.origin().items()}
-            | {"overrides": " ".join(config.hydra.overrides.task), "cells": str(len(table))},
-        )
-        atexit.register(self._abandon)
-        folder = Path(config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        parent = {
-            "parent": self.parent.info.run_id,
-            "experiment": self.experiment,
-            "varying": varying,
-        }
-        (folder / PARENT).write_text(json.dumps(parent))
 
-    def _compare(self, config: DictConfig) -> int:
-        """Log and print the comparison; the number of cells that failed."""
-        connect(config)
+    def _list(self, varying: list[str]) -> None:
+        """Print what each cell would be: run, or reused."""
+        lines = [
+            [str(job), "run" if job in self.plan.todo else "reused", told(overrides, varying)]
+            for job, overrides in enumerate(self._overrides())
+        ]
+        terminal.table(["cell", "", ""], lines, 3)
+
+    def _compare(self) -> list[Row]:
+        """Log and print the comparison of the cells, of which those that are missing are rows."""
         runs = tracking.children(self.experiment, self.parent.info.run_id)
-        table = rows.rows(self._overrides(), runs)
+        reused = self.plan.elsewhere(runs)
+        table = rows.rows(self._overrides(), runs, reused)
         log = tracking.Log(self.parent.info.run_id)
+        log.tags(rows.tags_of(reused))
         log.text("comparison.csv", comparison.to_csv(table))
         if any(row.measured for row in table):
             log.figure("figures/comparison.png", comparison.figure(table))
@@ -85,19 +137,15 @@ class Sweep(Callback):
         if differences:
             log.text("paired.csv", differences)
         comparison.show(table)
-        if config.published:
-            comparison.show_published(table, OmegaConf.to_container(config.published))
+        if self.published:
+            comparison.show_published(table, OmegaConf.to_container(self.published))
         if differences:
             terminal.say(line)
         terminal.say(f"Compare the runs in a browser: {tracking.how_to_look()}", wrap=False)
-        return sum(row.status not in ("FINISHED", tracking.SKIPPED) for row in table)
+        return table
 
     def _overrides(self) -> list[list[str]]:
         return [overrides for overrides, _ in self.cells]
 
-    def _end(self, status: str) -> None:
-        atexit.unregister(self._abandon)
+    def _ended(self, status: str) -> None:
         mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)
-
-    def _abandon(self) -> None:
-        self._end("KILLED")

@@ -1,0 +1,83 @@
+"""What makes a cell the same as an earlier one: settings, network, images and code, all by content.
+
+Where files lie, where runs are logged, and how a sweep is gone about does not count.
+"""
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from omegaconf import DictConfig
+
+from sweep import files, hdf5
+from sweep.callback.configs import build, plain
+from sweep.data import LAYOUT, Files
+
+#: Keys that don't change a cell's numbers.
+ASIDE = ("tracking", "cache", "published", "rerun", "fail_fast", "dry_run")
+#: Keys below `data` and `badnet` that hold paths: what lies there counts.
+PATHS = ("root", "folder", "path", "custom_objects", *LAYOUT)
+#: Modules that show cells, or go about them, and make nothing of them.
+SHOW = {"artifacts", "callback", "cases", "charts", "comparison", "figures", "paired", "pictures"}
+SHOW |= {"results", "rows", "strategies", "terminal", "trials"}
+
+VERSIONS = [keras.__version__, tf.__version__, np.__version__]
+
+
+def digest(cfg: DictConfig) -> str:
+    """The digest of a cell that was checked; equal cells give equal numbers on one machine."""
+    settings = {key: value for key, value in plain(cfg).items() if key not in ASIDE}
+    named = [settings["badnet"].get(key) for key in ("path", "custom_objects")]
+    for part in ("data", "badnet"):
+        settings[part] = {k: v for k, v in settings[part].items() if k not in PATHS}
+    cache = build(cfg.cache)
+    source = build(cfg.data, cache=cache)
+    images = source.digest() if isinstance(source, Files) else None
+    theirs = [hdf5.digest(path, cache) for path in _files(named)]
+    code = [_code(Path(__file__).parents[1]), *map(_elsewhere, sorted(_targets(settings)))]
+    return files.key([settings, images, theirs, code, VERSIONS])
+
+
+def _files(named: Any) -> Iterator[Path]:
+    """The files among names: those that are there."""
+    names = [name for some in named for name in ([some] if isinstance(some, str) else some or [])]
+    paths = [Path(os.path.expanduser(name)).absolute() for name in names]
+    return (path for path in paths if path.is_file())
+
+
+@lru_cache
+def _code(package: Path) -> str:
+    """Digest of all sources that a cell's numbers come from."""
+    told = hashlib.sha256((package.parent / "run.py").read_bytes())
+    for path in sorted(package.rglob("*.py")):
+        if path.relative_to(package).parts[0].removesuffix(".py") not in SHOW:
+            told.update(path.read_bytes())
+    return told.hexdigest()
+
+
+def _targets(node: Any) -> set[str]:
+    """The modules of all that the settings build."""
+    if isinstance(node, Mapping):
+        own = {str(node["_target_"]).rpartition(".")[0]} if "_target_" in node else set()
+        return own.union(*map(_targets, node.values()))
+    return set().union(*map(_targets, node)) if isinstance(node, list) else set()
+
+
+@lru_cache
+def _elsewhere(module: str) -> str:
+    """Digest of a module that somebody else wrote; of ours, which `_code` knows, its name."""
+    if module.partition(".")[0] == "sweep":
+        return module
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return module
+    path = Path(spec.origin) if spec and spec.origin else None
+    return files.key(path.read_text()) if path and path.suffix == ".py" else module
