@@ -15,7 +15,7 @@ from mlflow import MlflowException
 from mlflow.entities import Run
 
 from sweep import BadInput, artifacts
-from sweep.rows import FINISHED
+from sweep.rows import FINISHED, reused_by
 
 SWEEP = "experiment=strategies"
 ORDER, STOP, SEED = "prune.order", "prune.stop", "seed"
@@ -59,7 +59,9 @@ def read(uri: str | None, experiment: str) -> list[Case]:
 
 
 def search(uri: str | None, experiment: str, sweep: str) -> list[Run]:
-    """The sweeps of the experiment whose command holds `sweep`, and their cells, however ended.
+    """The sweeps of the experiment whose command holds `sweep`, and their cells, however ended,
+
+    those of other sweeps among them that they reused.
 
     Raises BadInput where MLflow cannot read what is at `uri`.
     """
@@ -73,7 +75,9 @@ def search(uri: str | None, experiment: str, sweep: str) -> list[Run]:
         for parent in list(found):
             cells = f"tags.`{PARENT}` = '{parent.info.run_id}'"
             found += mlflow.search_runs([known.experiment_id], cells, output_format="list")
-        return found
+        there = {run.info.run_id for run in found}
+        reused = dict.fromkeys(run_id for sweep in found for run_id in reused_by(sweep))
+        return found + [mlflow.get_run(run_id) for run_id in reused if run_id not in there]
     except MlflowException as error:
         reason = str(error).splitlines()[0]
         uri = mlflow.get_tracking_uri()
@@ -86,6 +90,13 @@ def _sizes(answers: bytes | None) -> dict[str, int]:
     return {name.removesuffix("_label"): len(arrays[name]) for name in arrays if "_label" in name}
 
 
+def cells_of(sweep: Run, runs: Sequence[Run]) -> list[Run]:
+    """The cells of a sweep among `runs`: its own, and those that it reused."""
+    reused = reused_by(sweep)
+    own = sweep.info.run_id
+    return [r for r in runs if r.data.tags.get(PARENT) == own or r.info.run_id in reused]
+
+
 def cases(runs: Sequence[Run]) -> list[Case]:
     """The latest finished sweep of each case among `runs`, parents and cells, by the case's name.
 
@@ -94,7 +105,7 @@ def cases(runs: Sequence[Run]) -> list[Case]:
     found: dict[str, Case] = {}
     sweeps = [run for run in runs if SWEEP in overrides(run) and run.info.status == FINISHED]
     for sweep in sorted(sweeps, key=lambda run: run.info.start_time, reverse=True):
-        ours = [r for r in runs if r.data.tags.get(PARENT) == sweep.info.run_id]
+        ours = cells_of(sweep, runs)
         ours.sort(key=lambda run: int(run.data.tags["job"]))
         for name in dict.fromkeys(map(name_of, ours)):
             cells = [run for run in ours if name_of(run) == name]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mlflow.entities import Run
 
-from sweep.cases import PARENT, name_of, overrides, search
+from sweep.cases import cells_of, name_of, overrides, search
 from sweep.rows import FINISHED
 from sweep.statistics import TOLERANCE
 
@@ -126,14 +126,14 @@ def trials(runs: Sequence[Run]) -> list[Trial]:
 
     In the order of cases, attacks and seeds.
     """
-    sweeps = {run.info.run_id: run for run in runs if SWEEP in overrides(run)}
-    ours = [run for run in runs if run.data.tags.get(PARENT) in sweeps]
-    cells = [run for run in ours if STRATEGY in run.data.params and _ended(run)]
+    sweeps = [run for run in runs if SWEEP in overrides(run)]
+    ours = {run.info.run_id: (run, sweep) for sweep in sweeps for run in cells_of(sweep, runs)}
+    cells = [run for run, _ in ours.values() if STRATEGY in run.data.params and _ended(run)]
     cells.sort(key=lambda run: run.info.start_time)
     names, rates = _names(cells), _rates(cells)
     newest = {(*_network(cell), names[cell.info.run_id]): cell for cell in cells}
     told = [
-        Trial(cell, sweeps[cell.data.tags[PARENT]], name, _attack(cell, rates))
+        Trial(cell, ours[cell.info.run_id][1], name, _attack(cell, rates))
         for (*_, name), cell in newest.items()
     ]
     return sorted(told, key=lambda trial: trial.place)

@@ -1,6 +1,5 @@
 """A cell is checked before anything starts; a sweep that is left early leaves nothing running."""
 
-import atexit
 import os
 import shutil
 import signal
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from sweep import BadInput, NotApplicable, callback, tracking
+from sweep import BadInput, NotApplicable, callback
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -98,15 +97,6 @@ def test_poisoned_images_of_the_target_alone_are_refused(cell, folder, small, wr
     )
     with pytest.raises(BadInput, match="all poisoned test images are of the class that"):
         callback.check(cell(*own(folder, small)))
-
-
-def test_a_parent_that_is_left_early_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(atexit, "register", lambda function: None)
-    sweep = callback.Sweep()
-    sweep.experiment = tracking.connect(None, "left", tmp_path)
-    sweep.parent = mlflow.MlflowClient().create_run(sweep.experiment)
-    sweep._abandon()
-    assert mlflow.get_run(sweep.parent.info.run_id).info.status == "KILLED"
 
 
 def test_an_interrupted_sweep_leaves_no_run_running_and_no_half_network(tmp_path):

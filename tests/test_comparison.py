@@ -114,24 +114,27 @@ def test_the_values_of_an_override_stand_once_each_in_the_order_of_the_cells():
 
 
 def test_the_csv_holds_every_cell_override_and_metric_but_no_curve():
-    cells = [["a=1", "b=x,y"], ["a=2"]]
+    cells = [["a=1", "b=x,y"], ["a=2"], ["a=3"]]
     left = [
         run(1, {}, "FAILED", error='it said "no",\nthen ended'),
         run(0, {"b/rate": 0.1, "a/rate": 1 / 3, "curve/rate": 0.5}, threat_model="oracle"),
     ]
-    table = list(csv.reader(StringIO(to_csv(rows(cells, left)), newline="")))
+    reused = {2: run(7, {"a/rate": 0.5})}
+    head, *table = csv.reader(StringIO(to_csv(rows(cells, left, reused)), newline=""))
+    assert head[:5] == ["job", "run_id", "status", "reused", "threat_model"]
+    assert head[5:] == ["a", "b", "a/rate", "b/rate", "error"]
     assert table == [
-        ["job", "run_id", "status", "threat_model", "a", "b", "a/rate", "b/rate", "error"],
-        ["0", "run0", "FINISHED", "oracle", "1", "x,y", repr(1 / 3), "0.1", ""],
-        ["1", "run1", "FAILED", "", "2", "", "", "", 'it said "no",\nthen ended'],
+        ["0", "run0", "FINISHED", "false", "oracle", "1", "x,y", repr(1 / 3), "0.1", ""],
+        ["1", "run1", "FAILED", "false", "", "2", "", "", "", 'it said "no",\nthen ended'],
+        ["2", "run7", "FINISHED", "true", "", "3", "", "0.5", "", ""],
     ]
 
 
 def test_the_csv_of_cells_without_any_metrics_still_names_them():
     assert to_csv(rows([["a=1"], ["a=2"]], [])) == (
-        "job,run_id,status,threat_model,a,error\n"
-        "0,,MISSING,,1,the cell left no run\n"
-        "1,,MISSING,,2,the cell left no run\n"
+        "job,run_id,status,reused,threat_model,a,error\n"
+        "0,,MISSING,false,,1,the cell left no run\n"
+        "1,,MISSING,false,,2,the cell left no run\n"
     )
 
 

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ def launch(main: Callable[[], None]) -> None:
     except (KeyboardInterrupt, Stopped) as stopped:
         interrupted = isinstance(stopped, KeyboardInterrupt)
         print(f"prunesweep: {'interrupted' if interrupted else stopped}", file=sys.stderr)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
         if Sweep.current is not None:
-            Sweep.current.end("KILLED" if interrupted else "FAILED")
+            with suppress(KeyboardInterrupt):  # who is in a hurry goes without the table
+                Sweep.current.end("KILLED" if interrupted else "FAILED")
         number = (stopped.args or [signal.SIGINT])[0]
         raise SystemExit(128 + number if interrupted else 1) from None
 
@@ -53,13 +56,16 @@ class Sweep(Callback):
         `status` None: FINISHED, FAILED where a cell is missing or failed.
         """
         Sweep.current = None
+        if status:
+            self._ended(status)
         try:
             table = self._compare()
         except Exception as error:
             self._ended("FAILED")
             fail(error)
         bad = [row.status for row in table if row.status not in ("FINISHED", tracking.SKIPPED)]
-        self._ended(status or ("FAILED" if bad else "FINISHED"))
+        if not status:
+            self._ended("FAILED" if bad else "FINISHED")
         if bad:
             missing = bad.count(rows.MISSING)
             told = [f"{len(bad) - missing} failed"] * (len(bad) > missing)

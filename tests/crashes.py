@@ -1,0 +1,121 @@
+"""Kill a sweep by SIGKILL at random moments, then let it finish, and look at what is left.
+
+    python tests/crashes.py 20
+
+prints a line for each kill and, at the end, what was found. tests/test_resume.py does the same
+with fewer kills.
+"""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import keras
+import mlflow
+import numpy as np
+from mlflow.entities import Run
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ("data.identities=8", "data.images_per_identity=8", "badnet.epochs=2")
+GRID = ("prune/order=mean_activation,l1_norm,random", "prune.frac=0.02,0.1", "repair=[],[finetune]")
+
+
+class Project:
+    """A copy of the program in a folder of its own, and one command to be given again and again."""
+
+    def __init__(self, folder: Path, *overrides: str) -> None:
+        self.folder, self.overrides = folder, overrides
+        shutil.copy(ROOT / "run.py", folder)
+        shutil.copytree(ROOT / "conf", folder / "conf")
+
+    def start(self, *more: str) -> subprocess.Popen:
+        inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+        return subprocess.Popen(
+            [sys.executable, "run.py", *self.overrides, *more],
+            cwd=self.folder,
+            env={**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # who runs this in the background of a shell has it ignored, and children inherit that
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+    def run(self, *more: str, exits: int = 0) -> str:
+        process = self.start(*more)
+        printed, _ = process.communicate()
+        assert process.returncode == exits, printed
+        return printed
+
+    def stop(self, after: float, how: signal.Signals, *more: str) -> str | None:
+        """Run it, and send a signal after so many seconds; None where it had ended before."""
+        process = self.start(*more)
+        time.sleep(after)
+        early = process.poll() is None
+        process.send_signal(how)
+        printed, _ = process.communicate()
+        return printed if early else None
+
+    def runs(self, experiment: str = "prunesweep") -> list[Run]:
+        """All runs of the experiment, the newest first."""
+        mlflow.set_tracking_uri(f"sqlite:///{self.folder / 'mlflow.db'}")
+        return mlflow.search_runs(experiment_names=[experiment], output_format="list")
+
+    def comparison(self) -> list[dict[str, str]]:
+        """The newest sweep's."""
+        parents = [run for run in self.runs() if "mlflow.parentRunId" not in run.data.tags]
+        place = Path(parents[0].info.artifact_uri.removeprefix("file://"))
+        return list(csv.DictReader((place / "comparison.csv").read_text().splitlines()))
+
+    def damaged(self) -> list[Path]:
+        """Kept networks and cache entries that cannot be read."""
+        bad = []
+        for path in self.folder.glob("outputs/**/*"):
+            try:
+                if path.suffix == ".keras" and not path.parent.name.startswith("."):
+                    keras.models.load_model(path)
+                if path.suffix == ".npz" and not path.name.startswith("."):
+                    with np.load(path) as entry:
+                        assert all(entry[name] is not None for name in entry)
+            except Exception:
+                bad.append(path)
+        return bad
+
+
+def survived(project: Project, cells: int) -> None:
+    """Fail unless each cell stands once in the comparison, and nothing is left half done."""
+    table = project.comparison()
+    assert [row["status"] for row in table] == ["FINISHED"] * cells, table
+    ids = Counter(row["run_id"] for row in table)
+    assert len(ids) == cells, ids
+    runs = {run.info.run_id: run for run in project.runs()}
+    assert {runs[run_id].info.status for run_id in ids} == {"FINISHED"}
+    assert "RUNNING" not in {run.info.status for run in runs.values()}
+    assert project.damaged() == []
+
+
+def main(kills: int, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        project = Project(Path(folder), "-m", *SMALL, *GRID)
+        began = time.monotonic()
+        project.run("dry_run=true")
+        longest = 3 * (time.monotonic() - began)
+        for number in range(kills):
+            after = rng.uniform(0, longest)
+            killed = project.stop(after, signal.SIGKILL)
+            print(f"{number + 1}: killed after {after:.1f} s" + " (ended)" * (killed is None))
+        print(project.run())
+        survived(project, 12)
+        print(f"{kills} kills: 12 of 12 cells FINISHED once, no run RUNNING, no file damaged")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,131 @@
+"""A sweep that was killed, interrupted or enlarged goes on where it stood."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from crashes import SMALL, Project, survived
+
+FEW = ("-m", *SMALL, "prune.frac=0.02,0.1")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """Two cells, and what was printed."""
+    project = Project(tmp_path_factory.mktemp("swept"), "-m", *SMALL)
+    return project, project.run("prune.frac=0.02,0.1")
+
+
+def test_a_line_tells_how_each_cell_went_and_how_long_the_rest_takes(swept):
+    _, printed = swept
+    lines = printed.splitlines()
+    assert lines[0] == "2 cells"
+    first, second = (line for line in lines if " of 2" in line and "prune.frac" in line)
+    assert first.startswith("1 of 2, ")
+    assert " left: prune.frac=0.02: B' clean " in first
+    assert second.startswith("2 of 2: prune.frac=0.1: B' clean ")
+    assert max(map(len, lines[:-1])) <= 80
+
+
+def test_the_same_sweep_again_runs_nothing_and_a_larger_one_what_is_new(swept):
+    project, _ = swept
+    before = project.comparison()
+    again = project.run("prune.frac=0.02,0.1")
+    assert again.startswith("2 cells: 0 to run, 2 finished before\n")
+    table = project.comparison()
+    assert [row["run_id"] for row in table] == [row["run_id"] for row in before]
+    assert [row["reused"] for row in before + table] == ["false", "false", "true", "true"]
+    same = {"reused": ""}
+    assert [row | same for row in table] == [row | same for row in before]
+    count = len(project.runs())
+
+    listed = project.run("prune.frac=0.1,0.2", "dry_run=true")
+    assert listed.startswith("2 cells: 1 to run, 1 finished before\n")
+    rows = [line.split() for line in listed.splitlines() if "prune.frac" in line]
+    assert rows == [["0", "reused", "prune.frac=0.1"], ["1", "run", "prune.frac=0.2"]]
+    assert len(project.runs()) == count
+
+    larger = project.run("prune.frac=0.1,0.2", "cache.max_gb=1", "tracking.models=false")
+    assert larger.startswith("2 cells: 1 to run, 1 finished before\n")
+    table = project.comparison()
+    assert [row["reused"] for row in table] == ["true", "false"]
+    assert table[0]["run_id"] == before[1]["run_id"]
+
+
+def test_rerun_runs_all_and_other_settings_are_other_cells(swept):
+    project, _ = swept
+    printed = project.run("prune.frac=0.02", "prune.keep=safe", "dry_run=true")
+    assert printed.startswith("1 cell\n")
+    assert project.run("prune.frac=0.02", "dry_run=true", "rerun=true").startswith("1 cell\n")
+    before = project.comparison()
+    again = project.run("prune.frac=0.02", "rerun=true")
+    assert again.startswith("1 cell\n")
+    (row,) = project.comparison()
+    assert row["reused"] == "false"
+    assert row["run_id"] not in {other["run_id"] for other in before}
+
+
+def test_code_counts(swept, monkeypatch):
+    from sweep.callback import identity
+
+    package = Path(identity.__file__).parents[1]
+    told = identity._code.__wrapped__(package)
+    monkeypatch.setattr(identity, "SHOW", identity.SHOW - {"charts"})
+    assert identity._code.__wrapped__(package) != told
+
+
+def test_a_failing_cell_is_told_and_fail_fast_stops_there(swept):
+    project, _ = swept
+    # more images of a class than there are can only be found when they are drawn
+    bad = ("repair=[finetune]", "++repair.finetune.held_out=0.001,0.002")
+    printed = project.run(*bad, "prune.frac=0.02", exits=1)
+    assert printed.count("FAILED: a repair is to hold out") >= 2
+    assert "Of 2 cells 2 failed; the same command again runs these alone." in " ".join(
+        printed.split()
+    )
+    assert [row["status"] for row in project.comparison()] == ["FAILED", "FAILED"]
+    project.run(*bad, "prune.frac=0.02", "fail_fast=true", exits=1)
+    assert [row["status"] for row in project.comparison()] == ["FAILED", "MISSING"]
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_sweep_is_compared_and_goes_on(how, code, tmp_path):
+    project = Project(tmp_path, "-m", *SMALL, "prune.frac=0.02,0.1,0.2")
+    process, printed, sent = project.start(), "", None
+    for line in process.stdout:
+        printed += line
+        if line.startswith("1 of 3") and sent is None:
+            process.send_signal(how)
+            sent = time.monotonic()
+    assert process.wait() == code, printed
+    assert time.monotonic() - sent < 30
+    assert "Traceback" not in printed
+    assert "prunesweep: interrupted" in printed
+    assert "the same command again runs these alone." in " ".join(printed.split())
+    statuses = [row["status"] for row in project.comparison()]
+    assert statuses[0] == "FINISHED"
+    assert set(statuses[1:]) <= {"KILLED", "MISSING"}
+    assert "RUNNING" not in {run.info.status for run in project.runs()}
+    assert project.run().startswith("3 cells: 2 to run, 1 finished before\n")
+    survived(project, 3)
+
+
+def test_what_was_killed_at_any_moment_is_finished_by_the_same_command(tmp_path):
+    project = Project(tmp_path, *FEW)
+    killed = [project.stop(after, signal.SIGKILL) for after in (6, 11, 16)]
+    assert killed[0] is not None
+    project.run()
+    survived(project, 2)
+    dead = [run for run in project.runs() if run.info.status == "KILLED"]
+    assert {run.data.tags["error"] for run in dead} <= {"its process ended without a word"}
+
+
+def test_two_sweeps_at_once_on_an_empty_folder_both_end_well(tmp_path):
+    project = Project(tmp_path, *FEW)
+    both = [project.start(), project.start()]
+    printed = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
+    survived(project, 2)
+    finished = [run for run in project.runs() if run.info.status == "FINISHED"]
+    assert 4 <= len(finished) <= 6  # two parents, and each cell once or twice
