@@ -23,6 +23,11 @@ from sweep.cache import Arrays, Cache
 
 BLOCK = 2**23  # bytes of float32 that are read at a time
 CHUNKS = 2**25  # bytes of unpacked chunks that HDF5 keeps, lest it unpack one for each block of it
+LITTLE = 2**28  # bytes that may be read although nothing of them was written
+#: What reading a damaged HDF5 file raises, whatever the library stumbles on.
+DAMAGED = (OSError, RuntimeError, ValueError, KeyError, TypeError, ArithmeticError, MemoryError)
+NESTED = 8  # virtual datasets of virtual datasets that are followed
+PACKED = 2000  # times at most that pixels are packed; deflate does not reach 1,100
 COLOURS = (1, 3, 4)  # numbers of colour channels by which a layout is told
 
 
@@ -174,8 +179,11 @@ def _open(path: Path, read: Callable[[h5py.File], Any]) -> Any:
     try:
         with h5py.File(path, rdcc_nbytes=CHUNKS) as file:
             return read(file)
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error}); is the file whole?") from error
+    except BadInput:
+        raise
+    except DAMAGED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{path} cannot be read ({reason}); is the file whole?") from error
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -183,6 +191,14 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     if not isinstance(found, h5py.Dataset):
         held = ", ".join(map(repr, file)) or "nothing"
         raise BadInput(f"{file.filename} has no dataset {name!r}; it holds {held}")
+    _no_circle(found)
+    stored = found.id.get_storage_size()
+    size = 0 if found.is_virtual or found.external else found.nbytes
+    if size > max(PACKED * stored, LITTLE):
+        raise BadInput(
+            f"{file.filename}: {name} of shape {found.shape} would be {size} bytes and "
+            f"holds {stored}; is the file whole?"
+        )
     return found
 
 
@@ -195,6 +211,24 @@ def _images(file: h5py.File) -> h5py.Dataset:
             f"(images, height, width) of grey images"
         )
     return data
+
+
+def _no_circle(data: h5py.Dataset, above: tuple[tuple[Path, str], ...] = ()) -> None:
+    """Raise BadInput where a virtual dataset is made of itself: HDF5 would follow that for ever."""
+    if not data.is_virtual:
+        return
+    here = Path(data.file.filename).resolve()
+    above = (*above, (here, data.name))
+    for source in set((one.file_name, one.dset_name) for one in data.virtual_sources()):
+        path = here if source[0] == "." else (here.parent / source[0]).resolve()
+        name = "/" + source[1].strip("/")
+        if (path, name) in above or len(above) > NESTED:
+            raise BadInput(f"{data.file.filename}: {data.name} is a virtual dataset of itself")
+        if path.is_file() and h5py.is_hdf5(path):
+            with h5py.File(path) as file:
+                found = file.get(name)
+                if isinstance(found, h5py.Dataset):
+                    _no_circle(found, above)
 
 
 def _lies_elsewhere(file: h5py.File) -> bool:

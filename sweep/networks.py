@@ -17,7 +17,7 @@ import h5py
 import keras
 import numpy as np
 
-from sweep import BadInput
+from sweep import BadInput, hdf5
 from sweep.nests import flat
 
 #: How Keras says that it does not know a class or a function.
@@ -55,8 +55,11 @@ def _read(path: Path, architecture: Callable[[int], keras.Model] | None) -> Any:
         with h5py.File(path) as file:
             whole, legacy = "model_config" in file.attrs, "layer_names" in file.attrs
             classes = None if whole else _classes(file)
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error}); is the file whole?") from error
+    except BadInput:
+        raise
+    except hdf5.DAMAGED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{path} cannot be read ({reason}); is the file whole?") from error
     if whole:
         return _keras(path, ".h5", _load_whole)
     if architecture is None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import keras
 import mlflow
@@ -81,7 +82,10 @@ def _artifacts(uri: str, experiment: str) -> str | None:
     """Where artifacts go: beside a SQLite file; a server has a place of its own."""
     if not uri.startswith("sqlite:///"):
         return None
-    return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlruns" / experiment).as_uri()
+    folder = quote(experiment, safe=" ")  # a name, not a path that leads elsewhere
+    if not folder.strip(". "):
+        raise BadInput(f"tracking.experiment is {experiment!r}; expected a name")
+    return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlruns" / folder).as_uri()
 
 
 class Log:

@@ -82,8 +82,14 @@ class Trial:
 
     @property
     def signs(self) -> bool | None:
-        """Whether there are signs of a backdoor in B; None where nothing was said of that."""
-        suspects = self.cell.data.metrics.get("inspect/suspects")
+        """Whether there are signs of a backdoor in B; None where nothing was said of that,
+
+        or where a class stands out that was not compared with a network learned anew.
+        """
+        told = self.cell.data.metrics
+        suspects = told.get("inspect/suspects")
+        if suspects and "inspect/reference_accuracy" not in told:
+            return None
         return None if suspects is None else suspects > 0
 
     @property

@@ -332,7 +332,7 @@ def test_the_answers_rates_have_the_widest_interval_of_all_seeds():
 
 def judged(suspects: int, **more) -> dict[str, float]:
     """All metrics of a cell, and how many classes stand out."""
-    return rates(**more) | {"inspect/suspects": float(suspects)}
+    return rates(**more) | {"inspect/suspects": float(suspects), "inspect/reference_accuracy": 0.9}
 
 
 def test_verdicts_are_counted_with_a_backdoor_and_without():
@@ -343,6 +343,7 @@ def test_verdicts_are_counted_with_a_backdoor_and_without():
         cell(attack="warp", seed=1, metrics=judged(0)),
         cell(attack="blend", seed=0),  # nothing could be said
         cell("lab", attack="blend", seed=1, metrics=judged(0), at=1),
+        cell(attack="warp", seed=2, metrics=rates() | {"inspect/suspects": 1.0}),  # not compared
         cell("answer", attack="blend", seed=1, metrics=judged(1), at=3),  # the newest counts
         cell("answer", attack="blend", seed=1, more=MASK, metrics=judged(0), at=2),
         cell(seed=0, more=CLEAN, metrics=judged(1)),

@@ -37,8 +37,9 @@ LEGEND = """\
   seed, and not as long as one is missing. **reached**: with how many; in brackets by what, where
   B' and G do not both.
 - **signs found**: of how many networks B was said, from clean images alone, that there are signs of
-  a backdoor, by its newest cell with a verdict, whatever the strategy. Where there is none, these
-  are false alarms.
+  a backdoor, by its newest cell with a verdict, whatever the strategy; of those only where a class
+  that stands out was compared with a network learned anew. Where there is none, these are false
+  alarms.
 - **B' robust**: poisoned images to which B' gives their true class.
 - **time**: the median cell, with the verdict where there is one, without the training of B. What
   earlier cells kept is not paid again.
