@@ -5,6 +5,7 @@ finds it. `run` opens a run and ends it with the right status, whatever happens 
 """
 
 import errno
+import logging
 import os
 import socket
 import subprocess
@@ -53,6 +54,7 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
     from creating the same empty database, which would destroy it.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what is raised is told
     with files.lock(root / "outputs" / "mlflow"):
         try:
             mlflow.set_tracking_uri(uri)

@@ -29,7 +29,8 @@ def launch(main: Callable[[], None]) -> None:
         print(f"prunesweep: {'interrupted' if interrupted else stopped}", file=sys.stderr)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
         if Sweep.current is not None:
-            with suppress(KeyboardInterrupt):  # who is in a hurry goes without the table
+            # who is in a hurry goes without the table, and so does a full disk
+            with suppress(KeyboardInterrupt if interrupted else BaseException):
                 Sweep.current.end("KILLED" if interrupted else "FAILED")
         number = (stopped.args or [signal.SIGINT])[0]
         raise SystemExit(128 + number if interrupted else 1) from None
@@ -61,7 +62,10 @@ class Sweep(Callback):
         try:
             table = self._compare()
         except Exception as error:
-            self._ended("FAILED")
+            if status:
+                raise
+            with suppress(Exception):
+                self._ended("FAILED")
             fail(error)
         bad = [row.status for row in table if row.status not in ("FINISHED", tracking.SKIPPED)]
         if not status:
