@@ -59,7 +59,7 @@ ALLOWED = {
         NUMPY | {"cases", "trials", "charts", "files", "rows", "terminal", "results"},
     ),
     "tracking": (
-        HEAVY - {"h5py"} | {"mlflow", "matplotlib"},
+        HEAVY - {"h5py"} | {"mlflow", "matplotlib", "psutil"},
         NUMPY | KERAS | {"artifacts", "files", "inspection"},
     ),
     "goodnet_pyfunc": ({"mlflow", "keras", "numpy"}, None),  # None: not even sweep itself

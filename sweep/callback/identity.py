@@ -11,14 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-import tensorflow as tf
 from omegaconf import DictConfig
 
 from sweep import files, hdf5
 from sweep.callback.configs import build, plain
 from sweep.data import LAYOUT, Files
+from sweep.defender import VERSIONS
 
 #: Keys that don't change a cell's numbers.
 ASIDE = ("tracking", "cache", "published", "rerun", "fail_fast", "dry_run")
@@ -27,8 +25,6 @@ PATHS = ("root", "folder", "path", "custom_objects", *LAYOUT)
 #: Modules that show cells, or go about them, and make nothing of them.
 SHOW = {"artifacts", "callback", "cases", "charts", "comparison", "figures", "paired", "pictures"}
 SHOW |= {"results", "rows", "strategies", "terminal", "trials"}
-
-VERSIONS = [keras.__version__, tf.__version__, np.__version__]
 
 
 def digest(cfg: DictConfig) -> str:

@@ -49,7 +49,8 @@ LEGEND = """\
 LIMITS = """\
 - Under "The answer" the cases are these attacks on these images, and whoever made the answer saw
   attack success on the networks of seed 0 while trying ideas; those of other seeds were first seen
-  when all was set. Another attack, or one that is made against the answer, may get through.
+  when all was set. From where a class stands out was set looking at the networks of signs, all
+  seeds. Another attack, or one that is made against the answer, may get through.
 - That B' or G reaches the aim does not tell a defender which of the two to use."""
 
 Strategies = Mapping[str, Sequence[Trial]]
