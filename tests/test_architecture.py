@@ -62,6 +62,7 @@ ALLOWED = {
         HEAVY - {"h5py"} | {"mlflow", "matplotlib", "psutil"},
         NUMPY | KERAS | {"artifacts", "files", "inspection"},
     ),
+    "history": ({"mlflow", "psutil"}, set()),
     "goodnet_pyfunc": ({"mlflow", "keras", "numpy"}, None),  # None: not even sweep itself
 }
 ALLOWED["callback"] = ({"hydra", "omegaconf", "mlflow", "numpy"}, {*ALLOWED, "callback"})

@@ -1,6 +1,7 @@
 """Runs end with the right status, and the door to MLflow holds."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -83,22 +84,39 @@ def test_a_uri_that_is_none_is_refused(tmp_path):
         tracking.connect("nonsense://x", "runs", tmp_path)
 
 
-def test_the_children_of_a_parent_are_found_beyond_one_page(root, monkeypatch):
-    experiment = tracking.connect(None, "family", root)
-    client = MlflowClient()
-    parent = client.create_run(experiment).info.run_id
-    mine = {
-        client.create_run(experiment, tags={"mlflow.parentRunId": parent}).info.run_id
-        for _ in range(5)
-    }
-    client.create_run(experiment, tags={"mlflow.parentRunId": "somebody else"})
-    search = MlflowClient.search_runs
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "the disk is full (/a/b); what"),
+        (OSError(errno.EROFS, "Read-only file system", "/a/b"), "/a/b is closed to this user or"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "/a/b is closed to this user"),
+        (RuntimeError("(sqlite3.OperationalError) database or disk is full"), "the disk is full ("),
+        (RuntimeError("attempt to write a readonly database"), "is closed to this user or read-on"),
+    ],
+)
+def test_what_cannot_be_written_is_told_in_a_sentence_whatever_it_caused(error, told):
+    later = ValueError("something else")
+    later.__cause__ = error
+    for one in (error, later):
+        assert told in str(tracking.unwritable(one))
+    assert tracking.unwritable(ValueError("something else")) is None
+    assert tracking.unwritable(BadInput("No space left on device")) is None
 
-    def few(self, *args, **kwargs):
-        return search(self, *args, max_results=2, **kwargs)
 
-    monkeypatch.setattr(MlflowClient, "search_runs", few)
-    assert {run.info.run_id for run in tracking.children(experiment, parent)} == mine
+def test_a_run_that_cannot_end_raises_what_it_failed_of(root, monkeypatch):
+    experiment = tracking.connect(None, "full", root)
+
+    def full(*args, **kwargs):
+        raise mlflow.MlflowException("database or disk is full")
+
+    def fail():
+        monkeypatch.setattr(MlflowClient, "set_terminated", full)
+        monkeypatch.setattr(tracking.Log, "tags", full)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), tracking.run(experiment, "one", {}, {}):
+        fail()
+    assert mlflow.active_run() is None
 
 
 def test_two_processes_may_touch_an_empty_database_at_once(tmp_path):

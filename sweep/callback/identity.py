@@ -23,8 +23,8 @@ ASIDE = ("tracking", "cache", "published", "rerun", "fail_fast", "dry_run")
 #: Keys below `data` and `badnet` that hold paths: what lies there counts.
 PATHS = ("root", "folder", "path", "custom_objects", *LAYOUT)
 #: Modules that show cells, or go about them, and make nothing of them.
-SHOW = {"artifacts", "callback", "cases", "charts", "comparison", "figures", "paired", "pictures"}
-SHOW |= {"results", "rows", "strategies", "terminal", "trials"}
+SHOW = {"artifacts", "callback", "cases", "charts", "comparison", "figures", "history", "paired"}
+SHOW |= {"pictures", "results", "rows", "strategies", "terminal", "trials"}
 
 
 def digest(cfg: DictConfig) -> str:

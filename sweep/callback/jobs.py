@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import BadInput, comparison, rows, terminal, tracking
+from sweep import BadInput, comparison, history, rows, terminal, tracking
 from sweep.callback.configs import build, check, name, params, told
 from sweep.callback.identity import digest
 from sweep.callback.plans import Plan, duration
@@ -53,8 +53,8 @@ def _alone(story: Story, cfg: DictConfig) -> None:
         terminal.say("1 cell, all right; a cell by itself always runs")
         return
     experiment, overrides = connect(cfg), list(HydraConfig.get().overrides.task)
-    tracking.bury(experiment)
-    tags = {"job": 0, "sweep": "none", tracking.CELL: digest(cfg)}
+    history.bury(experiment)
+    tags = {"job": 0, "sweep": "none", history.CELL: digest(cfg)}
     with _run(experiment, cfg, name(cfg, overrides, None), tags) as log:
         story(cfg, log)
     if not cfg.inspect:
@@ -70,7 +70,7 @@ def _of_sweep(story: Story, cfg: DictConfig) -> None:
     if not plan.wants(job):
         return
     called, begun = told(hydra.overrides.task, plan.varying), time.monotonic()
-    tags = {"job": job, "sweep": plan.parent, tracking.CELL: plan.cells[job]}
+    tags = {"job": job, "sweep": plan.parent, history.CELL: plan.cells[job]}
     run_id = None
     try:
         with _run(plan.experiment, cfg, called, tags, plan.parent) as log:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from sweep import tracking
+from sweep import history
 
 PLAN, STOP = "plan.json", "stop"
 
@@ -38,7 +38,7 @@ class Plan:
         cls, experiment: str, cells: Sequence[str], varying: Sequence[str], *, rerun: bool
     ) -> "Plan":
         """The plan of a sweep that begins now."""
-        known = {} if rerun else {cell: tracking.finished(experiment, cell) for cell in set(cells)}
+        known = {} if rerun else {cell: history.finished(experiment, cell) for cell in set(cells)}
         todo = [job for job, cell in enumerate(cells) if known.get(cell) is None]
         return cls(experiment, cells, todo, varying, rerun, time.time())
 
@@ -63,7 +63,7 @@ class Plan:
         """Whether a cell is still to be run: no other sweep has finished it meanwhile."""
         if job not in self.todo or (Path(self.folder) / STOP).exists():
             return False
-        return self.rerun or tracking.finished(self.experiment, self.cells[job]) is None
+        return self.rerun or history.finished(self.experiment, self.cells[job]) is None
 
     def stop(self) -> None:
         """Let no cell begin any more."""
@@ -73,7 +73,7 @@ class Plan:
         """Runs of other sweeps, by number of the cell, for the cells that left none in `runs`."""
         here = {int(run.data.tags["job"]) for run in runs}
         found = {
-            job: tracking.finished(self.experiment, cell)
+            job: history.finished(self.experiment, cell)
             for job, cell in enumerate(self.cells)
             if job not in here and (job not in self.todo or not self.rerun)
         }

@@ -11,7 +11,7 @@ import mlflow
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import BadInput, NotApplicable, comparison, paired, rows, terminal, tracking
+from sweep import BadInput, NotApplicable, comparison, history, paired, rows, terminal, tracking
 from sweep.callback.configs import cells, check, told
 from sweep.callback.identity import digest
 from sweep.callback.jobs import Stopped, connect, fail, interruptible
@@ -88,7 +88,7 @@ class Sweep(Callback):
         cfg = self.cells[0][1]
         self.experiment = connect(cfg)
         self.published = cfg.published
-        buried = tracking.bury(self.experiment)
+        buried = history.bury(self.experiment)
         if buried:
             terminal.say(f"{buried} run{'s' * (buried > 1)} whose process had died: now KILLED")
         digests = [digest(cell) for _, cell in self.cells]
@@ -132,7 +132,7 @@ class Sweep(Callback):
 
     def _compare(self) -> list[Row]:
         """Log and print the comparison of the cells, of which those that are missing are rows."""
-        runs = tracking.children(self.experiment, self.parent.info.run_id)
+        runs = history.children(self.experiment, self.parent.info.run_id)
         reused = self.plan.elsewhere(runs)
         table = rows.rows(self._overrides(), runs, reused)
         log = tracking.Log(self.parent.info.run_id)

@@ -1,0 +1,91 @@
+"""Which runs of earlier sweeps count: finished ones are found, dead ones are marked."""
+
+import os
+import socket
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+from mlflow.tracking import MlflowClient
+
+from sweep import history, tracking
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A folder with a migrated database, which costs seconds to make."""
+    folder = tmp_path_factory.mktemp("history")
+    tracking.connect(f"sqlite:///{folder / 'mlflow.db'}", "runs", folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_uri_from_outside(monkeypatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_the_children_of_a_parent_are_found_beyond_one_page(root, monkeypatch):
+    experiment = tracking.connect(None, "family", root)
+    client = MlflowClient()
+    parent = client.create_run(experiment).info.run_id
+    mine = {
+        client.create_run(experiment, tags={"mlflow.parentRunId": parent}).info.run_id
+        for _ in range(5)
+    }
+    client.create_run(experiment, tags={"mlflow.parentRunId": "somebody else"})
+    search = MlflowClient.search_runs
+
+    def few(self, *args, **kwargs):
+        return search(self, *args, max_results=2, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "search_runs", few)
+    assert {run.info.run_id for run in history.children(experiment, parent)} == mine
+
+
+def test_the_newest_finished_run_of_a_cell_is_found_if_what_it_logged_is_there(root):
+    experiment = tracking.connect(None, "cells", root)
+
+    def made(cell: str, *, artifacts: bool = True) -> str:
+        with tracking.run(experiment, "one", {}, {history.CELL: cell}) as log:
+            if artifacts:
+                log.text("config.yaml", "seed: 0")
+        return log.run_id
+
+    made("a")
+    newest = made("a")
+    made("a", artifacts=False)
+    made("b")
+    with pytest.raises(ZeroDivisionError), tracking.run(experiment, "", {}, {history.CELL: "a"}):
+        raise ZeroDivisionError
+    assert history.finished(experiment, "a").info.run_id == newest
+    assert history.finished(experiment, "c") is None
+    MlflowClient().delete_run(newest)
+    assert history.finished(experiment, "a").info.run_id != newest
+
+
+def test_runs_whose_process_is_gone_are_killed_and_no_others(root):
+    experiment = tracking.connect(None, "dead", root)
+    here = {"host": socket.gethostname()}
+    mine = psutil.Process().create_time()
+    gone = max(psutil.pids()) + 10**6
+    runs = {
+        "alive": here | {"pid": os.getpid(), "pid_started": mine},
+        "gone": here | {"pid": gone, "pid_started": mine},
+        "number given anew": here | {"pid": os.getpid(), "pid_started": mine - 3600},
+        "another machine's": {"host": "elsewhere", "pid": gone, "pid_started": mine},
+        "of an older version": here | {"pid": gone},
+    }
+    client = MlflowClient()
+    ids = {
+        name: client.create_run(experiment, tags={k: str(v) for k, v in tags.items()}).info.run_id
+        for name, tags in runs.items()
+    }
+    assert history.bury(experiment) == 2
+    statuses = {name: mlflow.get_run(run_id).info.status for name, run_id in ids.items()}
+    assert {name for name, status in statuses.items() if status == "KILLED"} == {
+        "gone",
+        "number given anew",
+    }
+    assert mlflow.get_run(ids["gone"]).data.tags["error"] == history.DEAD
+    assert history.bury(experiment) == 0
