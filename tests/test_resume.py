@@ -2,7 +2,6 @@
 
 import signal
 import time
-from pathlib import Path
 
 import pytest
 from crashes import SMALL, Project, survived
@@ -64,15 +63,6 @@ def test_rerun_runs_all_and_other_settings_are_other_cells(swept):
     (row,) = project.comparison()
     assert row["reused"] == "false"
     assert row["run_id"] not in {other["run_id"] for other in before}
-
-
-def test_code_counts(swept, monkeypatch):
-    from sweep.callback import identity
-
-    package = Path(identity.__file__).parents[1]
-    told = identity._code.__wrapped__(package)
-    monkeypatch.setattr(identity, "SHOW", identity.SHOW - {"charts"})
-    assert identity._code.__wrapped__(package) != told
 
 
 def test_a_failing_cell_is_told_and_fail_fast_stops_there(swept):

@@ -30,20 +30,27 @@ SHOW |= {"pictures", "results", "rows", "strategies", "terminal", "trials"}
 def digest(cfg: DictConfig) -> str:
     """The digest of a cell that was checked; equal cells give equal numbers on one machine."""
     settings = {key: value for key, value in plain(cfg).items() if key not in ASIDE}
-    named = [settings["badnet"].get(key) for key in ("path", "custom_objects")]
+    given = [settings["badnet"].get(key) for key in ("path", "custom_objects")]
+    paths, custom = map(_names, given)
     for part in ("data", "badnet"):
         settings[part] = {k: v for k, v in settings[part].items() if k not in PATHS}
     cache = build(cfg.cache)
     source = build(cfg.data, cache=cache)
     images = source.digest() if isinstance(source, Files) else None
-    theirs = [hdf5.digest(path, cache) for path in _files(named)]
-    code = [_code(Path(__file__).parents[1]), *map(_elsewhere, sorted(_targets(settings)))]
+    theirs = [hdf5.digest(path, cache) for path in _files([*paths, *custom])]
+    dotted = {name.rpartition(".")[0] for name in custom if not name.endswith(".py")}
+    modules = sorted(_targets(settings) | dotted)
+    code = [_code(Path(__file__).parents[1]), *map(_elsewhere, modules)]
     return files.key([settings, images, theirs, code, VERSIONS])
 
 
-def _files(named: Any) -> Iterator[Path]:
+def _names(given: Any) -> list[str]:
+    """What may be one name, several, or none."""
+    return [given] if isinstance(given, str) else list(given or [])
+
+
+def _files(names: list[str]) -> Iterator[Path]:
     """The files among names: those that are there."""
-    names = [name for some in named for name in ([some] if isinstance(some, str) else some or [])]
     paths = [Path(os.path.expanduser(name)).absolute() for name in names]
     return (path for path in paths if path.is_file())
 

@@ -32,7 +32,8 @@ def launch(main: Callable[[], None]) -> None:
             # who is in a hurry goes without the table, and so does a full disk
             with suppress(KeyboardInterrupt if interrupted else BaseException):
                 Sweep.current.end("KILLED" if interrupted else "FAILED")
-        number = (stopped.args or [signal.SIGINT])[0]
+        terminated = stopped.args == (signal.SIGTERM,)
+        number = signal.SIGTERM if terminated else signal.SIGINT
         raise SystemExit(128 + number if interrupted else 1) from None
 
 
