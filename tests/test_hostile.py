@@ -457,7 +457,9 @@ def test_settings_of_any_kind(given, tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} <= {"project"}
 
 
-@pytest.mark.parametrize("experiment", ["../../out", "/elsewhere/out", "a/../../b", "..", "a\0b", " "])
+@pytest.mark.parametrize(
+    "experiment", ["../../out", "/elsewhere/out", "a/../../b", "..", "a\0b", " "]
+)
 def test_an_experiments_name_does_not_lead_out_of_the_folder(experiment, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     root = tmp_path / "deep" / "project"
