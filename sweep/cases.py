@@ -14,7 +14,7 @@ import numpy as np
 from mlflow import MlflowException
 from mlflow.entities import Run
 
-from sweep import BadInput, artifacts
+from sweep import BadInput, artifacts, stores
 from sweep.rows import FINISHED, reused_by
 
 SWEEP = "experiment=strategies"
@@ -65,7 +65,7 @@ def search(uri: str | None, experiment: str, sweep: str) -> list[Run]:
 
     Raises BadInput where MLflow cannot read what is at `uri`.
     """
-    artifacts.connect(uri)
+    stores.reopen(uri)
     try:
         known = mlflow.get_experiment_by_name(experiment)
         if known is None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,20 +15,37 @@ from typing import Any
 
 from filelock import FileLock
 
+from sweep import processes
+
+APART = "~"  # between a name and the process that writes it
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there takes its place at the end.
 
-    On an error nothing is left. `path` may become a file or a folder.
+    On an error nothing is left, and of a process that died only until the next is here to write.
+    `path` may become a file or a folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+    _tidy(path.parent)
+    writer = APART.join(map(str, processes.this().values()))
+    prefix = f".{path.name}{APART}{writer}{APART}"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         unfinished = Path(folder) / path.name
         yield unfinished
         if unfinished.is_dir() and path.is_dir():
             os.replace(path, Path(folder) / "old")
         os.replace(unfinished, path)
+
+
+def _tidy(folder: Path) -> None:
+    """Delete what processes that are dead had not finished writing there."""
+    for left in folder.glob(f".*{APART}*"):
+        told = left.name.split(APART)[1:-1]
+        names = ("host", "pid", "pid_started")
+        if len(told) == len(names) and processes.dead(dict(zip(names, told, strict=True))):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

@@ -1,14 +1,13 @@
 """What earlier runs in MLflow are: cells that are finished, children of a sweep, runs that died."""
 
-import socket
 from pathlib import Path
 
-import psutil
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from sweep import processes
+
 CELL = "cell"  # tag: what a cell is, by content
-CLOCK = 2.0  # seconds by which a machine's clock may have been set meanwhile
 DEAD = "its process ended without a word"
 
 
@@ -28,30 +27,14 @@ def finished(experiment_id: str, cell: str) -> Run | None:
 
 
 def bury(experiment_id: str) -> int:
-    """Mark the runs KILLED whose process died on this machine before it could; how many.
-
-    A process is known by host, number and start, so that neither one of another machine nor one
-    that has got the number since is mistaken for it.
-    """
-    dead = [run for run in _search(experiment_id, "attributes.status = 'RUNNING'") if _dead(run)]
+    """Mark the runs KILLED whose process died on this machine before it could; how many."""
+    running = _search(experiment_id, "attributes.status = 'RUNNING'")
+    dead = [run for run in running if processes.dead(run.data.tags)]
     client = MlflowClient()
     for run in dead:
         client.set_tag(run.info.run_id, "error", DEAD)
         client.set_terminated(run.info.run_id, "KILLED")
     return len(dead)
-
-
-def _dead(run: Run) -> bool:
-    tags = run.data.tags
-    if tags.get("host") != socket.gethostname() or "pid_started" not in tags:
-        return False
-    try:
-        started = psutil.Process(int(tags["pid"])).create_time()
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
-    return abs(started - float(tags["pid_started"])) > CLOCK
 
 
 def _search(experiment_id: str, wanted: str) -> list[Run]:

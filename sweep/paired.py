@@ -22,7 +22,7 @@ from mlflow import MlflowException
 from mlflow.entities import Run
 from numpy.typing import NDArray
 
-from sweep import BadInput, artifacts, statistics, terminal
+from sweep import BadInput, artifacts, statistics, stores, terminal
 from sweep.charts import ORACLE
 from sweep.rows import Group, Row, named, varying
 
@@ -193,7 +193,7 @@ def show(ids: Sequence[str], uri: str | None = None) -> None:
 
     Raises BadInput where there is no such run, or nothing to compare.
     """
-    artifacts.connect(uri)
+    stores.reopen(uri)
     runs = list(map(_run, ids))
     told = read([run.info.artifact_uri for run in runs])
     for run, hit in zip(runs, told, strict=True):

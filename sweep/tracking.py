@@ -1,13 +1,8 @@
 """One run in MLflow: params, tags, metrics, figures, models.
 
-By default everything lies in `mlflow.db` and `mlruns/` of one folder, where a bare `mlflow ui`
-finds it. `run` opens a run and ends it with the right status, whatever happens inside.
+`run` opens a run and ends it with the right status, whatever happens inside.
 """
 
-import errno
-import logging
-import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,21 +13,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
 
 import keras
 import mlflow
 import numpy as np
-import psutil
 import tensorflow as tf
 from matplotlib.figure import Figure
-from mlflow import MlflowException
 from mlflow.entities import Metric, RunTag
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Schema, TensorSpec
 
-from sweep import BadInput, NotApplicable, files
+from sweep import BadInput, NotApplicable, processes
 from sweep.curve import Answers, PruningCurve
 from sweep.goodnet import GoodNet
 from sweep.inspection import Verdict
@@ -42,49 +34,6 @@ PYFUNC = Path(__file__).with_name("goodnet_pyfunc.py")
 BATCH = 1000  # metric values an MLflow server takes in one call
 SKIPPED = "SKIPPED"
 ANSWERS = "answers.npz"
-
-
-def connect(uri: str | None, experiment: str, root: Path) -> str:
-    """Point MLflow at `uri` and return the id of `experiment`, made where it is not there.
-
-    Default: MLFLOW_TRACKING_URI where set, else SQLite in `root`. A lock keeps several processes
-    from creating the same empty database, which would destroy it.
-    """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what is raised is told
-    with files.lock(root / "outputs" / "mlflow"):
-        try:
-            mlflow.set_tracking_uri(uri)
-            found = mlflow.get_experiment_by_name(experiment)
-            if found is None:
-                return mlflow.create_experiment(experiment, _artifacts(uri, experiment))
-        except MlflowException as error:
-            reason = str(error).splitlines()[0][:200]
-            raise BadInput(f"tracking.uri={uri} cannot be used by MLflow ({reason})") from error
-    if found.lifecycle_stage != "active":
-        raise BadInput(
-            f"tracking.experiment={experiment} was deleted in MLflow; restore it or name another"
-        )
-    return found.experiment_id
-
-
-def how_to_look() -> str:
-    """The command that shows the runs: bare where `mlflow ui` reads what is used here."""
-    uri = mlflow.get_tracking_uri()
-    if uri.startswith("http"):
-        return uri
-    here = uri == f"sqlite:///{Path.cwd() / 'mlflow.db'}"
-    return "mlflow ui" if here else f"mlflow ui --backend-store-uri {uri}"
-
-
-def _artifacts(uri: str, experiment: str) -> str | None:
-    """Where artifacts go: beside a SQLite file; a server has a place of its own."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    folder = quote(experiment, safe=" ")  # a name, not a path that leads elsewhere
-    if not folder.strip(". "):
-        raise BadInput(f"tracking.experiment is {experiment!r}; expected a name")
-    return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlruns" / folder).as_uri()
 
 
 class Log:
@@ -237,30 +186,6 @@ def _end(status: str) -> None:
             raise
 
 
-def unwritable(error: BaseException | None) -> BadInput | None:
-    """A sentence for an error that comes from a full disk or a folder that can't be written."""
-    while error is not None and not isinstance(error, BadInput):
-        told = str(error)
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or "database or disk is full" in told or "No space left on device" in told:
-            return BadInput(
-                f"the disk is full ({_where(error)}); what was logged is kept: make room, and give "
-                f"the same command again"
-            )
-        closed = isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES)
-        if closed or "attempt to write a readonly database" in told:
-            return BadInput(
-                f"{_where(error)} is closed to this user or read-only; expected a place of your "
-                f"own, see tracking.uri, cache.folder, data.folder and badnet.folder"
-            )
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _where(error: BaseException) -> str:
-    return str(getattr(error, "filename", None) or mlflow.get_tracking_uri())
-
-
 def sentence(error: BaseException) -> str:
     """An error in one line; those of the program itself by the name of their kind."""
     return str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
@@ -276,9 +201,7 @@ def origin() -> dict[str, Any]:
     root = Path(__file__).parent.parent
     tags = {
         "mlflow.source.name": "run.py",
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "pid_started": psutil.Process().create_time(),
+        **processes.this(),
         "python": sys.version.split()[0],
         "keras": keras.__version__,
         "tensorflow": tf.__version__,

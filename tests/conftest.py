@@ -32,6 +32,22 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from sweep import stores
+
+    folder = tmp_path_factory.mktemp("store")
+    stores.connect(f"sqlite:///{folder / 'mlflow.db'}", "runs", folder)
+    return folder
+
+
+@pytest.fixture
+def root(_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a database of runs, which costs seconds to make: all tests share it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return _database
+
+
 @pytest.fixture
 def write() -> Callable[..., Path]:
     """Write `write(path, data=..., label=...)`: an HDF5 file of the datasets given."""

@@ -9,7 +9,7 @@ import pytest
 from mlflow.entities import Run
 from runs import COMMAND, intervals, kept, parent, run, table
 
-from sweep import tracking
+from sweep import stores
 from sweep.cases import Case
 from sweep.results import answers, main, page
 from sweep.trials import Trial, trials
@@ -450,7 +450,7 @@ def test_the_answer_stands_before_orders_and_stops_and_either_may_lack():
 
 def test_the_command_reads_cells_of_a_sweep_that_was_killed(tmp_path, capsys):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    experiment = tracking.connect(uri, "there", tmp_path)
+    experiment = stores.connect(uri, "there", tmp_path)
     client = mlflow.MlflowClient()
     killed = kept(client, experiment, parent(overrides=SWEEP, ended="RUNNING"))
     kept(client, experiment, cell(of=killed, at=1))

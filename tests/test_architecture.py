@@ -26,7 +26,7 @@ KERAS = {"networks", "nests", "strangers", "badnets", "suspects", "evasion", "go
 KERAS |= {"kinds", "graphs", "forward", "fronts", "steps", "making", "outputs", "cuts", "joint"}
 KERAS |= {"activations", "selection", "defender", "outcomes", "shrinking", "repairs", "tuning"}
 KERAS |= {"perturbations", "gates", "unlearning", "learned", "inversion", "references"}
-FILES = {"files", "cache", "hdf5", "data", "datasets", "terminal"}
+FILES = {"processes", "files", "cache", "hdf5", "data", "datasets", "terminal"}
 HEAVY = {"keras", "tensorflow", "h5py", "numpy"}
 
 #: For each module of the package: the libraries, then the modules beside it, that it may import.
@@ -34,7 +34,8 @@ ALLOWED = {
     "__init__": (set(), set()),
     **dict.fromkeys(NUMPY, ({"numpy"}, NUMPY)),
     "settings": ({"pydantic"}, set()),
-    "files": ({"filelock"}, set()),
+    "processes": ({"psutil"}, set()),
+    "files": ({"filelock"}, {"processes"}),
     "terminal": ({"rich"}, set()),
     "cache": ({"numpy"}, {"files"}),
     "hdf5": ({"numpy", "h5py"}, {"files", "cache"}),
@@ -51,18 +52,22 @@ ALLOWED = {
     "artifacts": ({"mlflow"}, set()),
     "rows": ({"mlflow"}, {"charts"}),
     "comparison": ({"matplotlib", "numpy"}, {"artifacts", "charts", "rows", "terminal"}),
-    "paired": ({"mlflow", "numpy"}, NUMPY | {"artifacts", "charts", "rows", "terminal"}),
-    "cases": ({"mlflow", "numpy"}, {"artifacts", "rows"}),
+    "paired": (
+        {"mlflow", "numpy"},
+        NUMPY | {"artifacts", "charts", "rows", "stores", "terminal"},
+    ),
+    "cases": ({"mlflow", "numpy"}, {"artifacts", "rows", "stores"}),
     "trials": ({"mlflow"}, NUMPY | {"cases", "rows"}),
     "results": (
         {"mlflow"},
         NUMPY | {"cases", "trials", "charts", "files", "rows", "terminal", "results"},
     ),
     "tracking": (
-        HEAVY - {"h5py"} | {"mlflow", "matplotlib", "psutil"},
-        NUMPY | KERAS | {"artifacts", "files", "inspection"},
+        HEAVY - {"h5py"} | {"mlflow", "matplotlib"},
+        NUMPY | KERAS | {"processes", "inspection"},
     ),
-    "history": ({"mlflow", "psutil"}, set()),
+    "stores": ({"mlflow"}, {"files"}),
+    "history": ({"mlflow"}, {"processes"}),
     "goodnet_pyfunc": ({"mlflow", "keras", "numpy"}, None),  # None: not even sweep itself
 }
 ALLOWED["callback"] = ({"hydra", "omegaconf", "mlflow", "numpy"}, {*ALLOWED, "callback"})

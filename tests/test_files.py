@@ -100,6 +100,28 @@ def test_writing_nothing_fails_and_leaves_what_was_there(tmp_path, kind):
     assert path.read_text() == "old" if kind == "file" else names(path) == ["old"]
 
 
+def test_what_a_dead_process_had_not_finished_is_deleted_by_the_next_writer(tmp_path):
+    code = """
+import os, sys
+from pathlib import Path
+from sweep import files
+with files.whole(Path(sys.argv[1])) as unfinished:
+    unfinished.write_text("half of")
+    os._exit(9)
+"""
+    path = tmp_path / "deep" / "file.txt"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    (left,) = path.parent.iterdir()
+    assert left.name.startswith(".file.txt~")
+    with files.whole(path.with_name("other.txt")) as living:
+        living.write_text("all of it")
+        assert not left.exists()
+        with files.whole(path) as unfinished:
+            unfinished.write_text("all of it")
+        assert living.exists()
+    assert names(path.parent) == ["file.txt", "other.txt"]
+
+
 def test_a_lock_is_held_against_others_and_given_back_also_after_an_error(tmp_path):
     path = tmp_path / "new" / "net.keras"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from sweep import metrics, tracking
+from sweep import metrics, stores, tracking
 from sweep.badnets import deepid
 from sweep.cuts import Cut
 from sweep.forward import predict
@@ -120,7 +120,7 @@ def elsewhere(faces, masked, tmp_path_factory) -> SimpleNamespace:
     mlflow = tracking.mlflow
     home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("elsewhere")
     before = mlflow.get_tracking_uri()
-    experiment = tracking.connect(f"sqlite:///{home / 'mlflow.db'}", "tests", home)
+    experiment = stores.connect(f"sqlite:///{home / 'mlflow.db'}", "tests", home)
     with tracking.run(experiment, "run", params={}, tags={}) as log:
         log.models(faces)
     for name in ("goodnet", "repaired"):

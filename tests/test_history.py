@@ -2,31 +2,17 @@
 
 import os
 import socket
-from pathlib import Path
 
 import mlflow
 import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from sweep import history, tracking
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    """A folder with a migrated database, which costs seconds to make."""
-    folder = tmp_path_factory.mktemp("history")
-    tracking.connect(f"sqlite:///{folder / 'mlflow.db'}", "runs", folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def no_uri_from_outside(monkeypatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+from sweep import history, stores, tracking
 
 
 def test_the_children_of_a_parent_are_found_beyond_one_page(root, monkeypatch):
-    experiment = tracking.connect(None, "family", root)
+    experiment = stores.connect(None, "family", root)
     client = MlflowClient()
     parent = client.create_run(experiment).info.run_id
     mine = {
@@ -44,7 +30,7 @@ def test_the_children_of_a_parent_are_found_beyond_one_page(root, monkeypatch):
 
 
 def test_the_newest_finished_run_of_a_cell_is_found_if_what_it_logged_is_there(root):
-    experiment = tracking.connect(None, "cells", root)
+    experiment = stores.connect(None, "cells", root)
 
     def made(cell: str, *, artifacts: bool = True) -> str:
         with tracking.run(experiment, "one", {}, {history.CELL: cell}) as log:
@@ -65,7 +51,7 @@ def test_the_newest_finished_run_of_a_cell_is_found_if_what_it_logged_is_there(r
 
 
 def test_runs_whose_process_is_gone_are_killed_and_no_others(root):
-    experiment = tracking.connect(None, "dead", root)
+    experiment = stores.connect(None, "dead", root)
     here = {"host": socket.gethostname()}
     mine = psutil.Process().create_time()
     gone = max(psutil.pids()) + 10**6

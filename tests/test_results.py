@@ -10,7 +10,7 @@ import pytest
 from mlflow.entities import Run
 from runs import COMMAND, intervals, kept, parent, run, table
 
-from sweep import BadInput, tracking
+from sweep import BadInput, stores
 from sweep.cases import Case, cases, command
 from sweep.results import main, page, read
 
@@ -221,7 +221,7 @@ def database(tmp_path_factory) -> str:
     """MLflow with two finished sweeps of one case, and one that runs."""
     root: Path = tmp_path_factory.mktemp("results")
     uri = f"sqlite:///{root / 'mlflow.db'}"
-    experiment = tracking.connect(uri, "there", root)
+    experiment = stores.connect(uri, "there", root)
     client = mlflow.MlflowClient()
     sweeps = (0.1, "FINISHED"), (0.2, "FINISHED"), (0.3, "RUNNING")
     np.savez(root / "answers.npz", test_label=[1] * 7, test_badnet=[1] * 7, poisoned_label=[0] * 3)

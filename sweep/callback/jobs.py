@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import BadInput, comparison, history, rows, terminal, tracking
+from sweep import BadInput, comparison, history, rows, stores, terminal, tracking
 from sweep.callback.configs import build, check, name, params, told
 from sweep.callback.identity import digest
 from sweep.callback.plans import Plan, duration
@@ -59,7 +59,7 @@ def _alone(story: Story, cfg: DictConfig) -> None:
         story(cfg, log)
     if not cfg.inspect:
         comparison.show(rows.rows([overrides], [mlflow.get_run(log.run_id)]))
-    terminal.say(f"Look at the run in a browser: {tracking.how_to_look()}", wrap=False)
+    terminal.say(f"Look at the run in a browser: {stores.how_to_look()}", wrap=False)
 
 
 def _of_sweep(story: Story, cfg: DictConfig) -> None:
@@ -78,7 +78,7 @@ def _of_sweep(story: Story, cfg: DictConfig) -> None:
             check(cfg)
             story(cfg, log)
     except Exception as error:
-        full = tracking.unwritable(error)
+        full = stores.unwritable(error)
         if full is not None:  # nor could the next cell write
             raise Stopped(str(full)) from error
         if not isinstance(error, BadInput):
@@ -117,7 +117,7 @@ def interruptible() -> None:
 
 def fail(error: Exception) -> NoReturn:
     """End the program with `error`: one sentence for bad input, a traceback for all else."""
-    error = tracking.unwritable(error) or error
+    error = stores.unwritable(error) or error
     if not isinstance(error, BadInput) or os.environ.get("HYDRA_FULL_ERROR"):
         traceback.print_exception(error)
         raise SystemExit(1)
@@ -128,4 +128,4 @@ def fail(error: Exception) -> NoReturn:
 def connect(cfg: DictConfig) -> str:
     """Connect to MLflow as `cfg` says; the experiment's id."""
     root = Path(os.environ["PROJECT_ROOT"])
-    return tracking.connect(cfg.tracking.uri, cfg.tracking.experiment, root)
+    return stores.connect(cfg.tracking.uri, cfg.tracking.experiment, root)

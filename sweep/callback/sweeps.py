@@ -11,7 +11,17 @@ import mlflow
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import BadInput, NotApplicable, comparison, history, paired, rows, terminal, tracking
+from sweep import (
+    BadInput,
+    NotApplicable,
+    comparison,
+    history,
+    paired,
+    rows,
+    stores,
+    terminal,
+    tracking,
+)
 from sweep.callback.configs import cells, check, told
 from sweep.callback.identity import digest
 from sweep.callback.jobs import Stopped, connect, fail, interruptible
@@ -152,7 +162,7 @@ class Sweep(Callback):
             comparison.show_published(table, OmegaConf.to_container(self.published))
         if differences:
             terminal.say(line)
-        terminal.say(f"Compare the runs in a browser: {tracking.how_to_look()}", wrap=False)
+        terminal.say(f"Compare the runs in a browser: {stores.how_to_look()}", wrap=False)
         return table
 
     def _overrides(self) -> list[list[str]]:

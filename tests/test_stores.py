@@ -1,0 +1,106 @@
+"""The door to MLflow holds: a database is whole or not there, and what can't be used is told."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+
+from sweep import BadInput, stores
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def connecting(folder: Path) -> subprocess.Popen:
+    """A process that connects to the database of a folder, and prints the experiment's id."""
+    code = "import sys, pathlib; from sweep import stores; "
+    code += "print(stores.connect(None, 'both', pathlib.Path(sys.argv[1])))"
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)],
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_environment_says_where_runs_go_unless_the_config_does(root, tmp_path, monkeypatch):
+    elsewhere = f"sqlite:///{root / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", elsewhere)
+    stores.connect(None, "runs", tmp_path)
+    assert mlflow.get_tracking_uri() == elsewhere
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_artifacts_lie_beside_the_database(root):
+    experiment = mlflow.get_experiment(stores.connect(None, "beside", root))
+    assert experiment.artifact_location == (root / "mlruns" / "beside").as_uri()
+
+
+def test_a_deleted_experiment_is_refused(root):
+    experiment = stores.connect(None, "gone", root)
+    MlflowClient().delete_experiment(experiment)
+    with pytest.raises(BadInput, match=r"tracking.experiment=gone was deleted"):
+        stores.connect(None, "gone", root)
+
+
+def test_a_uri_that_is_none_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="cannot be used by MLflow"):
+        stores.connect("nonsense://x", "runs", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "the disk is full (/a/b); what"),
+        (OSError(errno.EROFS, "Read-only file system", "/a/b"), "/a/b is closed to this user or"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "/a/b is closed to this user"),
+        (RuntimeError("(sqlite3.OperationalError) database or disk is full"), "the disk is full ("),
+        (RuntimeError("attempt to write a readonly database"), "is closed to this user or read-on"),
+    ],
+)
+def test_what_cannot_be_written_is_told_in_a_sentence_whatever_it_caused(error, told):
+    later = ValueError("something else")
+    later.__cause__ = error
+    for one in (error, later):
+        assert told in str(stores.unwritable(one))
+    assert stores.unwritable(ValueError("something else")) is None
+    assert stores.unwritable(BadInput("No space left on device")) is None
+
+
+def test_two_processes_may_touch_an_empty_database_at_once(tmp_path):
+    processes = [connecting(tmp_path) for _ in range(2)]
+    answers = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    assert [printed.strip() for printed, _ in answers] == ["1", "1"]
+
+
+def test_who_is_killed_while_the_database_is_made_leaves_none(tmp_path, root):
+    killed = connecting(tmp_path)
+    while not [path for path in tmp_path.glob(".mlflow*/mlflow.db") if path.stat().st_size]:
+        assert killed.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.2)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    (half,) = tmp_path.glob(".mlflow*/mlflow.db")
+    assert not (tmp_path / "mlflow.db").exists()
+    assert stores.connect(None, "both", tmp_path) == "1"
+    assert not half.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "outputs"}
+
+
+def test_the_command_to_look_is_bare_where_mlflow_looks_by_itself(root, monkeypatch):
+    stores.connect(None, "runs", root)
+    monkeypatch.chdir(root)
+    assert stores.how_to_look() == "mlflow ui"
+    monkeypatch.chdir(root.parent)
+    expected = f"mlflow ui --backend-store-uri sqlite:///{root / 'mlflow.db'}"
+    assert stores.how_to_look() == expected
