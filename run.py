@@ -5,10 +5,10 @@ python run.py -m prune.frac=0.02,0.04,0.1          the lab's sweep
 mlflow ui                                          compare the runs in a browser
 """
 
-import os
-from pathlib import Path
+from sweep import interrupts
 
-os.environ["PROJECT_ROOT"] = str(Path(__file__).resolve().parent)
+if __name__ == "__main__":
+    interrupts.end_at_once()  # until something is begun
 
 import hydra
 from omegaconf import DictConfig

@@ -21,6 +21,9 @@ from sweep.data import LAYOUT, REQUIRED, Files, fits, h5
 EPOCHS = 8  # for which a BadNet is trained on the faces
 
 
+MOST = 10_000_000  # images to render, which would take 120 GB
+
+
 @dataclass(frozen=True)
 class Faces:
     """The embedded faces, rendered once and kept under `folder`.
@@ -38,6 +41,13 @@ class Faces:
     valid_images: int | None = None
     valid_at_most: int | None = None
     cache: Cache = field(default_factory=Cache, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.identities * self.images_per_identity > MOST:
+            raise BadInput(
+                f"data.identities={self.identities} and data.images_per_identity="
+                f"{self.images_per_identity} are more than {MOST:,} images; expected fewer"
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:

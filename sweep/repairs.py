@@ -4,7 +4,9 @@ its accuracy. Each takes a `Defender`, whose `network` is B' as it is now, and g
 None sees more than clean validation images; what was pruned stays pruned.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import keras
@@ -138,7 +140,14 @@ def recalibrate(defender: Defender) -> keras.Model:
 
 
 def require(repair: Repair, network: keras.Model) -> None:
-    """Raise NotApplicable where `repair` has nothing to do on `network`."""
+    """Raise NotApplicable where `repair` has nothing to do on `network`.
+
+    Raises BadInput where it is set what neither it nor its course takes.
+    """
+    takes = inspect.signature(repair).parameters.keys()
+    unknown = getattr(repair, "keywords", {}).keys() - takes - {one.name for one in fields(Course)}
+    if "course" in takes and unknown:
+        raise BadInput(f"this repair got an unexpected keyword argument {min(unknown)!r}")
     if "norm" in needs_of(repair) and not _norms(network):
         raise NotApplicable(
             "this repair needs BatchNormalization, and the network has none; leave it out"

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sweep import BadInput
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Several = Annotated[int, Field(ge=2, lt=2**31)]
+Natural = Annotated[int, Field(ge=0, lt=2**53)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -40,7 +41,7 @@ class Data(Section):
     poisoned_valid: str | None = Field(None, description="a file")
     poisoned_test: str | None = Field(None, description="a file")
     train: str | None = Field(None, description="a file")
-    identities: Annotated[int, Field(ge=2)] = Field(2, description="people to tell apart")
+    identities: Several = Field(2, description="people to tell apart")
     images_per_identity: Count = 1
     seed: Natural = 0
 
@@ -128,7 +129,7 @@ class Tuned(Section):
     strength: Positive = Field(1.0, description="share of the pixels' range")
     flow: Positive = Field(1.0, description="share of the images' size")
     area: Share = Field(0.5, description="share of the image that a mask may cover")
-    count: Annotated[int, Field(ge=2)] = Field(2, description="changes at a time")
+    count: Several = Field(2, description="changes at a time")
     steps: Count = Field(1, description="steps of each change")
 
 

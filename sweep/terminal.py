@@ -15,6 +15,7 @@ EVERY = 5.0  # seconds between two plain lines of progress
 with suppress(AttributeError):  # a stream in place of standard output has no encoding to set
     sys.stdout.reconfigure(errors="replace")
 console = Console(highlight=False, markup=False)
+errors = Console(highlight=False, markup=False, stderr=True)
 
 
 @contextmanager
@@ -62,6 +63,11 @@ def quiet() -> Iterator[None]:
 def say(line: str, *, wrap: bool = True) -> None:
     """Print a line, wrapped between words; not at all where it is a command to copy."""
     console.print(line, soft_wrap=not wrap)
+
+
+def complain(text: str) -> None:
+    """Print what is wrong on standard error; wrapped between words only where a person reads it."""
+    errors.print(f"prunesweep: {text}", soft_wrap=not errors.is_terminal)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:

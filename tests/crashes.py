@@ -24,7 +24,9 @@ from mlflow.entities import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("data.identities=8", "data.images_per_identity=8", "badnet.epochs=2")
-GRID = ("prune/order=mean_activation,l1_norm,random", "prune.frac=0.02,0.1", "repair=[],[finetune]")
+GRID = ("prune/order=mean_activation,l1_norm,random", "repair=[],[finetune]")
+GRID += ("prune.frac=0.02,0.04,0.06,0.08,0.1,0.15,0.2,0.3",)
+CELLS = 3 * 2 * 8
 
 
 class Project:
@@ -75,13 +77,13 @@ class Project:
         return list(csv.DictReader((place / "comparison.csv").read_text().splitlines()))
 
     def damaged(self) -> list[Path]:
-        """Kept networks and cache entries that cannot be read."""
-        bad = []
+        """Kept networks and cache entries that cannot be read, and what was not finished."""
+        bad = [path for path in self.folder.rglob(".*~*")]
         for path in self.folder.glob("outputs/**/*"):
             try:
-                if path.suffix == ".keras" and not path.parent.name.startswith("."):
+                if path.suffix == ".keras":
                     keras.models.load_model(path)
-                if path.suffix == ".npz" and not path.name.startswith("."):
+                if path.suffix == ".npz":
                     with np.load(path) as entry:
                         assert all(entry[name] is not None for name in entry)
             except Exception:
@@ -107,14 +109,21 @@ def main(kills: int, seed: int = 0) -> None:
         project = Project(Path(folder), "-m", *SMALL, *GRID)
         began = time.monotonic()
         project.run("dry_run=true")
-        longest = 3 * (time.monotonic() - began)
+        longest = 2 * (time.monotonic() - began)  # that the grid is not done before the last kill
+        hits = 0
         for number in range(kills):
             after = rng.uniform(0, longest)
             killed = project.stop(after, signal.SIGKILL)
-            print(f"{number + 1}: killed after {after:.1f} s" + " (ended)" * (killed is None))
+            hits += killed is not None
+            did = (killed or "").strip().splitlines()[-1:] or ["it had not said a word"]
+            print(f"{number + 1}: killed after {after:.1f} s: {did[0]}", flush=True)
         print(project.run())
-        survived(project, 12)
-        print(f"{kills} kills: 12 of 12 cells FINISHED once, no run RUNNING, no file damaged")
+        survived(project, CELLS)
+        counted = Counter(run.info.status for run in project.runs())
+        print(
+            f"{hits} of {kills} kills met a sweep at work; {CELLS} of {CELLS} cells are FINISHED "
+            f"once, no file is damaged; runs: {dict(counted)}"
+        )
 
 
 if __name__ == "__main__":

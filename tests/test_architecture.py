@@ -34,6 +34,7 @@ ALLOWED = {
     "__init__": (set(), set()),
     **dict.fromkeys(NUMPY, ({"numpy"}, NUMPY)),
     "settings": ({"pydantic"}, set()),
+    "interrupts": (set(), set()),
     "processes": ({"psutil"}, set()),
     "files": ({"filelock"}, {"processes"}),
     "terminal": ({"rich"}, set()),

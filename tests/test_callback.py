@@ -14,6 +14,7 @@ import pytest
 from omegaconf import DictConfig
 
 from sweep import BadInput, NotApplicable, callback
+from sweep.callback import configs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,18 +60,64 @@ def test_a_cell_in_which_all_is_right_passes_and_leaves_what_it_saw_of_the_files
         (["prune/order=l1_norm", "prune.order.descending=banana"], "prune.order.descending is"),
         (["attack.target=200"], "attack.target is 200; expected a class, 0 to 119"),
         (["data.identities=3", "attack.rate=0.9"], "only 120 are not of the target class"),
+        (["data.identities=99999", "data.images_per_identity=99999"], "more than 10,000,000 im"),
+        (["data.identities=9999999999999"], "data.identities is 9999999999999; expected less than"),
         (["data.valid_images=99999"], "data.valid_images is 99999; expected 1 to 1800"),
         (["data=h5", "data.root=5"], "data.root is 5; expected a string"),
         (["badnet=file", "badnet.path=5"], "badnet.path"),
         (["badnet=file"], "badnet.path is not set"),
         (["tracking.experiment=5"], "tracking.experiment is 5; expected a string"),
         (["seed=${nope}"], "Interpolation key 'nope' not found"),
+        (["cache.folder=../c"], "cache.folder is ../c, which leads out of"),
+        (["data.folder=a/../../c"], "data.folder is a/../../c, which leads out of"),
+        (["badnet.folder=/usr/../c"], "badnet.folder is /usr/../c, which leads out of"),
+        (["tracking.uri=sqlite:///../c.db"], "tracking.uri is ../c.db, which leads out of"),
+        (["prune/order=random", "+prune.order.seeed=1"], "random got an unexpected keyword"),
+        (["repair=[finetune]", "+repair.finetune.n=1"], "got an unexpected keyword"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_sentence(cell, overrides, sentence):
     with pytest.raises(BadInput) as error:
         callback.check(cell(*overrides))
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("folder", ["kept", "a/../kept", "/elsewhere/kept", "~/kept"])
+def test_folders_of_the_project_and_those_given_in_full_may_be_written(cell, folder, monkeypatch):
+    monkeypatch.chdir(os.environ["PROJECT_ROOT"])
+    configs.within("cache.folder", folder)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["prune.fraq=1"], "there is no key prune.fraq; python run.py --help shows all"),
+        (["prune/nonsense=1"], "there is no key prune/nonsense; python run.py --help shows all"),
+        (["repair=[none]"], "there is no repair=none; expected one of finetune, recalibrate, shr"),
+        (
+            ["prune/stop=none"],
+            "there is no prune/stop=none; expected one of accuracy_drop, agree",
+        ),
+        (["data=null"], "data=null: a group is not to be null; python run.py --help"),
+        (["prune.frac=["], "no viable alternative at input '['"),
+        (["prune.order._target_=os.system"], "Target 'os.system' is blocklisted because it"),
+        (["+data.nonsense=1"], "got an unexpected keyword argument 'nonsense'"),
+    ],
+)
+def test_what_hydra_refuses_is_told_in_a_sentence(cell, overrides, sentence, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["run.py", *overrides])
+    shutil.copytree(ROOT / "conf", Path(os.environ["PROJECT_ROOT"]) / "conf")
+    with pytest.raises(Exception) as error:  # noqa: PT011
+        callback.check(cell(*overrides))
+    told = configs.refused(error.value)
+    assert isinstance(told, BadInput)
+    assert sentence in str(told)
+
+
+def test_an_error_of_the_program_is_not_taken_for_one_of_hydra():
+    with pytest.raises(ValueError, match="Could not") as error:
+        int("Could not load 'a/b'")
+    assert configs.refused(error.value) is None
 
 
 def test_wrong_values_of_a_stop_of_ones_own_are_told_too(cell, monkeypatch):

@@ -314,6 +314,13 @@ def test_bad_input_starts_nothing_and_says_so_in_a_sentence(project, tmp_path) -
     )
     assert missing.startswith("prunesweep: no clean valid images:")
     assert "Traceback" not in missing
+    alone, swept = project.run("prune.fraq=1", exits=2), project.run("-m", "prune.fraq=1", exits=2)
+    assert alone == swept
+    assert alone == "prunesweep: there is no key prune.fraq; python run.py --help shows all\n"
+    outside = project.folder.parent / "outside"
+    for key in ("hydra.run.dir", "cache.folder"):
+        assert f"{key} is ../outside, which leads" in project.run(f"{key}=../outside", exits=2)
+    assert not outside.exists()
     assert len(project.runs("bad")) == before
 
 
@@ -463,9 +470,8 @@ def test_a_repair_that_does_not_apply_is_skipped_and_one_that_is_not_there_refus
     assert "needs BatchNormalization, and the network has none" in cell.data.tags["error"]
     assert not cell.data.metrics
     assert "SKIPPED" in printed
-    refused = project.run(*own, "repair=[nonsense]", *how, exits=1)
-    assert "repair/nonsense" in refused
-    assert "recalibrate" in refused or "Traceback" not in refused
+    refused = project.run(*own, "repair=[nonsense]", *how, exits=2)
+    assert refused.startswith("prunesweep: there is no repair=nonsense; expected one of finetune,")
     assert len(project.runs("norms")) == 3  # the sweep, and its two cells
 
 

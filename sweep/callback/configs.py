@@ -1,7 +1,12 @@
 """Hydra's configs: what they build, what of them is checked, and how a cell is called."""
 
+import inspect
 import os
+import re
+import sys
+import traceback
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +15,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,13 +31,64 @@ OmegaConf.register_new_resolver("strategies", strategies.text, replace=True)  # 
 
 
 def build(node: DictConfig, **more: Any) -> Any:
-    """Hydra's instantiate; BadInput of the target comes through as it is."""
+    """Hydra's instantiate; BadInput of the target comes through as it is.
+
+    Raises BadInput also where a function does not take what is set for it.
+    """
     try:
-        return instantiate(node, **more)
+        built = instantiate(node, **more)
     except InstantiationException as error:
         if isinstance(error.__cause__, BadInput):
             raise error.__cause__ from None
         raise
+    for made in built.values() if isinstance(built, DictConfig) else [built]:
+        if isinstance(made, partial):
+            _require_settings(made)
+    return built
+
+
+def _require_settings(made: partial) -> None:
+    """Raise BadInput where a function that is called later does not take its settings."""
+    signature = inspect.signature(made.func)
+    try:
+        signature.bind_partial(*made.args, **made.keywords)
+    except TypeError as error:
+        own = [one.name for one in signature.parameters.values() if one.kind is one.KEYWORD_ONLY]
+        known = f"; it takes {', '.join(own)}" * bool(own)
+        raise BadInput(f"{made.func.__name__} {error}{known}") from None
+
+
+def refused(error: BaseException) -> BadInput | None:
+    """What Hydra says where it does not take what it is given, in a sentence; None: all else."""
+    composing = "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    if not (composing or isinstance(error, HydraException | OmegaConfBaseException)):
+        return None
+    told = str(error)
+    unknown = re.search(r"Could not override '(.*)'", told)
+    if unknown:
+        return BadInput(f"there is no key {unknown[1]}; python run.py --help shows all")
+    choice = re.search(r"Could not (?:find|load) '(.*)/(.*?)'", told)
+    if choice:
+        folder = Path(os.environ["PROJECT_ROOT"]) / "conf" / choice[1]
+        known = sorted(path.stem for path in folder.glob("*.yaml"))
+        return BadInput(f"there is no {choice[1]}={choice[2]}; expected one of {', '.join(known)}")
+    if "Config group override" in told:
+        given = [word for word in sys.argv[1:] if re.search(r"\bnull\b", word)]
+        return BadInput(f"{' '.join(given)}: a group is not to be null; python run.py --help")
+    return BadInput(" ".join(told.split()) if isinstance(error, InstantiationException) else told)
+
+
+def within(key: str, path: str) -> None:
+    """Raise BadInput where a folder that is written in leads out of the project by `..`.
+
+    One that is given in full is meant.
+    """
+    root = os.environ["PROJECT_ROOT"]
+    if ".." in Path(path).parts and not Path(os.path.abspath(path)).is_relative_to(root):
+        raise BadInput(
+            f"{key} is {path}, which leads out of {root}; expected a folder there, or the whole "
+            f"path of another, without .."
+        )
 
 
 def check(cfg: DictConfig) -> None:
@@ -41,6 +97,9 @@ def check(cfg: DictConfig) -> None:
     Raises BadInput, or NotApplicable where the order does not apply to the network.
     """
     settings.check(plain(cfg))
+    for part in ("data", "badnet", "cache"):
+        within(f"{part}.folder", cfg[part].get("folder") or "")
+    within("tracking.uri", (cfg.tracking.uri or "").removeprefix("sqlite:///"))
     source = build(cfg.data, cache=build(cfg.cache))
     attack, suspect = build(cfg.attack), build(cfg.badnet)
     suspect.check(source, attack)

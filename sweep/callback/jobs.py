@@ -1,9 +1,6 @@
 """One cell: a Hydra job in a run of its own, whose errors are sentences."""
 
 import os
-import signal
-import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,11 +14,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import BadInput, comparison, history, rows, stores, terminal, tracking
+from sweep import BadInput, comparison, history, interrupts, rows, stores, terminal, tracking
+from sweep.callback import configs
 from sweep.callback.configs import build, check, name, params, told
 from sweep.callback.identity import digest
 from sweep.callback.plans import Plan, duration
 from sweep.evidence import threat_model
+
+TRACEBACKS = bool(os.environ.get("HYDRA_FULL_ERROR"))  # wanted also where a sentence would do
 
 Story = Callable[[DictConfig, tracking.Log], None]
 
@@ -34,7 +34,7 @@ def tracked(story: Story) -> Callable[[DictConfig], None]:
 
     @wraps(story)
     def job(cfg: DictConfig) -> None:
-        interruptible()
+        interrupts.end_in_order()
         if HydraConfig.get().mode == RunMode.RUN:
             try:
                 _alone(story, cfg)
@@ -105,23 +105,13 @@ class Stopped(BaseException):
     """What ends a sweep at once, and a sentence on why."""
 
 
-def interruptible() -> None:
-    """Let SIGTERM end the process as Ctrl-C does."""
-
-    def interrupt(number: int, frame: Any) -> NoReturn:
-        raise KeyboardInterrupt(number)
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
-
-
 def fail(error: Exception) -> NoReturn:
     """End the program with `error`: one sentence for bad input, a traceback for all else."""
-    error = stores.unwritable(error) or error
-    if not isinstance(error, BadInput) or os.environ.get("HYDRA_FULL_ERROR"):
+    told = stores.unwritable(error) or configs.refused(error) or error
+    if not isinstance(told, BadInput) or TRACEBACKS:
         traceback.print_exception(error)
         raise SystemExit(1)
-    print(f"prunesweep: {error}", file=sys.stderr)
+    terminal.complain(str(told))
     raise SystemExit(2)
 
 

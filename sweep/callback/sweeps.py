@@ -1,7 +1,7 @@
 """Around all cells of a multirun: checked, counted, resumed, and compared at the end."""
 
-import signal
-import sys
+import inspect
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,35 +16,38 @@ from sweep import (
     NotApplicable,
     comparison,
     history,
+    interrupts,
     paired,
     rows,
     stores,
     terminal,
     tracking,
 )
-from sweep.callback.configs import cells, check, told
+from sweep.callback.configs import cells, check, told, within
 from sweep.callback.identity import digest
-from sweep.callback.jobs import Stopped, connect, fail, interruptible
+from sweep.callback.jobs import Stopped, connect, fail
 from sweep.callback.plans import Plan
 from sweep.rows import Row
 
 
 def launch(main: Callable[[], None]) -> None:
     """Run Hydra's `main`; what a sweep has when it is interrupted is compared all the same."""
-    interruptible()
+    interrupts.end_in_order()
+    os.environ["PROJECT_ROOT"] = str(Path(inspect.getfile(inspect.unwrap(main))).resolve().parent)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # what Hydra refuses is told here
     try:
         main()
     except (KeyboardInterrupt, Stopped) as stopped:
         interrupted = isinstance(stopped, KeyboardInterrupt)
-        print(f"prunesweep: {'interrupted' if interrupted else stopped}", file=sys.stderr)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        terminal.complain("interrupted" if interrupted else str(stopped))
+        interrupts.no_more()
         if Sweep.current is not None:
             # who is in a hurry goes without the table, and so does a full disk
             with suppress(KeyboardInterrupt if interrupted else BaseException):
                 Sweep.current.end("KILLED" if interrupted else "FAILED")
-        terminated = stopped.args == (signal.SIGTERM,)
-        number = signal.SIGTERM if terminated else signal.SIGINT
-        raise SystemExit(128 + number if interrupted else 1) from None
+        raise SystemExit(128 + stopped.args[0] if interrupted else 1) from None
+    except Exception as error:
+        fail(error)
 
 
 class Sweep(Callback):
@@ -52,8 +55,15 @@ class Sweep(Callback):
 
     current: "Sweep | None" = None  # that has started, and not ended
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            within("hydra.run.dir", config.hydra.run.dir)
+        except BadInput as error:
+            fail(error)
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
+            within("hydra.sweep.dir", config.hydra.sweep.dir)
             self._start(config)
         except Exception as error:
             fail(error)

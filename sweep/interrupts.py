@@ -1,0 +1,29 @@
+"""Ctrl-C and SIGTERM: what they do before anything is begun, and after."""
+
+import signal
+import threading
+from typing import Any, NoReturn
+
+
+def end_at_once() -> None:
+    """Let Ctrl-C end the process without a word, as long as there is nothing to lose."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def end_in_order() -> None:
+    """Let both raise KeyboardInterrupt, whose first argument is the signal's number."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def no_more() -> None:
+    """Let SIGTERM do nothing any more: once is enough."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt(signal.Signals(number))

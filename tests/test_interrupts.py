@@ -1,0 +1,65 @@
+"""Ctrl-C ends without a word before anything is begun; later it is an exception, as SIGTERM."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TOLD = "import os, signal; from sweep import interrupts; interrupts.{}(); "
+
+
+def ends(
+    code: str, how: signal.Signals, ignored: bool = False, after: float = 0
+) -> tuple[int, str]:
+    """Exit code and output of Python code that is sent a signal as soon as it says a word."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(how, signal.SIG_IGN if ignored else signal.SIG_DFL),
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(after)
+    process.send_signal(how)
+    printed, _ = process.communicate()
+    return process.returncode, printed
+
+
+WAIT = "print('ready', flush=True); import time; time.sleep({}); print('went on')"
+
+
+def test_at_first_it_ends_without_a_word():
+    code = TOLD.format("end_at_once") + WAIT.format(60)
+    assert ends(code, signal.SIGINT) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_later_it_is_an_exception_that_knows_its_signal(how):
+    code = TOLD.format("end_at_once(); interrupts.end_in_order")
+    code += "\ntry:\n    " + WAIT.format(60)
+    code += "\nexcept KeyboardInterrupt as error: print(int(error.args[0]))"
+    assert ends(code, how) == (0, f"{int(how)}\n")
+
+
+@pytest.mark.parametrize("when", ["end_at_once", "end_in_order"])
+def test_what_a_shell_has_ignored_stays_ignored(when):
+    code = TOLD.format(when) + WAIT.format(0.5)
+    assert ends(code, signal.SIGINT, ignored=True) == (0, "went on\n")
+
+
+def test_once_is_enough():
+    code = TOLD.format("end_in_order(); interrupts.no_more") + WAIT.format(0.5)
+    assert ends(code, signal.SIGTERM) == (0, "went on\n")
+
+
+def test_the_program_starts_so():
+    code = "import runpy, sys; print('ready', flush=True); sys.argv = ['run.py', '--help']; "
+    code += "runpy.run_path('run.py', run_name='__main__')"
+    ended, printed = ends(code, signal.SIGINT, after=1)
+    assert (ended, printed) in [(-signal.SIGINT, ""), (130, "prunesweep: interrupted\n")]
