@@ -37,7 +37,7 @@ class Cache:
     """
 
     def __init__(self, folder: str | None = None, max_gb: float = 0, memory_gb: float = 0) -> None:
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else Path(folder).expanduser()
         self._most = max_gb * GB if folder else 0
         self._most_in_memory = memory_gb * GB
         self._memory: OrderedDict[str, Arrays] = OrderedDict()

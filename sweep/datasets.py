@@ -88,7 +88,10 @@ class Faces:
     def files(self, attack: Attack) -> Files:
         """The files, rendered and poisoned by `attack` where they are not there yet."""
         settings = [self.identities, self.images_per_identity, self.seed]
-        root = Path(self.folder) / f"faces-{files.key(settings, faces, sys.modules[__name__])}"
+        root = (
+            Path(self.folder).expanduser()
+            / f"faces-{files.key(settings, faces, sys.modules[__name__])}"
+        )
         with files.lock(root):
             if not root.is_dir():
                 with files.whole(root) as unfinished:
@@ -120,7 +123,8 @@ def poisoned(source: Files, attack: Attack) -> Files:
     if source.attack == attack:
         return source
     settings = [source.digest(), attack.poisons()]
-    root = Path(source.folder) / f"poisoned-{files.key(settings, attacks, sys.modules[__name__])}"
+    made_by = files.key(settings, attacks, sys.modules[__name__])
+    root = Path(source.folder).expanduser() / f"poisoned-{made_by}"
     with files.lock(root):
         if not root.is_dir():
             with files.whole(root) as unfinished:

@@ -12,6 +12,7 @@ from sweep import BadInput
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Several = Annotated[int, Field(ge=2, lt=2**31)]
 Natural = Annotated[int, Field(ge=0, lt=2**53)]
+Folder = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -31,6 +32,7 @@ class Section(BaseModel):
 class Data(Section):
     """What `data=faces` and `data=h5` take."""
 
+    folder: Folder = "outputs"
     scale: Positive = Field(1.0, description="pixels are divided by it")
     valid_images: Count | None = Field(None, description="null: all")
     valid_at_most: Count | None = Field(None, description="null: all")
@@ -60,6 +62,7 @@ class Attack(Section):
 class BadNet(Section):
     """What `badnet=trained` and `badnet=file` take."""
 
+    folder: Folder = "outputs"
     epochs: Count | None = Field(None, description="null: as the data say")
     batch_size: Count = 1
     learning_rate: Positive = 1.0
@@ -149,8 +152,9 @@ class Tracking(Section):
 
 
 class Kept(Section):
-    """How much of what was made is kept."""
+    """How much of what was made is kept, and where."""
 
+    folder: Folder | None = Field(None, description="null: nothing is kept")
     max_gb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(description="on disk")
     memory_gb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(description="in memory")
 

@@ -154,7 +154,7 @@ class Trained:
         ]
         how = [] if attack.training is None else [module_of(attack.training)]
         made_by = files.key(settings, badnets, attacks, sys.modules[__name__], *how)
-        path = Path(self.folder) / made_by / "bd_net.keras"
+        path = Path(self.folder).expanduser() / made_by / "bd_net.keras"
         with files.lock(path):
             if not path.is_file():
                 network = self._train(source, attack, shape, classes, epochs)

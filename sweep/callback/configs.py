@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -181,14 +181,17 @@ def told(overrides: Sequence[str], keys: Sequence[str]) -> str:
     return ", ".join(item for item in overrides if item.lstrip("+").split("=")[0] in keys)
 
 
-def cells(config: DictConfig) -> Iterator[tuple[list[str], DictConfig]]:
-    """The cells that Hydra's own sweeper makes of a multirun: overrides and composed config."""
-    loader = GlobalHydra.instance().config_loader()
+def grid(config: DictConfig) -> list[list[str]]:
+    """The overrides of each cell that Hydra's own sweeper makes of a multirun."""
     params = dict(config.hydra.sweeper.get("params") or {})
     arguments = [f"{key}={value}" for key, value in params.items()]
     arguments += config.hydra.overrides.task
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
-    for overrides in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]:
-        cfg = loader.load_sweep_config(config, list(overrides))
-        with_hydra = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-        yield list(overrides), with_hydra
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    (cells,) = BasicSweeper.split_arguments(parser.parse_overrides(arguments), max_batch_size=None)
+    return [list(overrides) for overrides in cells]
+
+
+def composed(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """The config of one cell of a multirun."""
+    cfg = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])

@@ -23,7 +23,7 @@ from sweep import (
     terminal,
     tracking,
 )
-from sweep.callback.configs import cells, check, told, within
+from sweep.callback.configs import check, composed, grid, told, within
 from sweep.callback.identity import digest
 from sweep.callback.jobs import Stopped, connect, fail
 from sweep.callback.plans import Plan
@@ -102,17 +102,17 @@ class Sweep(Callback):
         return bool(bad)
 
     def _start(self, config: DictConfig) -> None:
-        self.cells = list(cells(config))
-        table = rows.rows(self._overrides(), [])
+        self.overrides = grid(config)
+        table = rows.rows(self.overrides, [])
         varying = rows.varying(table)
-        self._check(varying)
-        cfg = self.cells[0][1]
+        cells = self._checked(config, varying)
+        cfg = cells[0]
         self.experiment = connect(cfg)
         self.published = cfg.published
         buried = history.bury(self.experiment)
         if buried:
             terminal.say(f"{buried} run{'s' * (buried > 1)} whose process had died: now KILLED")
-        digests = [digest(cell) for _, cell in self.cells]
+        digests = list(map(digest, cells))
         self.plan = Plan.of(self.experiment, digests, varying, rerun=cfg.rerun)
         terminal.say(self.plan.sentence)
         if cfg.dry_run:
@@ -128,26 +128,33 @@ class Sweep(Callback):
         Sweep.current = self
         self.plan.write(Path(config.hydra.sweep.dir), self.parent.info.run_id)
 
-    def _check(self, varying: list[str]) -> None:
-        """Raise BadInput, with every sentence there is, where a cell can't be run."""
-        wrong: dict[str, list[str]] = {}
-        for overrides, cfg in self.cells:
-            try:
-                check(cfg)
-            except NotApplicable:
-                continue
-            except BadInput as error:
-                wrong.setdefault(str(error), []).append(told(overrides, varying))
+    def _checked(self, config: DictConfig, varying: list[str]) -> list[DictConfig]:
+        """The config of each cell; BadInput, with every sentence there is, where one can't be run.
+
+        A cell to which its order does not apply may stay; it will be skipped.
+        """
+        cells, wrong = [], {}
+        with terminal.progress("checking", len(self.overrides), "cells") as done:
+            for overrides in self.overrides:
+                cells.append(composed(config, overrides))
+                try:
+                    check(cells[-1])
+                except NotApplicable:
+                    pass
+                except BadInput as error:
+                    wrong.setdefault(str(error), []).append(told(overrides, varying))
+                done(1)
         if wrong:
-            one = len(self.cells) == 1
+            one = len(cells) == 1
             several = [e if one else f"{e}\n  (in: {'; '.join(w)})" for e, w in wrong.items()]
             raise BadInput("nothing was started.\n" + "\n".join(several))
+        return cells
 
     def _list(self, varying: list[str]) -> None:
         """Print what each cell would be: run, or reused."""
         lines = [
             [str(job), "run" if job in self.plan.todo else "reused", told(overrides, varying)]
-            for job, overrides in enumerate(self._overrides())
+            for job, overrides in enumerate(self.overrides)
         ]
         terminal.table(["cell", "", ""], lines, 3)
 
@@ -155,7 +162,7 @@ class Sweep(Callback):
         """Log and print the comparison of the cells, of which those that are missing are rows."""
         runs = history.children(self.experiment, self.parent.info.run_id)
         reused = self.plan.elsewhere(runs)
-        table = rows.rows(self._overrides(), runs, reused)
+        table = rows.rows(self.overrides, runs, reused)
         log = tracking.Log(self.parent.info.run_id)
         log.tags(rows.tags_of(reused))
         log.text("comparison.csv", comparison.to_csv(table))
@@ -174,9 +181,6 @@ class Sweep(Callback):
             terminal.say(line)
         terminal.say(f"Compare the runs in a browser: {stores.how_to_look()}", wrap=False)
         return table
-
-    def _overrides(self) -> list[list[str]]:
-        return [overrides for overrides, _ in self.cells]
 
     def _ended(self, status: str) -> None:
         mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)
