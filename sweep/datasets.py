@@ -88,10 +88,8 @@ class Faces:
     def files(self, attack: Attack) -> Files:
         """The files, rendered and poisoned by `attack` where they are not there yet."""
         settings = [self.identities, self.images_per_identity, self.seed]
-        root = (
-            Path(self.folder).expanduser()
-            / f"faces-{files.key(settings, faces, sys.modules[__name__])}"
-        )
+        made_by = files.key(settings, faces, sys.modules[__name__])
+        root = Path(self.folder).expanduser() / f"faces-{made_by}"
         with files.lock(root):
             if not root.is_dir():
                 with files.whole(root) as unfinished:

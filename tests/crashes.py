@@ -29,20 +29,24 @@ GRID += ("prune.frac=0.02,0.04,0.06,0.08,0.1,0.15,0.2,0.3",)
 CELLS = 3 * 2 * 8
 
 
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+ENVIRONMENT |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+
+
 class Project:
     """A copy of the program in a folder of its own, and one command to be given again and again."""
 
     def __init__(self, folder: Path, *overrides: str) -> None:
         self.folder, self.overrides = folder, overrides
-        shutil.copy(ROOT / "run.py", folder)
-        shutil.copytree(ROOT / "conf", folder / "conf")
+        if not (folder / "run.py").exists():
+            shutil.copy(ROOT / "run.py", folder)
+            shutil.copytree(ROOT / "conf", folder / "conf")
 
     def start(self, *more: str) -> subprocess.Popen:
-        inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
         return subprocess.Popen(
             [sys.executable, "run.py", *self.overrides, *more],
             cwd=self.folder,
-            env={**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
+            env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
