@@ -25,19 +25,20 @@ def test_a_process_that_has_ended_is_dead():
     assert processes.dead(eval(told))
 
 
-@pytest.mark.parametrize(
-    ("host", "pid", "started", "dead"),
-    [
-        (HERE, str(os.getpid()), str(MINE), False),
-        (HERE, os.getpid(), MINE + 1, False),  # the clock was set
-        (HERE, os.getpid(), MINE - 3600, True),  # the number was given anew
-        (HERE, GONE, MINE, True),
-        ("elsewhere", GONE, MINE, False),
-        (HERE, "none", MINE, False),
-        (HERE, GONE, "long ago", False),
-    ],
-)
-def test_who_is_of_another_machine_or_not_well_told_is_not_dead(host, pid, started, dead):
+PROCESSES = {
+    "this one": (HERE, str(os.getpid()), str(MINE), False),
+    "this one, the clock was set": (HERE, os.getpid(), MINE + 1, False),
+    "one whose number was given anew": (HERE, os.getpid(), MINE - 3600, True),
+    "one that is gone": (HERE, GONE, MINE, True),
+    "another machine's": ("elsewhere", GONE, MINE, False),
+    "one with no number": (HERE, "none", MINE, False),
+    "one with no start": (HERE, GONE, "long ago", False),
+}
+
+
+@pytest.mark.parametrize("which", PROCESSES)
+def test_who_is_of_another_machine_or_not_well_told_is_not_dead(which):
+    host, pid, started, dead = PROCESSES[which]
     assert processes.dead({"host": host, "pid": pid, "pid_started": started}) is dead
 
 
