@@ -1,11 +1,9 @@
 """What earlier runs in MLflow are: cells that are finished, children of a sweep, runs that died."""
 
-from pathlib import Path
-
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from sweep import processes
+from sweep import artifacts, processes
 
 CELL = "cell"  # tag: what a cell is, by content
 DEAD = "its process ended without a word"
@@ -20,20 +18,24 @@ def finished(experiment_id: str, cell: str) -> Run | None:
     """The newest run of the experiment that finished this cell, and still has what it logged."""
     wanted = f"attributes.status = 'FINISHED' and tags.{CELL} = '{cell}'"
     for run in MlflowClient().search_runs([experiment_id], wanted):
-        place = run.info.artifact_uri.removeprefix("file://")
-        if not place.startswith("/") or (Path(place) / "config.yaml").is_file():
+        place = artifacts.local(run.info.artifact_uri)
+        if place is None or (place / "config.yaml").is_file():
             return run
     return None
 
 
 def bury(experiment_id: str) -> int:
-    """Mark the runs KILLED whose process died on this machine before it could; how many."""
+    """Mark the runs KILLED whose process died on this machine before it could; how many.
+
+    What they had not finished logging is deleted.
+    """
     running = _search(experiment_id, "attributes.status = 'RUNNING'")
     dead = [run for run in running if processes.dead(run.data.tags)]
     client = MlflowClient()
     for run in dead:
         client.set_tag(run.info.run_id, "error", DEAD)
         client.set_terminated(run.info.run_id, "KILLED")
+        artifacts.discard(run)
     return len(dead)
 
 

@@ -24,7 +24,7 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Schema, TensorSpec
 
-from sweep import BadInput, NotApplicable, processes
+from sweep import BadInput, NotApplicable, artifacts, processes
 from sweep.curve import Answers, PruningCurve
 from sweep.goodnet import GoodNet
 from sweep.inspection import Verdict
@@ -175,6 +175,9 @@ def run(
         raise
     finally:
         _end(status)
+        if status != "FINISHED":
+            with suppress(Exception):  # nor does a full disk take this
+                artifacts.discard(started)
 
 
 def _end(status: str) -> None:

@@ -65,10 +65,10 @@ ALLOWED = {
     ),
     "tracking": (
         HEAVY - {"h5py"} | {"mlflow", "matplotlib"},
-        NUMPY | KERAS | {"processes", "inspection"},
+        NUMPY | KERAS | {"artifacts", "processes", "inspection"},
     ),
     "stores": ({"mlflow"}, {"files"}),
-    "history": ({"mlflow"}, {"processes"}),
+    "history": ({"mlflow"}, {"artifacts", "processes"}),
     "goodnet_pyfunc": ({"mlflow", "keras", "numpy"}, None),  # None: not even sweep itself
 }
 ALLOWED["callback"] = ({"hydra", "omegaconf", "mlflow", "numpy"}, {*ALLOWED, "callback"})

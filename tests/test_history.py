@@ -2,13 +2,14 @@
 
 import os
 import socket
+import zipfile
 
 import mlflow
 import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from sweep import history, stores, tracking
+from sweep import artifacts, history, stores, tracking
 
 
 def test_the_children_of_a_parent_are_found_beyond_one_page(root, monkeypatch):
@@ -30,7 +31,7 @@ def test_the_children_of_a_parent_are_found_beyond_one_page(root, monkeypatch):
 
 
 def test_the_newest_finished_run_of_a_cell_is_found_if_what_it_logged_is_there(root):
-    experiment = stores.connect(None, "cells", root)
+    experiment = stores.connect(None, "all cells, 100 %", root)  # not a URI as it is
 
     def made(cell: str, *, artifacts: bool = True) -> str:
         with tracking.run(experiment, "one", {}, {history.CELL: cell}) as log:
@@ -75,3 +76,31 @@ def test_runs_whose_process_is_gone_are_killed_and_no_others(root):
     }
     assert mlflow.get_run(ids["gone"]).data.tags["error"] == history.DEAD
     assert history.bury(experiment) == 0
+
+
+def test_models_that_a_dead_run_had_not_finished_are_deleted(root, tmp_path):
+    # a folder whose name is another in a URI
+    place = tmp_path / "a b%c"
+    client = MlflowClient()
+    experiment = client.create_experiment("half", place.as_uri())
+    gone = {"host": socket.gethostname(), "pid": str(10**9), "pid_started": "0"}
+    run = client.create_run(experiment, tags=gone)
+    whole, half = (
+        client.create_logged_model(experiment, source_run_id=run.info.run_id) for _ in range(2)
+    )
+    client.finalize_logged_model(whole.model_id, "READY")
+    for model in (whole, half):
+        path = artifacts.local(model.artifact_location)
+        assert path.is_relative_to(place)
+        path.mkdir(parents=True)
+        (path / "model.keras").write_text("half of")
+    files = artifacts.local(run.info.artifact_uri)
+    files.mkdir(parents=True)
+    (files / "goodnet.keras").write_text("half of")
+    with zipfile.ZipFile(files / "other.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    assert history.bury(experiment) == 1
+    (left,) = client.search_logged_models([experiment])
+    assert left.model_id == whole.model_id
+    assert {path.name for path in place.rglob("*.keras")} == {"model.keras", "other.keras"}
+    assert not artifacts.local(half.artifact_location).parent.exists()
