@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import mlflow
-from mlflow import MlflowException
 
 from sweep import BadInput, files
 
@@ -44,7 +43,11 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
             found = mlflow.get_experiment_by_name(experiment)
             if found is None:
                 return mlflow.create_experiment(experiment, _artifacts(uri, experiment))
-        except MlflowException as error:
+        except BadInput:
+            raise
+        except Exception as error:  # of MLflow, and of what it stands on
+            if unwritable(error):
+                raise
             reason = str(error).splitlines()[0][:200]
             raise BadInput(f"tracking.uri={uri} cannot be used by MLflow ({reason})") from error
     if found.lifecycle_stage != "active":

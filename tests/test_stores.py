@@ -51,9 +51,10 @@ def test_a_deleted_experiment_is_refused(root):
         stores.connect(None, "gone", root)
 
 
-def test_a_uri_that_is_none_is_refused(tmp_path):
+@pytest.mark.parametrize("uri", ["nonsense://x", "sqlite:////proc/nothing.db"])
+def test_a_uri_that_is_none_is_refused(uri, tmp_path):
     with pytest.raises(BadInput, match="cannot be used by MLflow"):
-        stores.connect("nonsense://x", "runs", tmp_path)
+        stores.connect(uri, "runs", tmp_path)
 
 
 @pytest.mark.parametrize(
