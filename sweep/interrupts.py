@@ -1,8 +1,10 @@
-"""Ctrl-C and SIGTERM: what they do before anything is begun, and after."""
+"""Ctrl-C, SIGTERM, a terminal that is closed: what they do before anything is begun, and after."""
 
 import signal
 import threading
 from typing import Any, NoReturn
+
+ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def end_at_once() -> None:
@@ -12,17 +14,18 @@ def end_at_once() -> None:
 
 
 def end_in_order() -> None:
-    """Let both raise KeyboardInterrupt, whose first argument is the signal's number."""
+    """Let all raise KeyboardInterrupt, whose first argument is the signal's number."""
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ALL:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
 
 
 def no_more() -> None:
-    """Let SIGTERM do nothing any more: once is enough."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Let all but Ctrl-C do nothing any more: once is enough."""
+    for number in ALL[1:]:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:

@@ -1,10 +1,12 @@
 """What a person reads in the terminal: progress while something runs long, tables at the end."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,10 +14,25 @@ from rich.table import Table
 
 EVERY = 5.0  # seconds between two plain lines of progress
 
+
+def no_reader(stream: TextIO) -> None:
+    """Let what is written to `stream` go nowhere: who read it has gone, as `head` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _Piped(Console):
+    """A console whose reader may go: that is an interruption, as Ctrl-C is."""
+
+    def on_broken_pipe(self) -> None:
+        no_reader(self.file)
+        if not self.stderr:
+            raise KeyboardInterrupt(signal.SIGPIPE)
+
+
 with suppress(AttributeError):  # a stream in place of standard output has no encoding to set
     sys.stdout.reconfigure(errors="replace")
-console = Console(highlight=False, markup=False)
-errors = Console(highlight=False, markup=False, stderr=True)
+console = _Piped(highlight=False, markup=False)
+errors = _Piped(highlight=False, markup=False, stderr=True)
 
 
 @contextmanager

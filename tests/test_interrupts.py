@@ -39,7 +39,7 @@ def test_at_first_it_ends_without_a_word():
     assert ends(code, signal.SIGINT) == (-signal.SIGINT, "")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_later_it_is_an_exception_that_knows_its_signal(how):
     code = TOLD.format("end_at_once(); interrupts.end_in_order")
     code += "\ntry:\n    " + WAIT.format(60)
@@ -53,9 +53,10 @@ def test_what_a_shell_has_ignored_stays_ignored(when):
     assert ends(code, signal.SIGINT, ignored=True) == (0, "went on\n")
 
 
-def test_once_is_enough():
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_once_is_enough(how):
     code = TOLD.format("end_in_order(); interrupts.no_more") + WAIT.format(0.5)
-    assert ends(code, signal.SIGTERM) == (0, "went on\n")
+    assert ends(code, how) == (0, "went on\n")
 
 
 def test_the_program_starts_so():

@@ -608,9 +608,11 @@ def test_ep_is_what_counting_gives_of_each_channel(seen):
         largest = [float(image[..., channel].max()) for image in (*clean, *poisoned)]
         mean = sum(largest) / len(largest)
         spread = math.sqrt(sum((x - mean) ** 2 for x in largest) / len(largest))
-        standard = [(x - mean) / spread if spread > 1e-12 else 0.0 for x in largest]
+        if 0 < spread < 1e-12:
+            continue  # so small that squares are rounded to nothing
+        standard = [(x - mean) / spread if spread else 0.0 for x in largest]
         edges = [abs(100 * x - round(100 * x)) for x in standard]
-        if spread > 1e-12 and min(edges) < 1e-6:
+        if spread and min(edges) < 1e-6:
             continue  # on the edge of a bin, where rounding decides
         bins = Counter(math.floor(100 * x) for x in standard)
         entropy = -sum(n / len(largest) * math.log(n / len(largest)) for n in bins.values())

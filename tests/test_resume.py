@@ -101,6 +101,16 @@ def test_an_interrupted_sweep_is_compared_and_goes_on(how, code, tmp_path):
     survived(project, 3)
 
 
+def test_a_sweep_whose_reader_goes_is_compared_and_ended(swept):
+    project, _ = swept
+    process = project.start("prune.frac=0.02,0.1,0.3")
+    assert process.stdout.readline() == "3 cells: 1 to run, 2 finished before\n"
+    process.stdout.close()
+    assert process.wait() == 128 + signal.SIGPIPE
+    assert [row["status"] for row in project.comparison()][:2] == ["FINISHED"] * 2
+    assert "RUNNING" not in {run.info.status for run in project.runs()}
+
+
 def test_what_was_killed_at_any_moment_is_finished_by_the_same_command(tmp_path):
     project = Project(tmp_path, *FEW)
     killed = [project.stop(after, signal.SIGKILL) for after in (6, 11, 16)]

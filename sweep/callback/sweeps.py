@@ -2,6 +2,8 @@
 
 import inspect
 import os
+import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -46,6 +48,9 @@ def launch(main: Callable[[], None]) -> None:
             with suppress(KeyboardInterrupt if interrupted else BaseException):
                 Sweep.current.end("KILLED" if interrupted else "FAILED")
         raise SystemExit(128 + stopped.args[0] if interrupted else 1) from None
+    except BrokenPipeError:  # what Hydra prints itself
+        terminal.no_reader(sys.stdout)
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except Exception as error:
         fail(error)
 
@@ -77,11 +82,10 @@ class Sweep(Callback):
 
         `status` None: FINISHED, FAILED where a cell is missing or failed.
         """
-        Sweep.current = None
         if status:
             self._ended(status)
         try:
-            table = self._compare()
+            table, line = self._compare()
         except Exception as error:
             if status:
                 raise
@@ -91,6 +95,8 @@ class Sweep(Callback):
         bad = [row.status for row in table if row.status not in ("FINISHED", tracking.SKIPPED)]
         if not status:
             self._ended("FAILED" if bad else "FINISHED")
+        Sweep.current = None
+        self._show(table, line)
         if bad:
             missing = bad.count(rows.MISSING)
             told = [f"{len(bad) - missing} failed"] * (len(bad) > missing)
@@ -158,8 +164,11 @@ class Sweep(Callback):
         ]
         terminal.table(["cell", "", ""], lines, 3)
 
-    def _compare(self) -> list[Row]:
-        """Log and print the comparison of the cells, of which those that are missing are rows."""
+    def _compare(self) -> tuple[list[Row], str]:
+        """Log the comparison of the cells, of which those that are missing are rows.
+
+        With them a line on paired.csv; "" where there is none.
+        """
         runs = history.children(self.experiment, self.parent.info.run_id)
         reused = self.plan.elsewhere(runs)
         table = rows.rows(self.overrides, runs, reused)
@@ -174,13 +183,15 @@ class Sweep(Callback):
         differences, line = paired.sweep(table)
         if differences:
             log.text("paired.csv", differences)
+        return table, line if differences else ""
+
+    def _show(self, table: list[Row], line: str) -> None:
         comparison.show(table)
         if self.published:
             comparison.show_published(table, OmegaConf.to_container(self.published))
-        if differences:
+        if line:
             terminal.say(line)
         terminal.say(f"Compare the runs in a browser: {stores.how_to_look()}", wrap=False)
-        return table
 
     def _ended(self, status: str) -> None:
         mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)
