@@ -17,9 +17,14 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     import keras
+
+# What is drawn is the same each time; --hypothesis-profile=default draws other ones.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
