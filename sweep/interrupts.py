@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a terminal that is closed: what they do before anything is begun, and after."""
+"""Ctrl-C, SIGTERM, a closed terminal: what they do before anything is begun, and after."""
 
 import signal
 import threading
@@ -26,6 +26,11 @@ def no_more() -> None:
     """Let all but Ctrl-C do nothing any more: once is enough."""
     for number in ALL[1:]:
         signal.signal(number, signal.SIG_IGN)
+
+
+def exit_code(interrupt: KeyboardInterrupt) -> int:
+    """What a shell says of a process that such a signal has ended."""
+    return 128 + (interrupt.args or (signal.SIGINT,))[0]
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sweep import interrupts
+
 ROOT = Path(__file__).resolve().parents[1]
 TOLD = "import os, signal; from sweep import interrupts; interrupts.{}(); "
 
@@ -51,6 +53,11 @@ def test_later_it_is_an_exception_that_knows_its_signal(how):
 def test_what_a_shell_has_ignored_stays_ignored(when):
     code = TOLD.format(when) + WAIT.format(0.5)
     assert ends(code, signal.SIGINT, ignored=True) == (0, "went on\n")
+
+
+def test_the_exit_code_is_a_shells():
+    assert interrupts.exit_code(KeyboardInterrupt(signal.SIGTERM)) == 143
+    assert interrupts.exit_code(KeyboardInterrupt()) == 130
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])

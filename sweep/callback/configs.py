@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hydra
 import numpy as np
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -60,7 +61,8 @@ def _require_settings(made: partial) -> None:
 
 def refused(error: BaseException) -> BadInput | None:
     """What Hydra says where it does not take what it is given, in a sentence; None: all else."""
-    composing = "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    composing = raised_in.is_relative_to(Path(hydra.__file__).parent)
     if not (composing or isinstance(error, HydraException | OmegaConfBaseException)):
         return None
     told = str(error)

@@ -41,13 +41,14 @@ def launch(main: Callable[[], None]) -> None:
         main()
     except (KeyboardInterrupt, Stopped) as stopped:
         interrupted = isinstance(stopped, KeyboardInterrupt)
+        code = interrupts.exit_code(stopped) if interrupted else 1
         terminal.complain("interrupted" if interrupted else str(stopped))
         interrupts.no_more()
         if Sweep.current is not None:
             # who is in a hurry goes without the table, and so does a full disk
             with suppress(KeyboardInterrupt if interrupted else BaseException):
                 Sweep.current.end("KILLED" if interrupted else "FAILED")
-        raise SystemExit(128 + stopped.args[0] if interrupted else 1) from None
+        raise SystemExit(code) from None
     except BrokenPipeError:  # what Hydra prints itself
         terminal.no_reader(sys.stdout)
         raise SystemExit(128 + signal.SIGPIPE) from None
