@@ -1,6 +1,7 @@
-"""Kill a sweep by SIGKILL at random moments, then let it finish, and look at what is left.
+"""Kill a sweep by SIGKILL at many moments, then let it finish, and look at what is left.
 
-    python tests/crashes.py 20
+    python tests/crashes.py 20          at twenty random moments
+    python tests/crashes.py moments     just when something is being written, see MOMENTS
 
 prints a line for each kill and, at the end, what was found. tests/test_resume.py does the same
 with fewer kills.
@@ -27,6 +28,22 @@ SMALL = ("data.identities=8", "data.images_per_identity=8", "badnet.epochs=2")
 GRID = ("prune/order=mean_activation,l1_norm,random", "repair=[],[finetune]")
 GRID += ("prune.frac=0.02,0.04,0.06,0.08,0.1,0.15,0.2,0.3",)
 CELLS = 3 * 2 * 8
+#: What is there for a moment only, or from some moment on, in the order in which a sweep writes it.
+MOMENTS = (
+    ".mlflow.db~*",
+    "mlflow.db",
+    "outputs/sweeps/*/plan.json",
+    "outputs/data/.faces*",
+    "outputs/badnets/*/.bd_net*",
+    "outputs/cache/**/.*npz*",
+    "mlruns/*/*/artifacts/config.yaml",
+    "mlruns/*/*/artifacts/curve.csv",
+    "mlruns/*/models/*",
+    "mlruns/*/models/*/artifacts/MLmodel",
+    "mlruns/*/*/artifacts/goodnet.keras",
+    "mlruns/*/*/artifacts/comparison.csv",
+    "mlruns/*/*/artifacts/figures/comparison.png",
+)
 
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
@@ -69,6 +86,18 @@ class Project:
         printed, _ = process.communicate()
         return printed if early else None
 
+    def kill_at(self, moment: str, *more: str) -> str | None:
+        """Run it, and kill it as soon as a new file matches `moment`; None where none ever did."""
+        before, process = set(self.folder.glob(moment)), self.start(*more)
+        while process.poll() is None:
+            if set(self.folder.glob(moment)) - before:
+                process.kill()
+                printed, _ = process.communicate()
+                return printed
+            time.sleep(0.002)
+        process.communicate()
+        return None
+
     def runs(self, experiment: str = "prunesweep") -> list[Run]:
         """All runs of the experiment, the newest first."""
         mlflow.set_tracking_uri(f"sqlite:///{self.folder / 'mlflow.db'}")
@@ -81,13 +110,13 @@ class Project:
         return list(csv.DictReader((place / "comparison.csv").read_text().splitlines()))
 
     def damaged(self) -> list[Path]:
-        """Kept networks and cache entries that cannot be read, and what was not finished."""
-        bad = [path for path in self.folder.rglob(".*~*")]
-        for path in self.folder.glob("outputs/**/*"):
+        """Networks and cache entries that cannot be read, and what was not finished."""
+        bad = list(self.folder.rglob(".*~*"))
+        for path in (*self.folder.rglob("*.keras"), *self.folder.rglob("*.npz")):
             try:
                 if path.suffix == ".keras":
-                    keras.models.load_model(path)
-                if path.suffix == ".npz":
+                    keras.models.load_model(path, compile=False)
+                else:
                     with np.load(path) as entry:
                         assert all(entry[name] is not None for name in entry)
             except Exception:
@@ -104,31 +133,57 @@ def survived(project: Project, cells: int) -> None:
     runs = {run.info.run_id: run for run in project.runs()}
     assert {runs[run_id].info.status for run_id in ids} == {"FINISHED"}
     assert "RUNNING" not in {run.info.status for run in runs.values()}
+    experiments = list({run.info.experiment_id for run in runs.values()})
+    models = mlflow.MlflowClient().search_logged_models(experiments)
+    assert {str(model.status) for model in models} == {"READY"}
     assert project.damaged() == []
 
 
-def main(kills: int, seed: int = 0) -> None:
-    rng = np.random.default_rng(seed)
+def told(printed: str | None) -> str:
+    """The last line that was printed."""
+    lines = (printed or "").strip().splitlines()
+    return lines[-1] if lines else "it had not said a word"
+
+
+def at_random(project: Project, kills: int) -> int:
+    """Kill it so many times, at times that are drawn; how often it was at work."""
+    rng, hits = np.random.default_rng(0), 0
+    began = time.monotonic()
+    project.run("dry_run=true")
+    longest = 2 * (time.monotonic() - began)  # that the grid is not done before the last kill
+    for number in range(kills):
+        after = rng.uniform(0, longest)
+        killed = project.stop(after, signal.SIGKILL)
+        hits += killed is not None
+        print(f"{number + 1}: killed after {after:.1f} s: {told(killed)}", flush=True)
+    return hits
+
+
+def at_moments(project: Project) -> int:
+    """Kill it at each of MOMENTS; how many of them there were."""
+    hits = 0
+    for moment in MOMENTS:
+        killed = project.kill_at(moment)
+        hits += killed is not None
+        print(f"{moment}: {told(killed)}" if killed is not None else f"{moment}: never", flush=True)
+    return hits
+
+
+def main(how: str) -> None:
+    chosen = how == "moments"
+    grid, cells = (GRID[-1:], 8) if chosen else (GRID, CELLS)
     with tempfile.TemporaryDirectory() as folder:
-        project = Project(Path(folder), "-m", *SMALL, *GRID)
-        began = time.monotonic()
-        project.run("dry_run=true")
-        longest = 2 * (time.monotonic() - began)  # that the grid is not done before the last kill
-        hits = 0
-        for number in range(kills):
-            after = rng.uniform(0, longest)
-            killed = project.stop(after, signal.SIGKILL)
-            hits += killed is not None
-            did = (killed or "").strip().splitlines()[-1:] or ["it had not said a word"]
-            print(f"{number + 1}: killed after {after:.1f} s: {did[0]}", flush=True)
+        project = Project(Path(folder), "-m", *SMALL, *grid)
+        kills = len(MOMENTS) if chosen else int(how)
+        hits = at_moments(project) if chosen else at_random(project, kills)
         print(project.run())
-        survived(project, CELLS)
+        survived(project, cells)
         counted = Counter(run.info.status for run in project.runs())
-        print(
-            f"{hits} of {kills} kills met a sweep at work; {CELLS} of {CELLS} cells are FINISHED "
-            f"once, no file is damaged; runs: {dict(counted)}"
-        )
+    print(
+        f"{hits} of {kills} kills met a sweep at work; {cells} of {cells} cells are "
+        f"FINISHED once, no file is damaged; runs: {dict(counted)}"
+    )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1])
