@@ -140,7 +140,7 @@ def in_words(row: Row) -> str:
 
 def show(table: Sequence[Row]) -> None:
     """Print the comparison, and a sentence for each cell that has no numbers."""
-    keys = varying(table) if len(table) > 1 else []
+    keys = apart(table)
     lines, found = [], groups(table)
     seeds = sorted({len(group.rows) for group in found})
     several = len(found) < len(table)

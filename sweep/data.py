@@ -201,7 +201,7 @@ class Files:
 
     def digest_of(self, name: str) -> str:
         """SHA-256 of the content of the file of that name, which is there."""
-        return hdf5.digest(getattr(self, name), self.cache)
+        return hdf5.digest_of_images(getattr(self, name), self.cache)
 
 
 def h5(root: str | None = None, **given: Any) -> Files:

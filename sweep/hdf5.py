@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep import BadInput, files
+from sweep import BadInput, files, links
 from sweep.cache import Arrays, Cache
 
 BLOCK = 2**23  # bytes of float32 that are read at a time
@@ -26,8 +26,8 @@ CHUNKS = 2**25  # bytes of unpacked chunks that HDF5 keeps, lest it unpack one f
 LITTLE = 2**28  # bytes that may be read although nothing of them was written
 #: What reading a damaged HDF5 file raises, whatever the library stumbles on.
 DAMAGED = (OSError, RuntimeError, ValueError, KeyError, TypeError, ArithmeticError, MemoryError)
-NESTED = 8  # virtual datasets of virtual datasets that are followed
 PACKED = 2000  # times at most that pixels are packed; deflate does not reach 1,100
+HELD = ("data", "label", "true_label", "clean_index")
 COLOURS = (1, 3, 4)  # numbers of colour channels by which a layout is told
 
 
@@ -115,14 +115,28 @@ def clean_index(path: Path) -> NDArray[np.int64] | None:
 
 def facts(path: Path, cache: Cache) -> Facts:
     """What the pixels of a file are like, remembered; BadInput where one is not finite."""
-    elsewhere = _open(path, _lies_elsewhere)  # a change there does not show here
+    # a change there does not show here
+    elsewhere = _open(path, lambda file: links.lies_elsewhere(file, _images(file)))
     known = _look(path) if elsewhere else _remembered(_look, path, cache)
     return Facts(str(known["digest"]), float(known["brightest"]))
 
 
 def digest(path: Path, cache: Cache) -> str:
-    """SHA-256 of a file's content, remembered."""
+    """SHA-256 of a file, remembered."""
     return str(_remembered(_hash, path, cache)["digest"])
+
+
+def digest_of_images(path: Path, cache: Cache) -> str:
+    """SHA-256 of a file of images, and of what it holds that lies in other files."""
+
+    def elsewhere(file: h5py.File) -> list[str]:
+        there = (name for name in HELD if isinstance(file.get(name), h5py.Dataset))
+        found = {name: _dataset(file, name) for name in there}
+        return [_values(data) for data in found.values() if links.lies_elsewhere(file, data)]
+
+    values = _open(path, elsewhere) if h5py.is_hdf5(path) else []
+    own = digest(path, cache)
+    return files.key([own, values]) if values else own
 
 
 def steps(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -151,6 +165,14 @@ def _recall(make: Callable[[Path], Arrays], path: Path, cache: Cache, *state: in
 def _hash(path: Path) -> Arrays:
     with path.open("rb") as file:
         return {"digest": np.array(hashlib.file_digest(file, "sha256").hexdigest())}
+
+
+def _values(data: h5py.Dataset) -> str:
+    """SHA-256 of the values of a dataset."""
+    seen = hashlib.sha256(repr((data.shape, data.dtype)).encode())
+    for rows in steps(data.shape) if data.shape else [()]:
+        seen.update(np.ascontiguousarray(data[rows]))
+    return seen.hexdigest()
 
 
 def _look(path: Path) -> Arrays:
@@ -187,11 +209,12 @@ def _open(path: Path, read: Callable[[h5py.File], Any]) -> Any:
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    links.require_files(file, name)
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
         held = ", ".join(map(repr, file)) or "nothing"
         raise BadInput(f"{file.filename} has no dataset {name!r}; it holds {held}")
-    _no_circle(found)
+    links.require_sources(found, file.filename)
     stored = found.id.get_storage_size()
     size = 0 if found.is_virtual or found.external else found.nbytes
     if size > max(PACKED * stored, LITTLE):
@@ -211,29 +234,6 @@ def _images(file: h5py.File) -> h5py.Dataset:
             f"(images, height, width) of grey images"
         )
     return data
-
-
-def _no_circle(data: h5py.Dataset, above: tuple[tuple[Path, str], ...] = ()) -> None:
-    """Raise BadInput where a virtual dataset is made of itself: HDF5 would follow that for ever."""
-    if not data.is_virtual:
-        return
-    here = Path(data.file.filename).resolve()
-    above = (*above, (here, data.name))
-    for source in set((one.file_name, one.dset_name) for one in data.virtual_sources()):
-        path = here if source[0] == "." else (here.parent / source[0]).resolve()
-        name = "/" + source[1].strip("/")
-        if (path, name) in above or len(above) > NESTED:
-            raise BadInput(f"{data.file.filename}: {data.name} is a virtual dataset of itself")
-        if path.is_file() and h5py.is_hdf5(path):
-            with h5py.File(path) as file:
-                found = file.get(name)
-                if isinstance(found, h5py.Dataset):
-                    _no_circle(found, above)
-
-
-def _lies_elsewhere(file: h5py.File) -> bool:
-    data = _images(file)
-    return data.is_virtual or bool(data.external) or data.file.filename != file.filename
 
 
 def _channels_last(pixels: NDArray, channels: str, path: Path) -> NDArray:

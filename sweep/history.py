@@ -6,6 +6,7 @@ from mlflow.tracking import MlflowClient
 from sweep import artifacts, processes
 
 CELL = "cell"  # tag: what a cell is, by content
+MODELS = "tracking.models"  # parameter: whether models are logged
 DEAD = "its process ended without a word"
 
 
@@ -14,10 +15,15 @@ def children(experiment_id: str, parent: str) -> list[Run]:
     return _search(experiment_id, f"tags.mlflow.parentRunId = '{parent}'")
 
 
-def finished(experiment_id: str, cell: str) -> Run | None:
-    """The newest run of the experiment that finished this cell, and still has what it logged."""
+def finished(experiment_id: str, cell: str, *, models: bool = False) -> Run | None:
+    """The newest run of the experiment that finished this cell, and still has what it logged.
+
+    models: only one that was to log its models.
+    """
     wanted = f"attributes.status = 'FINISHED' and tags.{CELL} = '{cell}'"
     for run in MlflowClient().search_runs([experiment_id], wanted):
+        if models and run.data.params.get(MODELS) == "False":
+            continue
         place = artifacts.local(run.info.artifact_uri)
         if place is None or (place / "config.yaml").is_file():
             return run

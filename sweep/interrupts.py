@@ -1,10 +1,15 @@
 """Ctrl-C, SIGTERM, a closed terminal: what they do before anything is begun, and after."""
 
+import os
 import signal
+import sys
 import threading
 from typing import Any, NoReturn
 
 ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SOON = 0.1  # seconds
+
+_came: signal.Signals | None = None
 
 
 def end_at_once() -> None:
@@ -20,6 +25,13 @@ def end_in_order() -> None:
     for number in ALL:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    sys.unraisablehook = _again
+
+
+def obey() -> None:
+    """Raise the interrupt that came, where somebody has made something else of it."""
+    if _came is not None:
+        raise KeyboardInterrupt(_came)
 
 
 def no_more() -> None:
@@ -34,4 +46,16 @@ def exit_code(interrupt: KeyboardInterrupt) -> int:
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:
-    raise KeyboardInterrupt(signal.Signals(number))
+    global _came
+    _came = signal.Signals(number)
+    raise KeyboardInterrupt(_came)
+
+
+def _again(ignored: Any) -> None:
+    """Send a signal once more that came where Python lets no exception out, as in a finalizer."""
+    if not isinstance(ignored.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+    elif _came is not None:
+        timer = threading.Timer(SOON, os.kill, (os.getpid(), _came))
+        timer.daemon = True
+        timer.start()

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TextIO
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 EVERY = 5.0  # seconds between two plain lines of progress
+HOUR = 3600.0  # seconds of which the speed is taken that tells the time left
 
 
 def no_reader(stream: TextIO) -> None:
@@ -28,6 +30,10 @@ class _Piped(Console):
         if not self.stderr:
             raise KeyboardInterrupt(signal.SIGPIPE)
 
+    def show_cursor(self, show: bool = True) -> bool:
+        """Never hide it: who is killed could not show it again."""
+        return False
+
 
 with suppress(AttributeError):  # a stream in place of standard output has no encoding to set
     sys.stdout.reconfigure(errors="replace")
@@ -36,32 +42,61 @@ errors = _Piped(highlight=False, markup=False, stderr=True)
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show how far `what` has come; yields a function to be told how many more are done.
+def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """A bar with the time left, below all that is printed; nothing where output is no terminal.
 
-    A bar with the time left where output is a terminal, else a plain line now and then.
+    Yields a function to be told how many more are done. Bars within bars stand below each other.
     """
-    if console.is_terminal:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} {task.fields[unit]}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(what, total=total, unit=unit)
-            yield lambda more: bar.advance(task, more)
+    if not console.is_terminal:
+        yield lambda more: None
         return
+    with _shared() as bars:
+        task = bars.add_task(what, total=total, unit=unit)
+        try:
+            yield partial(bars.advance, task)
+        finally:
+            bars.remove_task(task)
+
+
+@contextmanager
+def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """As `bar`; where output is no terminal, a plain line now and then."""
     done, told = 0, time.monotonic()
+    with bar(what, total, unit) as advanced:
 
-    def advance(more: int) -> None:
-        nonlocal done, told
-        done += more
-        if time.monotonic() - told >= EVERY:
-            told = time.monotonic()
-            say(f"  {what}: {done} of {total} {unit}")
+        def advance(more: int) -> None:
+            nonlocal done, told
+            advanced(more)
+            done += more
+            if not console.is_terminal and time.monotonic() - told >= EVERY:
+                told = time.monotonic()
+                say(f"  {what}: {done} of {total} {unit}")
 
-    yield advance
+        yield advance
+
+
+_bars: Progress | None = None  # that are on the screen
+
+
+@contextmanager
+def _shared() -> Iterator[Progress]:
+    """The bars on the screen, one display for all of them."""
+    global _bars
+    if _bars is not None:
+        yield _bars
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} {task.fields[unit]}"),
+        TimeRemainingColumn(),
+    )
+    how = {"console": console, "transient": True, "speed_estimate_period": HOUR}
+    with Progress(*columns, **how) as _bars:
+        try:
+            yield _bars
+        finally:
+            _bars = None
 
 
 @contextmanager
@@ -83,7 +118,12 @@ def say(line: str, *, wrap: bool = True) -> None:
 
 
 def complain(text: str) -> None:
-    """Print what is wrong on standard error; wrapped between words only where a person reads it."""
+    """Print what is wrong on standard error, and take the bars off the screen: it is the last word.
+
+    Wrapped between words only where a person reads it.
+    """
+    if _bars is not None:
+        _bars.stop()
     errors.print(f"prunesweep: {text}", soft_wrap=not errors.is_terminal)
 
 

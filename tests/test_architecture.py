@@ -26,7 +26,7 @@ KERAS = {"networks", "nests", "strangers", "badnets", "suspects", "evasion", "go
 KERAS |= {"kinds", "graphs", "forward", "fronts", "steps", "making", "outputs", "cuts", "joint"}
 KERAS |= {"activations", "selection", "defender", "outcomes", "shrinking", "repairs", "tuning"}
 KERAS |= {"perturbations", "gates", "unlearning", "learned", "inversion", "references"}
-FILES = {"processes", "files", "cache", "hdf5", "data", "datasets", "terminal"}
+FILES = {"processes", "files", "cache", "links", "hdf5", "data", "datasets", "terminal"}
 HEAVY = {"keras", "tensorflow", "h5py", "numpy"}
 
 #: For each module of the package: the libraries, then the modules beside it, that it may import.
@@ -39,7 +39,8 @@ ALLOWED = {
     "files": ({"filelock"}, {"processes"}),
     "terminal": ({"rich"}, set()),
     "cache": ({"numpy"}, {"files"}),
-    "hdf5": ({"numpy", "h5py"}, {"files", "cache"}),
+    "links": ({"h5py"}, set()),
+    "hdf5": ({"numpy", "h5py"}, {"files", "cache", "links"}),
     "data": ({"numpy"}, NUMPY | {"files", "cache", "hdf5"}),
     "pairs": ({"numpy"}, NUMPY | {"files", "data"}),
     "datasets": ({"numpy", "h5py"}, NUMPY | FILES),

@@ -11,10 +11,10 @@ import hydra
 import mlflow
 import numpy as np
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sweep import BadInput, NotApplicable, callback
-from sweep.callback import configs
+from sweep.callback import configs, jobs, sweeps
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -112,6 +112,38 @@ def test_what_hydra_refuses_is_told_in_a_sentence(cell, overrides, sentence, mon
     told = configs.refused(error.value)
     assert isinstance(told, BadInput)
     assert sentence in str(told)
+
+
+@pytest.mark.parametrize(
+    ("key", "folder"),
+    [
+        ("output_subdir", "../../outside"),
+        ("sweep.subdir", "../../outside"),
+        ("sweep.dir", "../outside"),
+    ],
+)
+def test_hydras_own_folders_do_not_lead_out_of_the_project(key, folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("PROJECT_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    places = {"output_subdir": ".hydra", "sweep": {"dir": "outputs/x", "subdir": "${job.num}"}}
+    own = OmegaConf.create(places)
+    sweeps._require_places(own, "sweep")
+    OmegaConf.update(own, key, folder)
+    with pytest.raises(BadInput, match=f"hydra.{key} is .*outside, which leads out of"):
+        sweeps._require_places(own, "sweep")
+
+
+def test_a_cell_whose_images_change_meanwhile_is_not_what_it_says(monkeypatch):
+    class Log:
+        def tags(self, values):
+            self.told = values
+
+    told, log = iter(["before", "before", "before", "after"]), Log()
+    monkeypatch.setattr(jobs, "digest", lambda cfg: next(told))
+    jobs._cell(lambda cfg, log: None, None, log)
+    assert log.told == {"cell": "before"}
+    with pytest.raises(BadInput, match="images or network have changed meanwhile"):
+        jobs._cell(lambda cfg, log: None, None, log)
 
 
 def test_an_error_of_the_program_is_not_taken_for_one_of_hydra():

@@ -777,3 +777,31 @@ def test_a_file_that_cannot_be_opened_is_refused(folder):
         pytest.skip("this user may read every file")
     with pytest.raises(BadInput, match=r"valid.h5"):
         h5(str(folder)).read("valid")
+
+
+@pytest.mark.parametrize("kind", ["external", "virtual", "raw"])
+@pytest.mark.parametrize("name", ["data", "label"])
+def test_the_digest_changes_with_what_lies_in_other_files(folder, kind, name):
+    path, real = folder / "cl" / "valid.h5", folder / "real.h5"
+    path.rename(real)
+    other = "label" if name == "data" else "data"
+    with h5py.File(real) as file, h5py.File(path, "w") as made:
+        made[other], held = file[other][:], file[name][:]
+        if kind == "external":
+            made[name] = h5py.ExternalLink(str(real), name)
+        if kind == "virtual":
+            layout = h5py.VirtualLayout(held.shape, held.dtype)
+            layout[:] = h5py.VirtualSource(str(real), name, held.shape)
+            made.create_virtual_dataset(name, layout)
+        if kind == "raw":
+            (folder / "raw").write_bytes(held.tobytes())
+            where = [(str(folder / "raw"), 0, held.nbytes)]
+            made.create_dataset(name, held.shape, held.dtype, external=where)
+    files = h5(str(folder))
+    before = files.digest()
+    assert files.digest() == before
+    changed = held[::-1]
+    (folder / "raw").write_bytes(changed.tobytes())
+    with h5py.File(real, "r+") as file:
+        file[name][:] = changed
+    assert files.digest() != before

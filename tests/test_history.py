@@ -47,6 +47,11 @@ def test_the_newest_finished_run_of_a_cell_is_found_if_what_it_logged_is_there(r
         raise ZeroDivisionError
     assert history.finished(experiment, "a").info.run_id == newest
     assert history.finished(experiment, "c") is None
+    with tracking.run(experiment, "", {history.MODELS: False}, {history.CELL: "a"}) as bare:
+        bare.text("config.yaml", "seed: 0")
+    assert history.finished(experiment, "a").info.run_id == bare.run_id
+    assert history.finished(experiment, "a", models=True).info.run_id == newest
+    MlflowClient().delete_run(bare.run_id)
     MlflowClient().delete_run(newest)
     assert history.finished(experiment, "a").info.run_id != newest
 

@@ -201,6 +201,28 @@ def test_files_that_point_elsewhere(kind, target, whole, tmp_path):
     looked_at(path)
 
 
+@pytest.mark.parametrize("kind", ["external", "chain", "virtual", "raw"])
+def test_pipes_are_not_waited_for(kind, tmp_path):
+    pipe, path = tmp_path / "pipe", tmp_path / "links.h5"
+    os.mkfifo(pipe)
+    with h5py.File(path, "w") as file:
+        file["label"] = np.arange(COUNT) % 3
+        if kind == "external":
+            file["data"] = h5py.ExternalLink("pipe", "data")
+        if kind == "chain":
+            with h5py.File(tmp_path / "next.h5", "w") as other:
+                other["data"] = h5py.ExternalLink("pipe", "data")
+            file["data"] = h5py.ExternalLink("next.h5", "data")
+        if kind == "virtual":
+            layout = h5py.VirtualLayout((COUNT, *SHAPE), "u1")
+            layout[:] = h5py.VirtualSource(str(pipe), "data", (COUNT, *SHAPE))
+            file.create_virtual_dataset("data", layout)
+        if kind == "raw":
+            file.create_dataset("data", (COUNT, *SHAPE), "u1", external=[("pipe", 0, 10**4)])
+    with pytest.raises(BadInput, match="pipe, which is not a file"):
+        data.h5(valid=str(path), test=str(path)).read("valid")
+
+
 # Networks
 
 

@@ -55,6 +55,38 @@ def test_what_a_shell_has_ignored_stays_ignored(when):
     assert ends(code, signal.SIGINT, ignored=True) == (0, "went on\n")
 
 
+FINALIZER = """
+import os, signal, time, weakref
+from sweep import interrupts
+interrupts.end_in_order()
+class Thing: pass
+thing = Thing()
+kept = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+print("ready", flush=True)
+try:
+    del thing
+    print("lost", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt as error:
+    print(int(error.args[0]))
+"""
+
+
+def test_where_python_lets_no_exception_out_it_comes_again():
+    done = subprocess.run(
+        [sys.executable, "-c", FINALIZER], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"ready\nlost\n{int(signal.SIGTERM)}\n"
+    assert done.stderr == ""
+
+
+def test_what_somebody_makes_of_it_is_still_an_interrupt():
+    code = TOLD.format("end_in_order") + "print('ready', flush=True)\nimport time\n"
+    code += "try:\n    time.sleep(60)\nexcept BaseException: pass\ninterrupts.obey()\n"
+    _, printed = ends(code, signal.SIGINT)
+    assert "KeyboardInterrupt" in printed.splitlines()[-1]
+
+
 def test_the_exit_code_is_a_shells():
     assert interrupts.exit_code(KeyboardInterrupt(signal.SIGTERM)) == 143
     assert interrupts.exit_code(KeyboardInterrupt()) == 130

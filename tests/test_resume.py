@@ -19,7 +19,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
 def test_a_line_tells_how_each_cell_went_and_how_long_the_rest_takes(swept):
     _, printed = swept
     lines = printed.splitlines()
-    assert lines[0] == "2 cells"
+    assert lines[0] == "2 cells: 2 to run, 0 finished before"
     first, second = (line for line in lines if " of 2" in line and "prune.frac" in line)
     assert first.startswith("1 of 2, ")
     assert " left: prune.frac=0.02: B' clean " in first
@@ -50,16 +50,21 @@ def test_the_same_sweep_again_runs_nothing_and_a_larger_one_what_is_new(swept):
     table = project.comparison()
     assert [row["reused"] for row in table] == ["true", "false"]
     assert table[0]["run_id"] == before[1]["run_id"]
+    # who wants models does not get the run that has none
+    listed = project.run("prune.frac=0.1,0.2", "dry_run=true")
+    assert listed.startswith("2 cells: 1 to run, 1 finished before\n")
 
 
 def test_rerun_runs_all_and_other_settings_are_other_cells(swept):
     project, _ = swept
     printed = project.run("prune.frac=0.02", "prune.keep=safe", "dry_run=true")
-    assert printed.startswith("1 cell\n")
-    assert project.run("prune.frac=0.02", "dry_run=true", "rerun=true").startswith("1 cell\n")
+    assert printed.startswith("1 cell: 1 to run, 0 finished before\n")
+    assert project.run("prune.frac=0.02", "dry_run=true", "rerun=true").startswith(
+        "1 cell: 1 to run, 0 finished before\n"
+    )
     before = project.comparison()
     again = project.run("prune.frac=0.02", "rerun=true")
-    assert again.startswith("1 cell\n")
+    assert again.startswith("1 cell: 1 to run, 0 finished before\n")
     (row,) = project.comparison()
     assert row["reused"] == "false"
     assert row["run_id"] not in {other["run_id"] for other in before}

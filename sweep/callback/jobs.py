@@ -54,9 +54,9 @@ def _alone(story: Story, cfg: DictConfig) -> None:
         return
     experiment, overrides = connect(cfg), list(HydraConfig.get().overrides.task)
     history.bury(experiment)
-    tags = {"job": 0, "sweep": "none", history.CELL: digest(cfg)}
+    tags = {"job": 0, "sweep": "none"}
     with _run(experiment, cfg, name(cfg, overrides, None), tags) as log:
-        story(cfg, log)
+        _cell(story, cfg, log)
     if not cfg.inspect:
         comparison.show(rows.rows([overrides], [mlflow.get_run(log.run_id)]))
     terminal.say(f"Look at the run in a browser: {stores.how_to_look()}", wrap=False)
@@ -64,30 +64,44 @@ def _alone(story: Story, cfg: DictConfig) -> None:
 
 def _of_sweep(story: Story, cfg: DictConfig) -> None:
     """A cell of a sweep runs where its plan wants it, and says in a line how it went."""
+    interrupts.obey()
     hydra = HydraConfig.get()
     plan, job = Plan.read(Path(hydra.sweep.dir)), hydra.job.num
     connect(cfg)
     if not plan.wants(job):
         return
     called, begun = told(hydra.overrides.task, plan.varying), time.monotonic()
-    tags = {"job": job, "sweep": plan.parent, history.CELL: plan.cells[job]}
+    tags = {"job": job, "sweep": plan.parent}
     run_id = None
     try:
         with _run(plan.experiment, cfg, called, tags, plan.parent) as log:
             run_id = log.run_id
             check(cfg)
-            story(cfg, log)
+            _cell(story, cfg, log)
     except Exception as error:
+        interrupts.obey()
         full = stores.unwritable(error)
         if full is not None:  # nor could the next cell write
             raise Stopped(str(full)) from error
         if not isinstance(error, BadInput):
-            traceback.print_exc()
+            if TRACEBACKS:
+                traceback.print_exc()
+            if run_id is not None:
+                tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
     row = rows.row(job, hydra.overrides.task, run_id and mlflow.get_run(run_id))
     took = duration(time.monotonic() - begun)
     terminal.say(f"{plan.progress(job)}: {called}: {comparison.in_words(row)} ({took})")
     if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:
         plan.stop()
+
+
+def _cell(story: Story, cfg: DictConfig, log: tracking.Log) -> None:
+    """Run a cell that was checked; what it is stands in its run, and must hold to its end."""
+    cell = digest(cfg)
+    log.tags({history.CELL: cell})
+    story(cfg, log)
+    if digest(cfg) != cell:
+        raise BadInput("images or network have changed meanwhile; give the same command again")
 
 
 @contextmanager
@@ -107,6 +121,7 @@ class Stopped(BaseException):
 
 def fail(error: Exception) -> NoReturn:
     """End the program with `error`: one sentence for bad input, a traceback for all else."""
+    interrupts.obey()
     told = stores.unwritable(error) or configs.refused(error) or error
     if not isinstance(told, BadInput) or TRACEBACKS:
         traceback.print_exception(error)

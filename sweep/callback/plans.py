@@ -21,7 +21,7 @@ class Plan:
     """`cells` are digests, `todo` the numbers of those to run, `parent` the sweep's run.
 
     varying: the overrides that tell the cells apart; started: seconds since 1970; rerun: whether
-    what is finished is run again all the same.
+    what is finished is run again all the same; models: whether what is finished must hold models.
     """
 
     experiment: str
@@ -29,30 +29,39 @@ class Plan:
     todo: Sequence[int]
     varying: Sequence[str]
     rerun: bool
+    models: bool
     started: float
     parent: str = ""
     folder: str = ""
 
     @classmethod
     def of(
-        cls, experiment: str, cells: Sequence[str], varying: Sequence[str], *, rerun: bool
+        cls,
+        experiment: str,
+        cells: Sequence[str],
+        varying: Sequence[str],
+        *,
+        rerun: bool,
+        models: bool,
     ) -> "Plan":
         """The plan of a sweep that begins now."""
-        known = {} if rerun else {cell: history.finished(experiment, cell) for cell in set(cells)}
-        todo = [job for job, cell in enumerate(cells) if known.get(cell) is None]
-        return cls(experiment, cells, todo, varying, rerun, time.time())
+        known = set(cells) if not rerun else ()
+        done = {cell for cell in known if history.finished(experiment, cell, models=models)}
+        todo = [job for job, cell in enumerate(cells) if cell not in done]
+        return cls(experiment, cells, todo, varying, rerun, models, time.time())
 
     @property
     def sentence(self) -> str:
         """How many cells there are, and how many of them are to be run."""
         count, reused = len(self.cells), len(self.cells) - len(self.todo)
         told = f"{count} cell{'s' * (count > 1)}"
-        return f"{told}: {len(self.todo)} to run, {reused} finished before" if reused else told
+        return f"{told}: {len(self.todo)} to run, {reused} finished before"
 
     def write(self, folder: Path, parent: str) -> None:
         """Write it into the sweep's folder."""
         folder.mkdir(parents=True, exist_ok=True)
         content = asdict(self) | {"parent": parent, "folder": str(folder)}
+        (folder / STOP).unlink(missing_ok=True)  # of a sweep before, where the folder is given
         (folder / PLAN).write_text(json.dumps(content))
 
     @classmethod
@@ -63,7 +72,7 @@ class Plan:
         """Whether a cell is still to be run: no other sweep has finished it meanwhile."""
         if job not in self.todo or (Path(self.folder) / STOP).exists():
             return False
-        return self.rerun or history.finished(self.experiment, self.cells[job]) is None
+        return self.rerun or self._finished(self.cells[job]) is None
 
     def stop(self) -> None:
         """Let no cell begin any more."""
@@ -73,11 +82,14 @@ class Plan:
         """Runs of other sweeps, by number of the cell, for the cells that left none in `runs`."""
         here = {int(run.data.tags["job"]) for run in runs}
         found = {
-            job: history.finished(self.experiment, cell)
+            job: self._finished(cell)
             for job, cell in enumerate(self.cells)
             if job not in here and (job not in self.todo or not self.rerun)
         }
         return {job: run for job, run in found.items() if run is not None}
+
+    def _finished(self, cell: str) -> Run | None:
+        return history.finished(self.experiment, cell, models=self.models)
 
     def progress(self, job: int) -> str:
         """Where the sweep stands after this cell, and how long the rest may take."""

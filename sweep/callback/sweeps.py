@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from sweep.callback.jobs import Stopped, connect, fail
 from sweep.callback.plans import Plan
 from sweep.rows import Row
 
+UNWELL = {"FAILED": "failed", "KILLED": "was cut off", rows.MISSING: "did not run"}
+
 
 def launch(main: Callable[[], None]) -> None:
     """Run Hydra's `main`; what a sweep has when it is interrupted is compared all the same."""
@@ -38,7 +40,7 @@ def launch(main: Callable[[], None]) -> None:
     os.environ["PROJECT_ROOT"] = str(Path(inspect.getfile(inspect.unwrap(main))).resolve().parent)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # what Hydra refuses is told here
     try:
-        main()
+        _told(main)
     except (KeyboardInterrupt, Stopped) as stopped:
         interrupted = isinstance(stopped, KeyboardInterrupt)
         code = interrupts.exit_code(stopped) if interrupted else 1
@@ -49,11 +51,27 @@ def launch(main: Callable[[], None]) -> None:
             with suppress(KeyboardInterrupt if interrupted else BaseException):
                 Sweep.current.end("KILLED" if interrupted else "FAILED")
         raise SystemExit(code) from None
-    except BrokenPipeError:  # what Hydra prints itself
+
+
+def _told(main: Callable[[], None]) -> None:
+    """Run Hydra's `main`; what it refuses is told in a sentence."""
+    try:
+        main()
+    except BrokenPipeError:  # of what Hydra prints itself
         terminal.no_reader(sys.stdout)
         raise SystemExit(128 + signal.SIGPIPE) from None
     except Exception as error:
         fail(error)
+
+
+def _require_places(hydra: DictConfig, mode: str) -> None:
+    """Raise BadInput where a folder of Hydra's own leads out of the project."""
+    within(f"hydra.{mode}.dir", hydra[mode].dir)
+    below = {"hydra.output_subdir": hydra.output_subdir}
+    below["hydra.sweep.subdir"] = OmegaConf.to_container(hydra.sweep)["subdir"]
+    for key, folder in below.items():
+        if ".." in Path(folder or "").parts:
+            raise BadInput(f"{key} is {folder}, which leads out of hydra.{mode}.dir")
 
 
 class Sweep(Callback):
@@ -63,16 +81,20 @@ class Sweep(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            within("hydra.run.dir", config.hydra.run.dir)
+            _require_places(config.hydra, "run")
         except BadInput as error:
             fail(error)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            within("hydra.sweep.dir", config.hydra.sweep.dir)
+            _require_places(config.hydra, "sweep")
             self._start(config)
         except Exception as error:
             fail(error)
+
+    def on_job_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if Sweep.current is self and config.hydra.job.num in self.plan.todo:
+            self.done(1)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if self.end():
@@ -83,6 +105,7 @@ class Sweep(Callback):
 
         `status` None: FINISHED, FAILED where a cell is missing or failed.
         """
+        self.bar.close()
         if status:
             self._ended(status)
         try:
@@ -99,11 +122,11 @@ class Sweep(Callback):
         Sweep.current = None
         self._show(table, line)
         if bad:
-            missing = bad.count(rows.MISSING)
-            told = [f"{len(bad) - missing} failed"] * (len(bad) > missing)
-            told += [f"{missing} did not run"] * bool(missing)
+            counted = [
+                f"{bad.count(status)} {how}" for status, how in UNWELL.items() if status in bad
+            ]
             terminal.say(
-                f"Of {len(table)} cells {' and '.join(told)}; the same command again runs these "
+                f"Of {len(table)} cells {' and '.join(counted)}; the same command again runs these "
                 f"alone."
             )
         return bool(bad)
@@ -120,7 +143,8 @@ class Sweep(Callback):
         if buried:
             terminal.say(f"{buried} run{'s' * (buried > 1)} whose process had died: now KILLED")
         digests = list(map(digest, cells))
-        self.plan = Plan.of(self.experiment, digests, varying, rerun=cfg.rerun)
+        how = {"rerun": cfg.rerun, "models": cfg.tracking.models}
+        self.plan = Plan.of(self.experiment, digests, varying, **how)
         terminal.say(self.plan.sentence)
         if cfg.dry_run:
             self._list(varying)
@@ -132,8 +156,10 @@ class Sweep(Callback):
             tags={key: tracking.text(value) for key, value in tracking.origin().items()}
             | {"overrides": " ".join(config.hydra.overrides.task), "cells": str(len(table))},
         )
+        self.bar = ExitStack()
         Sweep.current = self
         self.plan.write(Path(config.hydra.sweep.dir), self.parent.info.run_id)
+        self.done = self.bar.enter_context(terminal.bar("sweep", len(self.plan.todo), "cells"))
 
     def _checked(self, config: DictConfig, varying: list[str]) -> list[DictConfig]:
         """The config of each cell; BadInput, with every sentence there is, where one can't be run.

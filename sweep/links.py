@@ -1,0 +1,61 @@
+"""Where a dataset of an HDF5 file really lies: here, or in files that links and sources name."""
+
+from pathlib import Path
+
+import h5py
+
+from sweep import BadInput
+
+NESTED = 8  # files of files that are followed
+
+
+def lies_elsewhere(file: h5py.File, data: h5py.Dataset) -> bool:
+    """Whether `data`, asked of `file`, is kept in other files, all or part of it."""
+    return data.is_virtual or bool(data.external) or data.file.filename != file.filename
+
+
+def require_files(file: h5py.File, name: str, depth: int = 0) -> None:
+    """Raise BadInput where links to other files end in what is none, or lead on and on."""
+    link = file.get(name, getlink=True)
+    if not isinstance(link, h5py.ExternalLink):
+        return
+    path = Path(file.filename).parent / link.filename
+    _plain(path, file.filename)
+    if path.is_file() and h5py.is_hdf5(path):
+        if depth > NESTED:
+            raise BadInput(f"{file.filename}: {name} leads on from file to file")
+        with h5py.File(path) as other:
+            require_files(other, link.path, depth + 1)
+
+
+def require_sources(data: h5py.Dataset, whose: str) -> None:
+    """Raise BadInput where what a dataset is made of is no file, or the dataset itself."""
+    for place, *_ in data.external or ():
+        _plain(Path(data.file.filename).parent / place, whose)
+    _no_circle(data)
+
+
+def _no_circle(data: h5py.Dataset, above: tuple[tuple[Path, str], ...] = ()) -> None:
+    """Raise BadInput where a virtual dataset is made of itself: HDF5 would follow that for ever."""
+    if not data.is_virtual:
+        return
+    here = Path(data.file.filename).resolve()
+    above = (*above, (here, data.name))
+    for source in set((one.file_name, one.dset_name) for one in data.virtual_sources()):
+        path = here if source[0] == "." else (here.parent / source[0]).resolve()
+        name = "/" + source[1].strip("/")
+        if (path, name) in above or len(above) > NESTED:
+            raise BadInput(f"{data.file.filename}: {data.name} is a virtual dataset of itself")
+        _plain(path, data.file.filename)
+        if path.is_file() and h5py.is_hdf5(path):
+            with h5py.File(path) as file:
+                require_files(file, name)
+                found = file.get(name)
+                if isinstance(found, h5py.Dataset):
+                    _no_circle(found, above)
+
+
+def _plain(path: Path, whose: str) -> None:
+    """Raise BadInput where `path` is there and no file: a pipe would be waited for for ever."""
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{whose} leads to {path}, which is not a file")
