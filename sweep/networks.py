@@ -8,6 +8,8 @@ import hashlib
 import os
 import re
 import tempfile
+import textwrap
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -81,7 +83,9 @@ def _keras(path: Path, suffix: str, read: Callable[[str], Any]) -> Any:
         named = Path(folder) / f"network{suffix}"
         os.symlink(path.absolute(), named)
         try:
-            return read(str(named))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what stands in the file; errors are told
+                return read(str(named))
         except Exception as error:  # Keras raises whatever a malformed file makes it stumble on
             raise BadInput(f"{path} cannot be loaded as a network {_reason(error)}") from error
 
@@ -95,8 +99,8 @@ def _reason(error: Exception) -> str:
             f"({name!r} is not known to Keras); if you trust the code that it is made of, "
             f"set badnet.custom_objects"
         )
-    lines = str(error).strip().splitlines() or [""]
-    return "(" + f"{type(error).__name__}: {lines[0]}"[:200] + ")"
+    told = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+    return f"({told})"
 
 
 def _classes(file: h5py.File) -> int:

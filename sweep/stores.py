@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import textwrap
 from pathlib import Path
 from urllib.parse import quote
 
@@ -48,7 +49,7 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
         except Exception as error:  # of MLflow, and of what it stands on
             if unwritable(error):
                 raise
-            reason = str(error).splitlines()[0][:200]
+            reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             raise BadInput(f"tracking.uri={uri} cannot be used by MLflow ({reason})") from error
     if found.lifecycle_stage != "active":
         raise BadInput(

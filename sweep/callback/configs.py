@@ -63,9 +63,9 @@ def refused(error: BaseException) -> BadInput | None:
     """What Hydra says where it does not take what it is given, in a sentence; None: all else."""
     raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     composing = raised_in.is_relative_to(Path(hydra.__file__).parent)
-    if not (composing or isinstance(error, HydraException | OmegaConfBaseException)):
-        return None
     told = str(error)
+    if not told or not (composing or isinstance(error, HydraException | OmegaConfBaseException)):
+        return None
     unknown = re.search(r"Could not override '(.*)'", told)
     if unknown:
         return BadInput(f"there is no key {unknown[1]}; python run.py --help shows all")
