@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import BadInput, NotApplicable, callback
+from sweep import BadInput, NotApplicable, callback, interrupts
 from sweep.callback import configs, jobs, sweeps
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,6 +144,35 @@ def test_a_cell_whose_images_change_meanwhile_is_not_what_it_says(monkeypatch):
     assert log.told == {"cell": "before"}
     with pytest.raises(BadInput, match="images or network have changed meanwhile"):
         jobs._cell(lambda cfg, log: None, None, log)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (KeyboardInterrupt(signal.SIGTERM), "KILLED", 143),
+        (jobs.Stopped("the disk is full"), "FAILED", 1),
+        (BadInput("no such thing"), "FAILED", 2),
+        (RuntimeError("locked"), "FAILED", 1),
+    ],
+)
+def test_whatever_ends_the_program_ends_a_sweep_that_is_at_work(error, status, code, monkeypatch):
+    class Work:
+        def end(self, status):
+            self.ended = status
+            raise OSError("no table either")
+
+    def main():
+        raise error
+
+    work = Work()
+    for name in ("PROJECT_ROOT", "HYDRA_FULL_ERROR"):
+        monkeypatch.setenv(name, "")
+    for name in ("end_in_order", "no_more"):
+        monkeypatch.setattr(interrupts, name, lambda: None)
+    monkeypatch.setattr(callback.Sweep, "current", work)
+    with pytest.raises(SystemExit) as ended:
+        callback.launch(main)
+    assert (work.ended, ended.value.code) == (status, code)
 
 
 def test_an_error_of_the_program_is_not_taken_for_one_of_hydra():

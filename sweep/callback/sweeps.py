@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import mlflow
 from hydra.experimental.callback import Callback
@@ -41,16 +41,23 @@ def launch(main: Callable[[], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # what Hydra refuses is told here
     try:
         _told(main)
-    except (KeyboardInterrupt, Stopped) as stopped:
-        interrupted = isinstance(stopped, KeyboardInterrupt)
-        code = interrupts.exit_code(stopped) if interrupted else 1
-        terminal.complain("interrupted" if interrupted else str(stopped))
-        interrupts.no_more()
-        if Sweep.current is not None:
-            # who is in a hurry goes without the table, and so does a full disk
-            with suppress(KeyboardInterrupt if interrupted else BaseException):
-                Sweep.current.end("KILLED" if interrupted else "FAILED")
-        raise SystemExit(code) from None
+    except KeyboardInterrupt as interrupt:
+        terminal.complain("interrupted")
+        _end("KILLED", interrupts.exit_code(interrupt))
+    except Stopped as stopped:
+        terminal.complain(str(stopped))
+        _end("FAILED", 1)
+    except SystemExit as ended:
+        _end("FAILED", ended.code)
+
+
+def _end(status: str, code: Any) -> NoReturn:
+    """End the program, and before it a sweep that is still at work."""
+    interrupts.no_more()
+    if Sweep.current is not None:
+        with suppress(BaseException):  # who is in a hurry goes without the table, so a full disk
+            Sweep.current.end(status)
+    raise SystemExit(code)
 
 
 def _told(main: Callable[[], None]) -> None:
