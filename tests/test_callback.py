@@ -98,6 +98,7 @@ def test_folders_of_the_project_and_those_given_in_full_may_be_written(cell, fol
             ["prune/stop=none"],
             "there is no prune/stop=none; expected one of accuracy_drop, agree",
         ),
+        (["hydra/sweeper=none"], "there is no hydra/sweeper=none; expected one of basic"),
         (["data=null"], "data=null: a group is not to be null; python run.py --help"),
         (["prune.frac=["], "no viable alternative at input '['"),
         (["prune.order._target_=os.system"], "Target 'os.system' is blocklisted because it"),
@@ -131,6 +132,38 @@ def test_hydras_own_folders_do_not_lead_out_of_the_project(key, folder, monkeypa
     OmegaConf.update(own, key, folder)
     with pytest.raises(BadInput, match=f"hydra.{key} is .*outside, which leads out of"):
         sweeps._require_places(own, "sweep")
+
+
+@pytest.mark.parametrize(
+    ("choice", "target", "came"),
+    [
+        ("optuna", "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.Optuna", "=optuna"),
+        ("basic", "my.Sweeper", "._target_=my.Sweeper"),
+    ],
+)
+def test_a_sweeper_that_would_run_another_grid_is_refused_before_anything_starts(
+    choice, target, came, monkeypatch, capsys
+):
+    def start(self, config):
+        raise AssertionError("it has started")
+
+    monkeypatch.setattr(sweeps.Sweep, "_start", start)
+    monkeypatch.setattr(sweeps, "_require_places", lambda hydra, mode: None)
+    own = {"sweeper": {"_target_": target}, "runtime": {"choices": {"hydra/sweeper": choice}}}
+    with pytest.raises(SystemExit) as ended:
+        sweeps.Sweep().on_multirun_start(OmegaConf.create({"hydra": own}))
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith(
+        f"prunesweep: the sweeper came as hydra/sweeper{came}; expected hydra/sweeper=basic"
+    )
+    assert len(told.splitlines()) == 1
+
+
+def test_hydras_own_sweeper_is_the_one_that_is_expected(cell):
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        whole = hydra.compose("config", return_hydra_config=True)
+    sweeps._require_sweeper(whole.hydra)
 
 
 def test_a_cell_whose_images_change_meanwhile_is_not_what_it_says(monkeypatch):

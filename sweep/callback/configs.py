@@ -28,6 +28,8 @@ from sweep.pairs import pairs
 from sweep.repairs import Repair
 from sweep.stops import ValidCurve
 
+SWEEPER = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"  # whose cells `grid` gives
+
 OmegaConf.register_new_resolver("strategies", strategies.text, replace=True)  # for --help
 
 
@@ -72,7 +74,8 @@ def refused(error: BaseException) -> BadInput | None:
     choice = re.search(r"Could not (?:find|load) '(.*)/(.*?)'", told)
     if choice:
         folder = Path(os.environ["PROJECT_ROOT"]) / "conf" / choice[1]
-        known = sorted(path.stem for path in folder.glob("*.yaml"))
+        listed = re.findall(r"^\t(\S+)$", told.partition("Config search path")[0], re.MULTILINE)
+        known = listed or sorted(path.stem for path in folder.glob("*.yaml"))
         return BadInput(f"there is no {choice[1]}={choice[2]}; expected one of {', '.join(known)}")
     if "Config group override" in told:
         given = [word for word in sys.argv[1:] if re.search(r"\bnull\b", word)]

@@ -25,7 +25,7 @@ from sweep import (
     terminal,
     tracking,
 )
-from sweep.callback.configs import check, composed, grid, told, within
+from sweep.callback.configs import SWEEPER, check, composed, grid, told, within
 from sweep.callback.identity import digest
 from sweep.callback.jobs import Stopped, connect, fail
 from sweep.callback.plans import Plan
@@ -81,6 +81,17 @@ def _require_places(hydra: DictConfig, mode: str) -> None:
             raise BadInput(f"{key} is {folder}, which leads out of hydra.{mode}.dir")
 
 
+def _require_sweeper(hydra: DictConfig) -> None:
+    """Raise BadInput where another sweeper would run other cells than those that are compared."""
+    target, chosen = hydra.sweeper.get("_target_"), hydra.runtime.choices["hydra/sweeper"]
+    if target != SWEEPER:
+        came = f"._target_={target}" if chosen == "basic" else f"={chosen}"
+        raise BadInput(
+            f"the sweeper came as hydra/sweeper{came}; expected hydra/sweeper=basic, whose grid is "
+            f"what is checked before and compared at the end: leave the other one out"
+        )
+
+
 class Sweep(Callback):
     """Around all cells of a multirun."""
 
@@ -95,6 +106,7 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             _require_places(config.hydra, "sweep")
+            _require_sweeper(config.hydra)
             self._start(config)
         except Exception as error:
             fail(error)
