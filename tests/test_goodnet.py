@@ -110,6 +110,11 @@ try:
     goodnet.predict(pixels.astype("float64"))
 except mlflow.exceptions.MlflowException as error:
     answers["float64"] = str(error)
+pixels[0, 0, 0, 0], pixels[7] = numpy.inf, numpy.nan
+try:
+    goodnet.predict(pixels)
+except mlflow.exceptions.MlflowException as error:
+    answers["bad"] = [str(error), str(error.get_http_status_code())]
 numpy.savez("answers.npz", **answers)
 """
 
@@ -150,6 +155,12 @@ def test_the_logged_pyfunc_answers_the_same_without_this_package(elsewhere, face
     assert elsewhere.served.dtype == np.int64
     assert elsewhere.served.shape == (len(PIXELS),)
     np.testing.assert_array_equal(elsewhere.served, faces.predict(PIXELS))
+
+
+def test_the_logged_pyfunc_refuses_pixels_that_are_no_numbers_and_counts_the_images(elsewhere):
+    told, status = elsewhere.bad
+    assert told.startswith(f"2 of {len(PIXELS)} images hold NaN or infinity; expected pixels")
+    assert status == "400"
 
 
 def test_the_logged_repaired_network_is_the_repaired_network(elsewhere, faces):
