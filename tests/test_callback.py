@@ -5,15 +5,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
+import cloudpickle
 import hydra
 import mlflow
 import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import BadInput, NotApplicable, callback, interrupts
+from sweep import BadInput, NotApplicable, callback, interrupts, terminal
 from sweep.callback import configs, jobs, sweeps
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -166,6 +168,16 @@ def test_hydras_own_sweeper_is_the_one_that_is_expected(cell):
     sweeps._require_sweeper(whole.hydra)
 
 
+def test_a_sweep_that_has_started_is_sent_to_workers_and_does_nothing_there(monkeypatch):
+    started = sweeps.Sweep()
+    started.bar = ExitStack()
+    started.done = started.bar.enter_context(terminal.bar("sweep", 2, "cells"))
+    monkeypatch.setattr(sweeps.Sweep, "current", started)
+    sent = cloudpickle.loads(cloudpickle.dumps(started))
+    sent.on_job_end(OmegaConf.create())
+    assert vars(sent) == {}
+
+
 def test_a_cell_whose_images_change_meanwhile_is_not_what_it_says(monkeypatch):
     class Log:
         def tags(self, values):
@@ -198,7 +210,7 @@ def test_whatever_ends_the_program_ends_a_sweep_that_is_at_work(error, status, c
         raise error
 
     work = Work()
-    for name in ("PROJECT_ROOT", "HYDRA_FULL_ERROR"):
+    for name in ("PROJECT_ROOT", "HYDRA_FULL_ERROR", "SWEEP_TRACEBACKS"):
         monkeypatch.setenv(name, "")
     for name in ("end_in_order", "no_more"):
         monkeypatch.setattr(interrupts, name, lambda: None)
@@ -206,6 +218,18 @@ def test_whatever_ends_the_program_ends_a_sweep_that_is_at_work(error, status, c
     with pytest.raises(SystemExit) as ended:
         callback.launch(main)
     assert (work.ended, ended.value.code) == (status, code)
+
+
+@pytest.mark.parametrize(("wanted", "told"), [("", False), ("1", True)])
+def test_workers_print_tracebacks_only_where_the_user_asked_for_them(wanted, told, monkeypatch):
+    code = "from sweep import callback; from sweep.callback import jobs; import subprocess, sys\n"
+    code += "callback.launch(lambda: subprocess.run([sys.executable, '-c', sys.argv[1]]))"
+    worker = "from sweep.callback import jobs; print(jobs.TRACEBACKS)"
+    environment = {**os.environ, "HYDRA_FULL_ERROR": wanted, "PYTHONPATH": str(ROOT)}
+    printed = subprocess.check_output(
+        [sys.executable, "-c", code, worker], env=environment, text=True
+    )
+    assert printed.strip() == str(told)
 
 
 def test_an_error_of_the_program_is_not_taken_for_one_of_hydra():

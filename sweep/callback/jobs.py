@@ -21,7 +21,8 @@ from sweep.callback.identity import digest
 from sweep.callback.plans import Plan, duration
 from sweep.evidence import threat_model
 
-TRACEBACKS = bool(os.environ.get("HYDRA_FULL_ERROR"))  # wanted also where a sentence would do
+# wanted also where a sentence would do; workers inherit what the first process was told
+TRACEBACKS = bool(os.environ.get("SWEEP_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")))
 
 Story = Callable[[DictConfig, tracking.Log], None]
 

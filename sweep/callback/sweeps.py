@@ -27,7 +27,7 @@ from sweep import (
 )
 from sweep.callback.configs import SWEEPER, check, composed, grid, told, within
 from sweep.callback.identity import digest
-from sweep.callback.jobs import Stopped, connect, fail
+from sweep.callback.jobs import TRACEBACKS, Stopped, connect, fail
 from sweep.callback.plans import Plan
 from sweep.rows import Row
 
@@ -38,6 +38,7 @@ def launch(main: Callable[[], None]) -> None:
     """Run Hydra's `main`; what a sweep has when it is interrupted is compared all the same."""
     interrupts.end_in_order()
     os.environ["PROJECT_ROOT"] = str(Path(inspect.getfile(inspect.unwrap(main))).resolve().parent)
+    os.environ["SWEEP_TRACEBACKS"] = "1" if TRACEBACKS else ""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # what Hydra refuses is told here
     try:
         _told(main)
@@ -96,6 +97,10 @@ class Sweep(Callback):
     """Around all cells of a multirun."""
 
     current: "Sweep | None" = None  # that has started, and not ended
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: a launcher sends it to its workers, and these know of their cells alone."""
+        return {}
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
