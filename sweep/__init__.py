@@ -8,6 +8,7 @@ import os
 # These are read when the libraries are first imported; what the user has set stays.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from mlflow.entities import Run
 
 from sweep.charts import ORACLE
+from sweep.redaction import redacted
 
 MISSING, FINISHED = "MISSING", "FINISHED"
 ORDER, SEED = "prune/order", "seed"
@@ -122,7 +123,8 @@ def rows(
 
 def row(job: int, overrides: Sequence[str], run: Run | None) -> Row:
     """The row of one cell; None: it left no run."""
-    settings = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+    told = map(redacted, overrides)
+    settings = dict(override.lstrip("+").partition("=")[::2] for override in told)
     if run is None:
         return Row(job, settings, order=settings.get(ORDER, ""))
     tags = run.data.tags

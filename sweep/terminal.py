@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -12,6 +13,8 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from sweep.redaction import redacted
 
 EVERY = 5.0  # seconds between two plain lines of progress
 HOUR = 3600.0  # seconds of which the speed is taken that tells the time left
@@ -114,7 +117,7 @@ def quiet() -> Iterator[None]:
 
 def say(line: str, *, wrap: bool = True) -> None:
     """Print a line, wrapped between words; not at all where it is a command to copy."""
-    console.print(line, soft_wrap=not wrap)
+    console.print(redacted(line), soft_wrap=not wrap)
 
 
 def complain(text: str) -> None:
@@ -124,7 +127,12 @@ def complain(text: str) -> None:
     """
     if _bars is not None:
         _bars.stop()
-    errors.print(f"prunesweep: {text}", soft_wrap=not errors.is_terminal)
+    errors.print(f"prunesweep: {redacted(text)}", soft_wrap=not errors.is_terminal)
+
+
+def trace(error: BaseException) -> None:
+    """Print the traceback of `error` on standard error."""
+    errors.print(redacted("".join(traceback.format_exception(error))), soft_wrap=True, end="")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
@@ -143,7 +151,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> N
             overflow="fold",  # what tells cells apart is never cut off
         )
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*map(redacted, row))
     console.print()
     console.print(shown)
     console.print()

@@ -29,6 +29,7 @@ from sweep.curve import Answers, PruningCurve
 from sweep.goodnet import GoodNet
 from sweep.inspection import Verdict
 from sweep.metrics import Labels
+from sweep.redaction import redacted
 
 PYFUNC = Path(__file__).with_name("goodnet_pyfunc.py")
 BATCH = 1000  # metric values an MLflow server takes in one call
@@ -98,7 +99,7 @@ class Log:
         self._client.log_batch(self.run_id, tags=tags)
 
     def text(self, name: str, text: str) -> None:
-        self._client.log_text(self.run_id, text, name)
+        self._client.log_text(self.run_id, redacted(text), name)
 
     def figure(self, name: str, figure: Figure) -> None:
         self._client.log_figure(self.run_id, figure, name, save_kwargs={"dpi": 120})
@@ -152,13 +153,13 @@ def run(
     """
     started = mlflow.start_run(
         experiment_id=experiment_id,
-        run_name=name,
+        run_name=redacted(name),
         parent_run_id=parent,
         tags={key: text(value) for key, value in {**origin(), **tags}.items()},
     )
     log, status = Log(started.info.run_id, params), "FAILED"
     try:
-        mlflow.log_params(dict(params))
+        mlflow.log_params({key: redacted(str(value)) for key, value in params.items()})
         yield log
         log.total()
         status = "FINISHED"
@@ -195,8 +196,8 @@ def sentence(error: BaseException) -> str:
 
 
 def text(value: Any) -> str:
-    """A tag's value: truth as true and false, all else as it reads."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """A tag's value: truth as true and false, all else as it reads, but for passwords."""
+    return str(value).lower() if isinstance(value, bool) else redacted(str(value))
 
 
 def origin() -> dict[str, Any]:

@@ -37,7 +37,8 @@ ALLOWED = {
     "interrupts": (set(), set()),
     "processes": ({"psutil"}, set()),
     "files": ({"filelock"}, {"processes"}),
-    "terminal": ({"rich"}, set()),
+    "redaction": (set(), set()),
+    "terminal": ({"rich"}, {"redaction"}),
     "cache": ({"numpy"}, {"files"}),
     "links": ({"h5py"}, set()),
     "hdf5": ({"numpy", "h5py"}, {"files", "cache", "links"}),
@@ -52,7 +53,7 @@ ALLOWED = {
     "pictures": ({"matplotlib", "numpy"}, NUMPY | {"figures"}),
     "inspection": ({"matplotlib", "numpy"}, NUMPY | KERAS | FILES | {"pictures"}),
     "artifacts": ({"mlflow"}, set()),
-    "rows": ({"mlflow"}, {"charts"}),
+    "rows": ({"mlflow"}, {"charts", "redaction"}),
     "comparison": ({"matplotlib", "numpy"}, {"artifacts", "charts", "rows", "terminal"}),
     "paired": (
         {"mlflow", "numpy"},
@@ -66,7 +67,7 @@ ALLOWED = {
     ),
     "tracking": (
         HEAVY - {"h5py"} | {"mlflow", "matplotlib"},
-        NUMPY | KERAS | {"artifacts", "processes", "inspection"},
+        NUMPY | KERAS | {"artifacts", "processes", "inspection", "redaction"},
     ),
     "stores": ({"mlflow"}, {"files"}),
     "history": ({"mlflow"}, {"artifacts", "processes"}),

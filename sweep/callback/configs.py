@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from sweep import BadInput, joint, repairs, selection, settings, strategies
 from sweep.evidence import Order, is_oracle
 from sweep.networks import shape_and_classes
 from sweep.pairs import pairs
+from sweep.redaction import redacted
 from sweep.repairs import Repair
 from sweep.stops import ValidCurve
 
@@ -94,6 +95,14 @@ def within(key: str, path: str) -> None:
             f"{key} is {path}, which leads out of {root}; expected a folder there, or the whole "
             f"path of another, without .."
         )
+
+
+def hide(written: Iterable[Path]) -> None:
+    """Take the passwords out of files that Hydra itself has written."""
+    for path in written:
+        told = path.read_text() if path.is_file() else ""
+        if redacted(told) != told:
+            path.write_text(redacted(told))
 
 
 def check(cfg: DictConfig) -> None:

@@ -24,7 +24,7 @@ ASIDE = ("tracking", "cache", "published", "rerun", "fail_fast", "dry_run")
 PATHS = ("root", "folder", "path", "custom_objects", *LAYOUT)
 #: Modules that show cells, or go about them, and make nothing of them.
 SHOW = {"artifacts", "callback", "cases", "charts", "comparison", "figures", "history", "paired"}
-SHOW |= {"pictures", "results", "rows", "strategies", "terminal", "trials"}
+SHOW |= {"pictures", "results", "redaction", "rows", "strategies", "terminal", "trials"}
 
 
 def digest(cfg: DictConfig) -> str:

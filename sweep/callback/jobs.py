@@ -86,7 +86,7 @@ def _of_sweep(story: Story, cfg: DictConfig) -> None:
             raise Stopped(str(full)) from error
         if not isinstance(error, BadInput):
             if TRACEBACKS:
-                traceback.print_exc()
+                terminal.trace(error)
             if run_id is not None:
                 tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
     row = rows.row(job, hydra.overrides.task, run_id and mlflow.get_run(run_id))
@@ -125,7 +125,7 @@ def fail(error: Exception) -> NoReturn:
     interrupts.obey()
     told = stores.unwritable(error) or configs.refused(error) or error
     if not isinstance(told, BadInput) or TRACEBACKS:
-        traceback.print_exception(error)
+        terminal.trace(error)
         raise SystemExit(1)
     terminal.complain(str(told))
     raise SystemExit(2)

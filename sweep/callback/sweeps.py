@@ -25,7 +25,7 @@ from sweep import (
     terminal,
     tracking,
 )
-from sweep.callback.configs import SWEEPER, check, composed, grid, told, within
+from sweep.callback.configs import SWEEPER, check, composed, grid, hide, told, within
 from sweep.callback.identity import digest
 from sweep.callback.jobs import TRACEBACKS, Stopped, connect, fail
 from sweep.callback.plans import Plan
@@ -93,6 +93,11 @@ def _require_sweeper(hydra: DictConfig) -> None:
         )
 
 
+def _of_multirun(config: DictConfig) -> Path:
+    """The file in which Hydra writes down a multirun."""
+    return Path(config.hydra.sweep.dir) / "multirun.yaml"
+
+
 class Sweep(Callback):
     """Around all cells of a multirun."""
 
@@ -116,6 +121,10 @@ class Sweep(Callback):
         except Exception as error:
             fail(error)
 
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        of_job = Path(config.hydra.runtime.output_dir, config.hydra.output_subdir or "")
+        hide([*of_job.glob("*.yaml"), _of_multirun(config)])
+
     def on_job_end(self, config: DictConfig, **kwargs: Any) -> None:
         if Sweep.current is self and config.hydra.job.num in self.plan.todo:
             self.done(1)
@@ -130,6 +139,7 @@ class Sweep(Callback):
         `status` None: FINISHED, FAILED where a cell is missing or failed.
         """
         self.bar.close()
+        hide([_of_multirun(self.config)])  # perhaps no job has started
         if status:
             self._ended(status)
         try:
@@ -156,7 +166,7 @@ class Sweep(Callback):
         return bool(bad)
 
     def _start(self, config: DictConfig) -> None:
-        self.overrides = grid(config)
+        self.config, self.overrides = config, grid(config)
         table = rows.rows(self.overrides, [])
         varying = rows.varying(table)
         cells = self._checked(config, varying)
@@ -174,11 +184,13 @@ class Sweep(Callback):
             self._list(varying)
             raise SystemExit(0)
         swept = [f"{key}={','.join(rows.values(table, key))}" for key in varying]
+        tags = {"overrides": " ".join(config.hydra.overrides.task), "cells": len(table)}
         self.parent = mlflow.MlflowClient().create_run(
             self.experiment,
             run_name="sweep " + ", ".join(swept),
-            tags={key: tracking.text(value) for key, value in tracking.origin().items()}
-            | {"overrides": " ".join(config.hydra.overrides.task), "cells": str(len(table))},
+            tags={
+                key: tracking.text(value) for key, value in {**tracking.origin(), **tags}.items()
+            },
         )
         self.bar = ExitStack()
         Sweep.current = self
