@@ -3,15 +3,25 @@
 import errno
 import logging
 import os
+import re
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.store.db import utils as databases
+from requests import exceptions
 
 from sweep import BadInput, files
 
 LOCAL = "sqlite:///"
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+#: What a server that is not there, or out of order, makes of a request.
+GONE = (exceptions.ConnectionError, exceptions.Timeout, exceptions.RetryError)
+databases.MAX_RETRY_COUNT = 5  # of a database that is not there: 3 seconds in all
 
 
 def default_uri(root: Path | None = None) -> str:
@@ -36,8 +46,10 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
     database, which would destroy it.
     """
     uri = uri or default_uri(root)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what is raised is told
-    with files.lock(root / "outputs" / "mlflow"):
+    for library in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # what is raised is told
+    known = mlflow.get_tracking_uri() == uri
+    with files.lock(root / "outputs" / "mlflow"), _retries(None if known else 1):
         try:
             _create(uri)
             mlflow.set_tracking_uri(uri)
@@ -68,7 +80,10 @@ def how_to_look() -> str:
 
 
 def unwritable(error: BaseException | None) -> BadInput | None:
-    """A sentence for an error that comes from a full disk or a folder that can't be written."""
+    """A sentence for an error after which nothing more can be logged: a full disk, a folder that
+
+    can't be written, a server that does not answer.
+    """
     while error is not None and not isinstance(error, BadInput):
         told = str(error)
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -83,8 +98,46 @@ def unwritable(error: BaseException | None) -> BadInput | None:
                 f"{_where(error)} is closed to this user or read-only; expected a place of your "
                 f"own, see tracking.uri, cache.folder, data.folder and badnet.folder"
             )
+        if _gone(error):
+            return BadInput(
+                f"the runs at {mlflow.get_tracking_uri()} cannot be reached ({_reason(error)}); "
+                f"what was logged is kept there: see to the server or to tracking.uri, and give "
+                f"the same command again"
+            )
         error = error.__cause__ or error.__context__
     return None
+
+
+def give_up() -> None:
+    """Ask a server that does not answer once more at most, and soon, for whatever is left to do."""
+    os.environ.update({RETRIES: "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"})
+
+
+@contextmanager
+def _retries(count: int | None) -> Iterator[None]:
+    """Ask a server again so many times where it does not answer; None: as often as is set."""
+    before = os.environ[RETRIES]
+    os.environ[RETRIES] = before if count is None else str(count)
+    try:
+        yield
+    finally:
+        os.environ[RETRIES] = before
+
+
+def _gone(error: BaseException) -> bool:
+    """Whether a server of runs, or of their database, does not answer."""
+    if not isinstance(error, MlflowException):
+        return False
+    database = _file(mlflow.get_tracking_uri()) is None
+    unavailable = error.error_code == "TEMPORARILY_UNAVAILABLE"  # a local file may be locked
+    return isinstance(error.__context__, GONE) or (database and unavailable)
+
+
+def _reason(error: BaseException) -> str:
+    """The words of a long error that say why a server does not answer."""
+    known = r"Connection refused|[\w ]+ not known|timed out|too many \d+ error responses"
+    found = re.search(known, str(error), re.IGNORECASE)
+    return found[0] if found else textwrap.shorten(str(error), 100, placeholder=" ...")
 
 
 def _file(uri: str) -> Path | None:

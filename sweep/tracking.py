@@ -24,7 +24,7 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Schema, TensorSpec
 
-from sweep import BadInput, NotApplicable, artifacts, processes
+from sweep import BadInput, NotApplicable, artifacts, processes, stores
 from sweep.curve import Answers, PruningCurve
 from sweep.goodnet import GoodNet
 from sweep.inspection import Verdict
@@ -168,6 +168,8 @@ def run(
         status = "FINISHED"
         raise
     except Exception as error:
+        if stores.unwritable(error):
+            stores.give_up()
         with suppress(Exception):  # a full disk takes neither
             log.tags({"error": sentence(error)})
         raise

@@ -67,9 +67,9 @@ ALLOWED = {
     ),
     "tracking": (
         HEAVY - {"h5py"} | {"mlflow", "matplotlib"},
-        NUMPY | KERAS | {"artifacts", "processes", "inspection", "redaction"},
+        NUMPY | KERAS | {"artifacts", "processes", "inspection", "redaction", "stores"},
     ),
-    "stores": ({"mlflow"}, {"files"}),
+    "stores": ({"mlflow", "requests"}, {"files"}),
     "history": ({"mlflow"}, {"artifacts", "processes"}),
     "goodnet_pyfunc": ({"mlflow", "keras", "numpy"}, None),  # None: not even sweep itself
 }

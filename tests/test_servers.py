@@ -22,11 +22,10 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
-@pytest.fixture
-def server(tmp_path) -> Iterator[SimpleNamespace]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """A server of runs in a folder of its own, its address with a password, and how to end it."""
-    port, folder = free_port(), tmp_path / "server"
-    folder.mkdir()
+    port, folder = free_port(), tmp_path_factory.mktemp("server")
     place = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     place += ["--artifacts-destination", str(folder / "artifacts")]
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
@@ -59,9 +58,12 @@ def told_in(folder: Path) -> list[Path]:
     return [path for path in files if PASSWORD.encode() in path.read_bytes()]
 
 
-def test_a_password_is_told_nowhere(server, tmp_path):
-    (tmp_path / "project").mkdir()
-    project = Project(tmp_path / "project")
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("project"))
+
+
+def test_a_password_is_told_nowhere(server, project):
     where = ("tracking.experiment=told", f"tracking.uri={server.uri}", "tracking.models=false")
     printed = project.run("-m", *SMALL, *where)
     assert "Compare the runs in a browser: http://me:***@" in printed
@@ -72,4 +74,27 @@ def test_a_password_is_told_nowhere(server, tmp_path):
     assert PASSWORD not in printed
     assert list(project.folder.glob("outputs/sweeps/*/multirun.yaml"))
     assert len(list(project.folder.glob("outputs/*/**/.hydra/overrides.yaml"))) == 2
-    assert told_in(tmp_path) == []
+    assert told_in(server.folder) + told_in(project.folder) == []
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_ends_a_sweep_in_a_sentence(server, project):
+    where = ("tracking.experiment=gone", f"tracking.uri={server.uri}", "tracking.models=false")
+    process, printed = project.start("-m", *SMALL, *where, "prune.frac=0.02,0.04,0.1,0.2"), ""
+    for line in process.stdout:
+        printed += line
+        if line.startswith("1 of 4"):
+            server.end()
+            ended = time.monotonic()
+    assert process.wait() == 1, printed
+    assert time.monotonic() - ended < 60
+    last = printed.splitlines()[-1]
+    assert last.startswith("prunesweep: the runs at http://me:***@127.0.0.1:")
+    assert "(Connection refused); what was logged is kept there: see to the server" in last
+    assert printed.count("of 4") == 1
+    assert "Traceback" not in printed
+    assert PASSWORD not in printed
+    began, again = time.monotonic(), project.run(*SMALL, *where, exits=2)
+    assert again.startswith("prunesweep: the runs at http://me:***@127.0.0.1:")
+    assert time.monotonic() - began < 30
+    assert told_in(project.folder) == []

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import requests
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.tracking import MlflowClient
 
 from sweep import BadInput, stores
@@ -74,6 +77,49 @@ def test_what_cannot_be_written_is_told_in_a_sentence_whatever_it_caused(error, 
         assert told in str(stores.unwritable(one))
     assert stores.unwritable(ValueError("something else")) is None
     assert stores.unwritable(BadInput("No space left on device")) is None
+
+
+def asked(uri: str) -> BaseException:
+    """What MLflow raises where runs at `uri` are asked for once."""
+    with pytest.raises(mlflow.MlflowException) as raised:
+        MlflowClient(uri).get_run("1")
+    return raised.value
+
+
+def test_a_server_that_does_not_answer_is_told_in_a_sentence_at_once(tmp_path, monkeypatch):
+    assert stores.unwritable(requests.ConnectionError("somebody else's")) is None
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        uri = f"http://me:PASSWORD@127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
+        for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+            monkeypatch.setenv(name, "100")
+        stores.give_up()
+        told = "the runs at {} cannot be reached ({}); what was logged is kept there: see to the"
+        assert str(stores.unwritable(asked(uri))).startswith(told.format(uri, "Connection refused"))
+        silent.listen()
+        began = time.monotonic()
+        assert str(stores.unwritable(asked(uri))).startswith(told.format(uri, "timed out"))
+    assert time.monotonic() - began < 10
+
+
+def test_a_database_server_that_is_not_there_is_told_and_a_locked_file_is_not(root, monkeypatch):
+    error = mlflow.MlflowException("server closed the connection", TEMPORARILY_UNAVAILABLE)
+    stores.connect(None, "runs", root)
+    assert stores.unwritable(error) is None
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "postgresql://host/runs")
+    assert "(server closed the connection); what was log" in str(stores.unwritable(error))
+
+
+def test_a_wrong_address_is_refused_after_one_more_try(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "10")
+    before, began = mlflow.get_tracking_uri(), time.monotonic()
+    with pytest.raises(mlflow.MlflowException) as error:
+        stores.connect("http://127.0.0.1:1", "runs", tmp_path)
+    mlflow.set_tracking_uri(before)
+    assert "(Connection refused)" in str(stores.unwritable(error.value))
+    assert time.monotonic() - began < 10
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "10"
 
 
 def test_two_processes_may_touch_an_empty_database_at_once(tmp_path):

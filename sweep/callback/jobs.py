@@ -64,8 +64,17 @@ def _alone(story: Story, cfg: DictConfig) -> None:
 
 
 def _of_sweep(story: Story, cfg: DictConfig) -> None:
-    """A cell of a sweep runs where its plan wants it, and says in a line how it went."""
+    """A cell of a sweep, which ends the sweep where nothing more can be logged."""
     interrupts.obey()
+    try:
+        _planned(story, cfg)
+    except Exception as error:
+        halt(error)
+        raise
+
+
+def _planned(story: Story, cfg: DictConfig) -> None:
+    """Run a cell where the plan wants it, and say in a line how it went."""
     hydra = HydraConfig.get()
     plan, job = Plan.read(Path(hydra.sweep.dir)), hydra.job.num
     connect(cfg)
@@ -81,9 +90,7 @@ def _of_sweep(story: Story, cfg: DictConfig) -> None:
             _cell(story, cfg, log)
     except Exception as error:
         interrupts.obey()
-        full = stores.unwritable(error)
-        if full is not None:  # nor could the next cell write
-            raise Stopped(str(full)) from error
+        halt(error)
         if not isinstance(error, BadInput):
             if TRACEBACKS:
                 terminal.trace(error)
@@ -118,6 +125,14 @@ def _run(
 
 class Stopped(BaseException):
     """What ends a sweep at once, and a sentence on why."""
+
+
+def halt(error: Exception) -> None:
+    """Raise Stopped where `error` says that nothing more can be logged: nor could the next cell."""
+    told = stores.unwritable(error)
+    if told is not None:
+        stores.give_up()
+        raise Stopped(str(told)) from error
 
 
 def fail(error: Exception) -> NoReturn:

@@ -27,7 +27,7 @@ from sweep import (
 )
 from sweep.callback.configs import SWEEPER, check, composed, grid, hide, told, within
 from sweep.callback.identity import digest
-from sweep.callback.jobs import TRACEBACKS, Stopped, connect, fail
+from sweep.callback.jobs import TRACEBACKS, Stopped, connect, fail, halt
 from sweep.callback.plans import Plan
 from sweep.rows import Row
 
@@ -147,6 +147,7 @@ class Sweep(Callback):
         except Exception as error:
             if status:
                 raise
+            halt(error)
             with suppress(Exception):
                 self._ended("FAILED")
             fail(error)
