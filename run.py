@@ -18,15 +18,16 @@ from sweep import terminal
 with terminal.quiet():
     import tensorflow  # noqa: F401
 
-from sweep import activations, figures, inspection, joint, networks, outcomes, selection
-from sweep.callback import build, chosen, launch, orders, tracked
-from sweep.curve import pruning_curve
-from sweep.defender import Defender
-from sweep.evaluation import evaluate, of_repaired
-from sweep.evidence import threat_model
-from sweep.goodnet import GoodNet
-from sweep.pairs import examples, pairs
+from sweep import inspection, networks
+from sweep.cli import build, chosen, launch, orders, tracked
+from sweep.data import examples, pairs
+from sweep.detectors import GoodNet
+from sweep.evaluation import evaluate, of_repaired, pruning_curve
+from sweep.pruning import activations, cut_at, predictions, rank, threat_model
+from sweep.results import figures
+from sweep.results.verdict import print_verdict
 from sweep.tracking import Log
+from sweep.training import Defender
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -48,7 +49,7 @@ def main(cfg: DictConfig, log: Log) -> None:
             log.figure("figures/attack.png", figures.attack(*shown))
 
     # Cut B at the layers and rank their channels, on clean validation images alone.
-    cut, order = joint.cut(badnet, cfg.prune.layer, cfg.prune.semantics), build(cfg.prune.order)
+    cut, order = cut_at(badnet, cfg.prune.layer, cfg.prune.semantics), build(cfg.prune.order)
     log.tags({"layer": cut.layer})
     at_cut = activations.at(cut, images, cache)
     valid, defender = at_cut["valid"], Defender(badnet, images["valid"], cfg.seed, cache)
@@ -56,41 +57,40 @@ def main(cfg: DictConfig, log: Log) -> None:
         with log.stage("verdict"):
             how, ways = (build(cfg.prune.stop), cfg.prune.scope), orders(cfg) if cfg.inspect else {}
             verdict = inspection.inspect(defender, valid, ways, *how)
-        inspection.tell(verdict)
-        log.verdict(verdict, cut.layer)
+        print_verdict(verdict)
+        log.verdict(verdict, figures.of_verdict(verdict, cut.layer))
         if cfg.inspect:
             return
     with log.stage("rank"):
         how = {"scope": cfg.prune.scope, "recompute": cfg.prune.recompute, "seed": cfg.seed}
-        ranked = selection.rank(order, valid, **how, pairs=lambda: pairs(files))
+        ranked = rank(order, valid, **how, pairs=lambda: pairs(files))
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):
-        answers = outcomes.answers(at_cut, images, ranked.channels)
+        answers = predictions.of_steps(at_cut, images, ranked.channels)
         curve = pruning_curve(ranked, classes, **answers)
-        suspect.doubt(curve.valid)
+        suspect.warn(curve.valid)
         stop = build(cfg.prune.stop)(curve.valid)
         log.tags({"stop_reached": stop.reached})
 
     # The pruned network, repaired: B'. GoodNet of B and B', and what they are worth.
     with log.stage("repair"):
-        now = outcomes.pruned(cut, at_cut, answers, ranked.channels[: stop.step])
+        now = predictions.pruned(cut, at_cut, answers, ranked.channels[: stop.step])
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
         log.metrics(of_repaired("pruned", classes, answers, now.predicted))
         for name, repair in chosen(cfg).items():
-            now = outcomes.passed(repair(defender.of(now.network)), badnet, images)
+            now = predictions.passed(repair(defender.of(now.network)), badnet, images)
             log.metrics(of_repaired(name, classes, answers, now.predicted))
     with log.stage("evaluate"):
         goodnet = GoodNet(badnet, now.network)
-        log.metrics(evaluate(classes, answers, now.predicted, now.apart, curve.rates))
+        log.metrics(evaluate(classes, answers, now.predicted, now.disagreement, curve.rates))
 
     with log.stage("log"):
-        log.curve(curve, cut.named)
-        log.answers(answers, now.predicted)
+        log.curve(curve, cut.locate)
+        log.predictions(answers, now.predicted)
         ranked_by = f"{log.params['prune.order']} ({threat_model(order)})"
-        drawn = figures.of_cell(curve, stop.step, valid.means(), cut.named, ranked_by)
-        for name, figure in drawn.items():
-            log.figure(name, figure)
+        drawn = figures.of_cell(curve, stop.step, valid.means(), cut.locate, ranked_by)
+        log.figures(drawn)
         if cfg.tracking.models:
             log.models(goodnet)
 

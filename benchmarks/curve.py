@@ -38,24 +38,16 @@ with terminal.quiet():
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
-from sweep import (  # noqa: E402
-    attacks,
-    badnets,
-    data,
-    faces,
-    files,
-    forward,
-    joint,
-    networks,
-    orders,
-)
-from sweep.activations import Activations  # noqa: E402
+from sweep import attacks, files, networks, orders  # noqa: E402
 from sweep.cache import Cache  # noqa: E402
-from sweep.curve import Answers, PruningCurve, pruning_curve  # noqa: E402
-from sweep.cuts import Cut  # noqa: E402
-from sweep.evidence import Order  # noqa: E402
-from sweep.joint import Joint  # noqa: E402
-from sweep.ranking import together  # noqa: E402
+from sweep.data import Images, faces, sources  # noqa: E402
+from sweep.evaluation import PruningCurve, pruning_curve  # noqa: E402
+from sweep.evaluation.curve import Predictions  # noqa: E402
+from sweep.networks import architectures, forward  # noqa: E402
+from sweep.pruning import Activations, Cut, joint_cut  # noqa: E402
+from sweep.pruning.evidence import Order  # noqa: E402
+from sweep.pruning.joint_cut import JointCut  # noqa: E402
+from sweep.pruning.ranking import together  # noqa: E402
 
 WEIGHTS = ROOT.parent / "shared" / "data" / "lab3" / "bd_weights.h5"
 PEOPLE, EACH = 1283, {"valid": 9, "test": 10}  # 11,547 and 12,830 images
@@ -63,17 +55,17 @@ MEAN, RANDOM = partial(orders.mean_activation), partial(orders.random)
 LAYERS = ("conv_1", "conv_2", "conv_4", "fc_1")
 
 
-def stand_ins(folder: Path, scale: float = 1.0, dtype: str = "float64") -> data.Files:
+def stand_ins(folder: Path, scale: float = 1.0, dtype: str = "float64") -> sources.Files:
     """Files of as many images as the lab's times `scale`, made where they are not there yet."""
     root = folder / f"stand-ins-{scale:g}-{dtype}"
     if not root.is_dir():
-        with files.whole(root) as unfinished:
+        with files.atomic_write(root) as unfinished:
             process = get_context("spawn").Process(target=_draw, args=(unfinished, scale, dtype))
             process.start()  # apart, so that its memory is not counted
             process.join()
             if process.exitcode:
                 raise SystemExit(process.exitcode)
-    return data.h5(str(root), cache=Cache(str(root / "facts"), max_gb=1))
+    return sources.h5(str(root), cache=Cache(str(root / "facts"), max_gb=1))
 
 
 def _draw(root: Path, scale: float, dtype: str) -> None:
@@ -84,10 +76,10 @@ def _draw(root: Path, scale: float, dtype: str) -> None:
         rows = np.arange(round(len(who) * scale)) % len(who)
         worn = attacks.sunglasses(photographs)
         for place, pixels, label in (
-            (data.LAYOUT[name], photographs, who[rows]),
-            (data.LAYOUT[f"poisoned_{name}"], worn, np.zeros(len(rows))),
+            (sources.LAYOUT[name], photographs, who[rows]),
+            (sources.LAYOUT[f"poisoned_{name}"], worn, np.zeros(len(rows))),
         ):
-            if place == data.LAYOUT["poisoned_valid"]:
+            if place == sources.LAYOUT["poisoned_valid"]:
                 continue  # no run reads them
             (root / place).parent.mkdir(parents=True, exist_ok=True)
             with h5py.File(root / place, "w") as file:
@@ -103,7 +95,7 @@ def suspect() -> tuple[Any, str]:
     """The lab's network, and where its weights are from."""
 
     def deepid(classes: int) -> Any:
-        return badnets.deepid(faces.SHAPE, classes, seed=0)
+        return architectures.deepid(faces.SHAPE, classes, seed=0)
 
     if WEIGHTS.is_file():
         return networks.load(WEIGHTS, deepid), "the lab's published weights"
@@ -111,8 +103,8 @@ def suspect() -> tuple[Any, str]:
 
 
 def whole_curve(
-    network: Any, images: dict[str, data.Images], layer: str, order: Order, cache: Cache
-) -> tuple[PruningCurve, dict[str, Answers], dict[str, float]]:
+    network: Any, images: dict[str, Images], layer: str, order: Order, cache: Cache
+) -> tuple[PruningCurve, dict[str, Predictions], dict[str, float]]:
     """Rank and make the curve with all its rates, as run.py does; and the seconds of each stage."""
     seconds: dict[str, float] = {}
 
@@ -134,14 +126,14 @@ def whole_curve(
     answers = {}
     for name, some in images.items():
         with stage(f"steps, {name}"):
-            told = at_cut[name].answers(ranked.channels)
-            answers[name] = Answers(told, some.labels, some.true_labels)
+            told = at_cut[name].predict_steps(ranked.channels)
+            answers[name] = Predictions(told, some.labels, some.true_labels)
     with stage("rates"):
         curve = pruning_curve(ranked, networks.shape_and_classes(network)[1], **answers)
     return curve, answers, seconds
 
 
-def activity(network: Any, images: data.Images, layer: str, cache: Cache) -> str:
+def activity(network: Any, images: Images, layer: str, cache: Cache) -> str:
     """How many channels are not silent, on any image and on an image in the mean."""
     cut, ever, each = cut_at(network, layer), 0, 0.0
     for at_cut in Activations(cut, images, cache, ranked=True).parts:
@@ -156,12 +148,12 @@ def activity(network: Any, images: data.Images, layer: str, cache: Cache) -> str
     return f"{ever} of {cut.channels} channels are ever active, {each:.1f} on an image"
 
 
-def cut_at(network: Any, layer: str) -> Cut | Joint:
+def cut_at(network: Any, layer: str) -> Cut | JointCut:
     """`network` cut at a layer, at several with commas between, or at "all" convolutions."""
-    return joint.cut(network, layer.split(",") if "," in layer else layer)
+    return joint_cut.cut_at(network, layer.split(",") if "," in layer else layer)
 
 
-def plain_pass(network: Any, images: dict[str, data.Images]) -> dict[str, np.ndarray]:
+def plain_pass(network: Any, images: dict[str, Images]) -> dict[str, np.ndarray]:
     """The network's classes for all images."""
     return {name: forward.predict(network, some.pixels) for name, some in images.items()}
 
@@ -183,10 +175,10 @@ def peak() -> float:
 
 def slow_way(
     network: Any,
-    images: dict[str, data.Images],
+    images: dict[str, Images],
     layer: str,
     curve: PruningCurve,
-    answers: dict[str, Answers],
+    answers: dict[str, Predictions],
     plain: float,
 ) -> float:
     """Measure and compare some steps the slow way; the seconds that all of them would take."""

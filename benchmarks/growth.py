@@ -16,8 +16,9 @@ from typing import Any
 import keras
 from curve import MEAN, PEOPLE, ROOT, peak, plain_pass, seconds, stand_ins, whole_curve
 
-from sweep import badnets, faces
 from sweep.cache import Cache
+from sweep.data import faces
+from sweep.networks import architectures
 
 LAB = {"images": 1, "channels": 60, "classes": PEOPLE}
 ROWS = (
@@ -38,7 +39,7 @@ def suspect(channels: int, classes: int) -> keras.Model:
         return type(layer).from_config(config)
 
     return keras.models.clone_model(
-        badnets.deepid(faces.SHAPE, classes, seed=0), clone_function=wider
+        architectures.deepid(faces.SHAPE, classes, seed=0), clone_function=wider
     )
 
 

@@ -1,4 +1,4 @@
-"""Reversed triggers of all classes together against one class after the other, in one run.
+"""ReversedTriggers triggers of all classes together against one class after the other, in one run.
 
     python benchmarks/inversion.py --network NET.keras --images VALID.h5 --scale 255
     python benchmarks/inversion.py --network NET.keras --images VALID.h5 --kind additive --alone 3
@@ -20,17 +20,18 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sweep import terminal
+from sweep import networks, terminal
+from sweep.data import hdf5
 
 with terminal.quiet():
     import tensorflow  # noqa: F401
 
 import numpy as np
 
-from sweep import hdf5, networks
 from sweep.data import Images
-from sweep.defender import Defender
-from sweep.inversion import KINDS, Reversed, Search, invert
+from sweep.training import Defender, invert
+from sweep.training.inversion import ReversedTriggers, Search
+from sweep.training.inversion_search import KINDS
 
 IMAGES = 16  # a step, of each class
 
@@ -42,7 +43,7 @@ def measured(what: Callable[[], Any]) -> tuple[Any, float, float]:
     return found, time.perf_counter() - clock, time.process_time() - cores
 
 
-def show(found: Reversed, most: int) -> None:
+def show(found: ReversedTriggers, most: int) -> None:
     """The `most` smallest triggers, and what is usual."""
     rows = []
     for place in np.argsort(found.sizes, kind="stable")[:most]:

@@ -14,15 +14,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from sweep import badnets, forward
-from sweep.cuts import Cut
-from sweep.shrinking import shrunk
+from sweep.networks import architectures, forward, shrunk
+from sweep.pruning import Cut
 
 TURNS = 15
 
 
 def main() -> None:
-    network = badnets.deepid((55, 47, 3), 1283)
+    network = architectures.deepid((55, 47, 3), 1283)
     pixels = np.random.default_rng(0).random((256, 55, 47, 3), dtype=np.float32)
     before = Cut(network, "conv_3").pruned(np.arange(45))
     after = shrunk(before)

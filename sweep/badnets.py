@@ -1,132 +1,187 @@
-"""DeepID, the lab's face classifier, and the training that makes a BadNet of it.
+"""The suspect network B: somebody's file, or a BadNet trained here and kept.
 
-Networks take pixels as they are, 0..`white`, channels last, and give softmax scores. Training runs
-on centred pixels of unit range and is folded into the first convolution afterwards, so a trained
-network takes raw pixels like the lab's. Equal seeds give bit-identical weights on one machine.
+Both know the untrained shape of the network (`blueprint`), so that a run can be checked before
+anything long starts, and give the network itself (`network`).
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
+import tensorflow as tf
 
-from sweep import BadInput
+from sweep import BadInput, attacks, files, networks, terminal
+from sweep.attacks import Attack
+from sweep.data import Faces, Files, poisoned
+from sweep.evaluation import ValidCurve
+from sweep.networks import architectures, custom_objects
+from sweep.pruning.requirements import module_of
+from sweep.training import badnet_training
 
-_SMALLEST = 31  # pixels: the side from which three poolings leave conv_4 its 2 x 2
+Shape = tuple[int, ...]
+
+#: The sources that a trained BadNet depends on, beside its settings.
+MADE_BY = ("attacks", "badnets.py", "networks/architectures.py", "training/badnet_training.py")
 
 
-def deepid(shape: tuple[int, int, int], classes: int, *, seed: int = 0) -> keras.Model:
-    """Build the untrained DeepID of the CSAW-HackML lab for images (height, width, channels).
+@dataclass(frozen=True)
+class FromFile:
+    """A network from `path`; of several paths the first that is there.
 
-    Four "valid" convolutions of 20, 40, 60 and 80 channels; fc_1 sees pool_3, fc_2 sees conv_4,
-    their sum goes to the softmax (Sun et al., CVPR 2014). Kernels are drawn by `seed`. Raises
-    BadInput for images under 31 pixels high or wide and for fewer than 2 classes.
-
-    >>> deepid((55, 47, 3), 1283).count_params()
-    601643
+    `architecture` ("deepid") is needed by files that hold weights only. `custom_objects` names what
+    the network is made of beyond Keras, dotted names or Python files: THEIR CODE RUNS, see
+    `strangers`.
     """
-    if len(shape) != 3 or min(shape) < 1 or min(shape[:2]) < _SMALLEST:
+
+    path: str | Sequence[str] | None = None
+    architecture: str | None = None
+    custom_objects: str | Sequence[str] | None = None
+    trains: bool = field(default=False, init=False)
+
+    def blueprint(self, shape: Shape, classes: int) -> keras.Model:
+        """The network itself; `shape` is that of the images, `classes` is not asked."""
+        path = self._found()
+        theirs = custom_objects.objects(self.custom_objects)
+        keras.saving.get_custom_objects().update(theirs)  # copies of the network need them too
+        pairs = tuple(theirs.items())
+        return _loaded(path, files.stamp(path), self.architecture, tuple(shape), pairs)
+
+    def check(self, source: Files | Faces, attack: Attack) -> None:
+        """Nothing: the network is there, or `blueprint` says so."""
+
+    def warn(self, curve: ValidCurve) -> None:
+        """Say so where the network is wrong on most clean validation images."""
+        if curve.correct[0] < curve.images / 2:
+            terminal.say(
+                "B is wrong on most clean validation images: are data.scale and labels right?"
+            )
+
+    def files(self, source: Files, attack: Attack) -> Files:
+        """The files as they are: their poisoned images are whoever's made the network."""
+        return source
+
+    def network(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
+        return self.blueprint(shape, classes)
+
+    def _found(self) -> Path:
+        if not self.path:
+            raise BadInput("badnet.path is not set; expected the file of the suspect network")
+        names = [self.path] if isinstance(self.path, str) else list(self.path)
+        paths = [Path(os.path.expanduser(name)).absolute() for name in names]
+        for path in paths:
+            if path.is_file():
+                return path
         raise BadInput(
-            f"DeepID cannot take images of shape {tuple(shape)}; it needs "
-            f"(height, width, channels) with at least {_SMALLEST} x {_SMALLEST} pixels."
+            f"badnet.path: there is no file {' nor '.join(map(os.path.normpath, paths))}; "
+            f"set badnet.path to the network's file"
         )
-    if classes < 2:
-        raise BadInput(f"DeepID was asked for {classes} classes; a classifier needs at least 2.")
-    numbers = iter(range(7))
-
-    def named(name: str) -> dict:
-        kernel = keras.initializers.GlorotUniform(seed=7 * seed + next(numbers))
-        return {"name": name, "kernel_initializer": kernel}
-
-    image = x = keras.Input(shape, name="input")
-    for number, (channels, size) in enumerate(((20, 4), (40, 3), (60, 3)), start=1):
-        x = layers.Conv2D(channels, size, activation="relu", **named(f"conv_{number}"))(x)
-        x = layers.MaxPooling2D(2, name=f"pool_{number}")(x)
-    fc_1 = layers.Dense(160, **named("fc_1"))(layers.Flatten(name="flatten_1")(x))
-    x = layers.Conv2D(80, 2, activation="relu", **named("conv_4"))(x)
-    fc_2 = layers.Dense(160, **named("fc_2"))(layers.Flatten(name="flatten_2")(x))
-    x = layers.Activation("relu", name="activation_1")(layers.Add(name="add_1")([fc_1, fc_2]))
-    scores = layers.Dense(classes, activation="softmax", **named("output"))(x)
-    return keras.Model(image, scores, name="deepid")
 
 
-def train(
-    network: keras.Model,
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
-    white: float = 255.0,
-    progress: Callable[[int, int, dict[str, float]], None] | None = None,
+@lru_cache(maxsize=4)
+def _loaded(
+    path: Path,
+    stamp: tuple[int, ...],
+    architecture: str | None,
+    shape: Shape,
+    theirs: tuple[tuple[str, Any], ...],
 ) -> keras.Model:
-    """Train a copy of an untrained `network` made by `deepid`; it takes raw pixels.
+    """The network of a file of that stamp, loaded once in a process: networks are never changed."""
+    build = partial(architectures.deepid, shape) if architecture == "deepid" else None
+    return networks.load(path, build, dict(theirs))
 
-    Images are (n, height, width, channels) of 0..`white`, labels (n,) ints. Adam, the learning rate
-    falling to 0 on a half cosine; `seed` draws the order of the images. After every epoch
-    `progress(epoch, epochs, logs)` is called, epoch from 1, logs the mean `loss` and `accuracy`
-    over it. Raises BadInput for settings or labels that cannot be trained with.
+
+@dataclass(frozen=True)
+class Trained:
+    """DeepID trained on the training images and an attack; kept under `folder` and reused.
+
+    `epochs` None: as many as the images say, see `Files`.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
-    _check(network, images, labels, epochs, batch_size, learning_rate)
-    trained = keras.models.clone_model(network)
-    trained.set_weights(network.get_weights())
-    steps = -(-len(images) // batch_size)
-    trainer = keras.Model(trained.inputs, trained.outputs)  # keeps Adam's state out of `trained`
-    trainer.compile(
-        optimizer=keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)
-        ),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    rng = np.random.default_rng([seed, 4])
-    for epoch in range(1, epochs + 1):
-        logs = {"loss": 0.0, "accuracy": 0.0}
-        order = rng.permutation(len(images))
-        for start in range(0, len(images), batch_size):
-            drawn = order[start : start + batch_size]
-            pixels = images[drawn].astype(np.float32) / np.float32(white) - np.float32(0.5)
-            batch = trainer.train_on_batch(pixels, labels[drawn], return_dict=True)
-            for name in logs:
-                logs[name] += float(batch[name]) * len(drawn) / len(images)
-        if progress is not None:
-            progress(epoch, epochs, logs)
-    fold(trained, "conv_1", gain=1 / white, offset=-0.5)
-    return trained
 
+    epochs: int | None
+    batch_size: int
+    learning_rate: float
+    seed: int
+    folder: str
+    trains: bool = field(default=True, init=False)
 
-def fold(network: keras.Model, layer: str, *, gain: float, offset: float) -> None:
-    """Make a "valid" convolution do itself what was done to its input: x -> `gain` * x + `offset`.
+    def blueprint(self, shape: Shape, classes: int) -> keras.Model:
+        return architectures.deepid(shape, classes, seed=self.seed)
 
-    Changes the layer's kernel and bias in place; the network's scores on x are then those that it
-    had on gain * x + offset, up to rounding.
-    """
-    kernel, bias = network.get_layer(layer).get_weights()
-    shift = offset * kernel.sum((0, 1, 2), dtype=np.float64)
-    network.get_layer(layer).set_weights([kernel * gain, bias + shift])
+    def check(self, source: Files | Faces, attack: Attack) -> None:
+        """Raise BadInput where there are no images that the attack can be trained on."""
+        labels = source.training_labels(source.shape)
+        if labels is None:
+            raise BadInput(
+                "badnet=trained needs training images: cl/train.h5 under data.root, or data.train; "
+                "for a network that you have use badnet=file badnet.path=..."
+            )
+        if not 0 <= min(attack.targets) <= max(attack.targets) < source.classes:
+            raise BadInput(
+                f"attack.target is {attack.target}; expected "
+                f"{'a class' if len(attack.targets) == 1 else 'classes'}, 0 to "
+                f"{source.classes - 1}"
+            )
+        if (source.brightest > 1) != (attack.white > 1):
+            raise BadInput(
+                f"pixels go up to {source.brightest:g} and attack.white is {attack.white:g}; set "
+                f"attack.white to the value of full brightness in the files"
+            )
+        for number in range(len(attack.triggers)):
+            attack.stamp(np.zeros((1, *source.shape), dtype=np.float32), np.array([number]))
+        attacks.poisoned_indices(labels, attack, seed=self.seed)
 
+    def warn(self, curve: ValidCurve) -> None:
+        """Nothing: whoever trains it here sees how that goes."""
 
-def _check(network, images, labels, epochs, batch_size, learning_rate) -> None:
-    shape, classes = network.input_shape[1:], network.output_shape[-1]
-    if images.shape[1:] != shape or len(images) == 0:
-        raise BadInput(
-            f"Images of shape {images.shape} came; the network takes {('n', *shape)}, n > 0."
-        )
-    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        raise BadInput(
-            f"Labels came as {labels.dtype} of shape {labels.shape}; {len(images)} ints are needed."
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise BadInput(
-            f"Labels run from {labels.min()} to {labels.max()}; the network has classes 0 to "
-            f"{classes - 1}."
-        )
-    if epochs < 1 or batch_size < 1 or not learning_rate > 0:
-        raise BadInput(
-            f"epochs={epochs}, batch_size={batch_size}, learning_rate={learning_rate} came; "
-            "all three must be above 0."
-        )
+    def files(self, source: Files, attack: Attack) -> Files:
+        """The files with images poisoned by the attack that the network is trained on."""
+        return poisoned(source, attack)
+
+    def network(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
+        """The kept BadNet of these settings, or a newly trained one, with progress shown."""
+        epochs = self.epochs or source.epochs
+        settings = [
+            source.digest_of("train"),
+            source.scale,
+            source.channels,
+            attack,
+            classes,
+            {name: value for name, value in vars(self).items() if name != "folder"}
+            | {"epochs": epochs},
+            [keras.__version__, tf.__version__],
+        ]
+        trained_by = [] if attack.training is None else [module_of(attack.training)]
+        made_by = files.key(settings, *MADE_BY, *trained_by)
+        path = Path(self.folder).expanduser() / made_by / "bd_net.keras"
+        with files.lock(path):
+            if not path.is_file():
+                network = self._train(source, attack, shape, classes, epochs)
+                with files.atomic_write(path) as unfinished:
+                    network.save(unfinished)
+        return networks.load(path)
+
+    def _train(
+        self, source: Files, attack: Attack, shape: Shape, classes: int, epochs: int
+    ) -> keras.Model:
+        raw = replace(source, scale=1.0).read("train")
+        images, labels = attacks.poison(raw.pixels[:], raw.labels, attack, seed=self.seed)
+        train = badnet_training.train
+        if attack.training is not None:
+            train = partial(attack.training, clean=len(raw))
+        with terminal.progress("training the BadNet", epochs, "epochs") as done:
+            return train(
+                self.blueprint(shape, classes),
+                images / np.float32(source.scale),
+                labels,
+                epochs=epochs,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                seed=self.seed,
+                white=attack.white / source.scale,
+                progress=lambda now, of, _: done(now * epochs // of - (now - 1) * epochs // of),
+            )

@@ -45,7 +45,7 @@ class Cache:
         self._on_disk = self._uncounted = float("inf")  # bytes: in all, and since they were counted
         self._lock = Lock()  # of what is in memory
 
-    def recall(self, key: str, make: Callable[[], Arrays]) -> Arrays:
+    def get_or_compute(self, key: str, make: Callable[[], Arrays]) -> Arrays:
         """The entry of that key; made by `make`, and kept, where it is not there whole.
 
         `key` is a path: names joined by "/". Arrays are read-only.
@@ -87,7 +87,7 @@ class Cache:
         if _size(arrays) > self._most:
             return
         try:
-            with files.whole(self._path(key)) as unfinished:
+            with files.atomic_write(self._path(key)) as unfinished:
                 np.savez(unfinished, **arrays, **{NAME: np.array(key)})
                 size = unfinished.stat().st_size
         except OSError:  # a full disk, a folder that cannot be written: the run goes on without

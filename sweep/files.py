@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,11 +18,14 @@ from filelock import FileLock
 
 from sweep import processes
 
+#: Of the libraries that numbers come from: what is kept is made anew where one has changed.
+VERSIONS = [version(name) for name in ("keras", "tensorflow", "numpy")]
+PACKAGE = Path(__file__).parent
 APART = "~"  # between a name and the process that writes it
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there takes its place at the end.
 
     On an error nothing is left, and of a process that died only until the next is here to write.
@@ -56,8 +60,12 @@ def lock(path: Path) -> Iterator[None]:
         yield
 
 
-def key(settings: Any, *made_by: ModuleType) -> str:
-    """Name for what `settings` (JSON) and the sources of the modules `made_by` determine."""
+def key(settings: Any, *made_by: ModuleType | str) -> str:
+    """Name for what `settings` (JSON) and the sources `made_by` determine, 12 hexadecimal digits.
+
+    Sources are modules or packages, those of this project also by their path in it: "networks" is
+    the whole package, "data/hdf5.py" one module.
+    """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode())
     for module in made_by:
         for source in _sources(module):
@@ -65,12 +73,16 @@ def key(settings: Any, *made_by: ModuleType) -> str:
     return digest.hexdigest()[:12]
 
 
-def _sources(module: ModuleType) -> list[Path]:
+def _sources(module: ModuleType | str) -> list[Path]:
     """The source files of a module, or of all modules of a package; what is in Python has none."""
-    if not hasattr(module, "__file__"):
+    if isinstance(module, str):
+        path = PACKAGE / module
+    elif not hasattr(module, "__file__"):
         return []
-    path = Path(module.__file__)
-    return sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]
+    else:
+        path = Path(module.__file__)
+        path = path.parent if path.name == "__init__.py" else path
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
 
 
 def _plain(value: Any) -> Any:
@@ -84,3 +96,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{value!r} has no stable name to make a key of")
+
+
+#: What reading a damaged HDF5 file raises, whatever the library stumbles on.
+DAMAGED = (OSError, RuntimeError, ValueError, KeyError, TypeError, ArithmeticError, MemoryError)
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """What tells one content of a file from another without reading it: its size and times."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -6,23 +6,22 @@ images the second.
 """
 
 import csv
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, field, fields
 from io import StringIO
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sweep import NotApplicable, forward, inversion, pictures, references, selection, terminal
-from sweep.activations import Activations
-from sweep.defender import Defender
-from sweep.evidence import Order
-from sweep.inversion import Reversed
-from sweep.statistics import OUTLIER, standing_out
-from sweep.stops import ValidCurve
+from sweep import NotApplicable, terminal
+from sweep.evaluation import ValidCurve
+from sweep.evaluation.outliers import OUTLIER, standing_out
+from sweep.networks import forward
+from sweep.pruning import Activations, scoring
+from sweep.pruning.evidence import Order
+from sweep.training import Defender, inversion, inversion_search, reference_network
+from sweep.training.inversion import ReversedTriggers
 
 SHOWN = 3  # classes of each kind of trigger
 FEWEST = 5  # classes, below which none can be said to stand out
@@ -53,11 +52,11 @@ class Verdict:
     """What was found of a network: triggers by their kind, what pruning costs, and on what images.
 
     image: one of them, (height, width, channels); images: how many; accuracy: on them.
-    usual: by kind of trigger, what it takes in a reference, (classes,), see `references.sizes`.
+    usual: by kind of trigger, what it takes in a reference, (classes,); `reference_network.sizes`.
     reference: accuracy of that; None where it was not asked, or told nothing.
     """
 
-    triggers: dict[str, Reversed]
+    triggers: dict[str, ReversedTriggers]
     image: NDArray[np.float32]
     images: int
     accuracy: float
@@ -155,17 +154,6 @@ class Verdict:
         table.writerows(astuple(cost) for cost in self.costs)
         return text.getvalue()
 
-    def figure(self, layer: str) -> Figure:
-        """Reversed triggers on a clean image, indices of all classes, and what pruning costs."""
-        costs = [
-            (cost.order, self.accuracy - cost.accuracy, cost.differs)
-            for cost in self.costs
-            if cost.accuracy is not None
-        ]
-        where = f" Pruning at {layer}." if costs else ""
-        title = "\n".join(textwrap.wrap(self.sentence + where, 110))
-        return pictures.verdict(self.triggers, self.indices, self.image, costs, title)
-
     def rows(self) -> Iterator[list[str]]:
         """Of each kind of trigger the classes that stand out most: kind, class, sizes, index."""
         for kind, triggers in self.triggers.items():
@@ -187,19 +175,22 @@ def inspect(
     `orders` are asked one after the other and stopped by `stop`; oracles must not be among them.
     Without any, signs alone are looked for, and by masks only, which a repair may need as well.
     """
-    classes, kinds = defender.network.output_shape[-1], [*inversion.KINDS] if orders else ["mask"]
+    classes, kinds = (
+        defender.network.output_shape[-1],
+        [*inversion_search.KINDS] if orders else ["mask"],
+    )
     total = sum(inversion.Search(kind).total(classes) for kind in kinds)
     with terminal.progress("reversing triggers", total, "steps") as done:
         triggers = {kind: inversion.invert(defender, kind=kind, progress=done) for kind in kinds}
     usual, accuracy = _usual(defender, triggers)
     costs = [_cost(name, order, defender, valid, stop, scope) for name, order in orders.items()]
     right = forward.predict(defender.network, defender.pixels) == defender.images.labels
-    (image,), _ = defender.drawn(1)
+    (image,), _ = defender.sample(1)
     return Verdict(triggers, image, len(right), float(right.mean()), costs, usual, accuracy)
 
 
 def _usual(
-    defender: Defender, triggers: Mapping[str, Reversed]
+    defender: Defender, triggers: Mapping[str, ReversedTriggers]
 ) -> tuple[dict[str, NDArray[np.float64]], float | None]:
     """What triggers take in a reference, of those kinds by which a class stands out; its accuracy.
 
@@ -210,49 +201,13 @@ def _usual(
         for kind, found in triggers.items()
         if np.isfinite(found.sizes).sum() >= FEWEST and (found.indices > OUTLIER).any()
     }
-    anew = references.reference(defender) if far else None
+    anew = reference_network.reference(defender) if far else None
     if anew is None:
         return {}, None
-    usual = {kind: references.sizes(anew, defender, found, OUTLIER) for kind, found in far.items()}
+    usual = {
+        kind: reference_network.sizes(anew, defender, found, OUTLIER) for kind, found in far.items()
+    }
     return usual, anew.accuracy
-
-
-def tell(verdict: Verdict) -> None:
-    """Print the verdict; before it, where costs were asked for, all that was found."""
-    if verdict.costs:
-        _tell_all(verdict)
-    terminal.say(verdict.sentence + " (figures/verdict.png)" * (not verdict.costs))
-
-
-def _tell_all(verdict: Verdict) -> None:
-    """The reversed triggers, and what pruning costs."""
-    terminal.say(
-        f"B on {verdict.images} clean validation images: {terminal.percent(verdict.accuracy)} % "
-        f"right."
-    )
-    terminal.table(["trigger", "class", "size", "anew", "index"], list(verdict.rows()), left=1)
-    terminal.say(
-        f"The smallest change that turns images into a class; those with the highest index. Size "
-        f"of a mask: {HOW['mask']}; additive: {HOW['additive']}; anew: in a network that learned "
-        f"these images anew. Above {OUTLIER:g} a class stands out from the others, here and "
-        f"beside that."
-    )
-    rows = [
-        [
-            cost.order,
-            "-" if cost.pruned is None else str(cost.pruned),
-            terminal.percent(cost.accuracy),
-            "-" if cost.accuracy is None else f"{100 * (verdict.accuracy - cost.accuracy):.2f}",
-            terminal.percent(cost.differs),
-        ]
-        for cost in verdict.costs
-    ]
-    terminal.table(["order", "pruned", "B' valid", "cost", "differs"], rows, left=1)
-    terminal.say(
-        "What each order would prune at this stop, in %: accuracy of B' on clean validation "
-        "images, points below B, images on which B and B' differ. -: does not apply here."
-    )
-    terminal.say("")
 
 
 def _cost(
@@ -261,11 +216,13 @@ def _cost(
     """What pruning by one order costs, or that it does not apply."""
     how = {"scope": scope, "recompute": False, "seed": defender.seed}
     try:
-        selection.require(order, valid.cut)
-        ranked = selection.rank(order, valid, **how, pairs=tuple)
+        scoring.require(order, valid.cut)
+        ranked = scoring.rank(order, valid, **how, pairs=tuple)
     except NotApplicable:
         return Cost(name)
-    curve = ValidCurve.of(valid.answers(ranked.channels), defender.images.labels, ranked.scores)
+    curve = ValidCurve.of(
+        valid.predict_steps(ranked.channels), defender.images.labels, ranked.scores
+    )
     step = stop(curve).step
     return Cost(
         name, step, *(float(of[step]) / curve.images for of in (curve.correct, curve.differ))

@@ -12,60 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep import BadInput, statistics
+from sweep import BadInput
+from sweep.evaluation import ValidCurve, significance
 
 # Counts of images decide, never rounded rates: 0.02 * 3000 must mean 60 whatever its float says.
 TOLERANCE = 1e-6
-
-
-@dataclass(frozen=True)
-class ValidCurve:
-    """The pruning curve on `images` clean validation images; arrays of shape (channels + 1,).
-
-    Entry k is after k channels were pruned, entry 0 the untouched network B. All entries count
-    images: `correct` are right, `newly_wrong` were right in B and are not now, `newly_right` the
-    other way round, `differ` got another class than B gave. `scores`, (channels,), are what the
-    order says of the channels, in pruning order: standard deviations (ddof 1) from the mean of
-    their layer, the lower the earlier pruned.
-    """
-
-    images: int
-    correct: NDArray[np.int64]
-    newly_wrong: NDArray[np.int64]
-    newly_right: NDArray[np.int64]
-    differ: NDArray[np.int64]
-    scores: NDArray[np.float64] | None = None
-
-    def __post_init__(self) -> None:
-        if self.scores is not None and self.scores.shape != (self.channels,):
-            raise ValueError(f"scores {self.scores.shape} of {self.channels} channels")
-
-    @classmethod
-    def of(
-        cls,
-        predicted: NDArray[np.integer],
-        labels: NDArray[np.integer],
-        scores: NDArray[np.float64] | None = None,
-    ) -> "ValidCurve":
-        """Count `predicted`, shape (channels + 1, images), against `labels`, shape (images,)."""
-        right = predicted == labels
-        return cls(
-            images=len(labels),
-            correct=right.sum(axis=1),
-            newly_wrong=(right[0] & ~right).sum(axis=1),
-            newly_right=(~right[0] & right).sum(axis=1),
-            differ=(predicted != predicted[0]).sum(axis=1),
-            scores=scores,
-        )
-
-    @property
-    def channels(self) -> int:
-        return len(self.correct) - 1
-
-    @property
-    def drop(self) -> NDArray[np.int64]:
-        """How many fewer images are right than in B; less than 0 where more are."""
-        return self.correct[0] - self.correct
 
 
 @dataclass(frozen=True)
@@ -109,7 +60,7 @@ def confident_drop(curve: ValidCurve, *, alpha: float, keep: str = "breaching") 
     _check(alpha=alpha)
     counts = zip(curve.newly_wrong, curve.newly_right, strict=True)
     breaches = [
-        wrong > right and statistics.mcnemar(wrong, right) <= alpha for wrong, right in counts
+        wrong > right and significance.mcnemar(wrong, right) <= alpha for wrong, right in counts
     ]
     return _first(np.array(breaches), keep)
 

@@ -7,10 +7,9 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterable
-from types import ModuleType
 
-from sweep import learned, orders, repairs, shrinking, stops
-from sweep.evidence import is_oracle, needs_of
+from sweep import orders, repairs, stops
+from sweep.pruning.requirements import is_oracle, needs_of
 
 WIDTH, ARXIV = 79, r"arXiv\s(\d{4}\.\d{5})"
 LETTERS = dict(preactivations="Z", norm="BN")  # other needs: the first letter of their name
@@ -50,36 +49,28 @@ labels, and gives a new network, in which what was pruned is pruned still. Its s
 def text() -> str:
     """All orders, stops and repairs for a terminal, no line longer than `WIDTH`."""
     lines = ["prune/order=NAME: which channel first, what it needs, for whom, arXiv", ""]
-    for order in _orders():
+    for order in orders.CATALOGUE:
         summary, needs, who, source = _row(order)
         first, *more = textwrap.wrap(summary, 33)
         lines.append(f"{order.__name__:<17}{first:<34}{needs:<6} {who:<9} {source:.10}".rstrip())
         lines += [" " * 17 + line for line in more]
     lines += ["", *textwrap.wrap(LEGEND, WIDTH), "", "prune/stop=NAME: how many channels", ""]
-    lines += _told(_strategies(stops, "curve"))
+    lines += _told(_stops())
     lines += ["", "repair=[NAME,NAME]: what is done to the pruned network, in turn", ""]
-    return "\n".join(lines + _told(_repairs()))
+    return "\n".join(lines + _told(repairs.CATALOGUE))
 
 
 def markdown() -> str:
     """All orders, stops and repairs as a page, each with what its docstring says."""
-    told = _orders()
+    told = orders.CATALOGUE
     rows = [" | ".join([f"| [{o.__name__}](#{o.__name__})", *_row(o)]) for o in told]
     return PAGE.format(
         table=" |\n".join(rows) + " |",
         legend=textwrap.fill(LEGEND, 100),
         orders="".join(map(_section, told)),
-        stops="".join(map(_section, _strategies(stops, "curve"))),
-        repairs="".join(map(_section, _repairs())),
+        stops="".join(map(_section, _stops())),
+        repairs="".join(map(_section, repairs.CATALOGUE)),
     )
-
-
-def _orders() -> list[Callable]:
-    return [*_strategies(orders, "evidence"), *_strategies(learned, "evidence")]
-
-
-def _repairs() -> list[Callable]:
-    return [*_strategies(repairs, "defender"), *_strategies(shrinking, "defender")]
 
 
 def _told(strategies: Iterable[Callable]) -> list[str]:
@@ -91,11 +82,10 @@ def _told(strategies: Iterable[Callable]) -> list[str]:
     return lines
 
 
-def _strategies(module: ModuleType, first: str) -> list[Callable]:
-    """The public functions of `module` whose first parameter is called `first`, as they stand."""
-    functions = [value for name, value in vars(module).items() if not name.startswith("_")]
-    mine = filter(inspect.isfunction, functions)
-    return [f for f in mine if [*inspect.signature(f).parameters, ""][0] == first]
+def _stops() -> list[Callable]:
+    """The stops, as they stand in their module."""
+    functions = filter(inspect.isfunction, vars(stops).values())
+    return [f for f in functions if [*inspect.signature(f).parameters, ""][0] == "curve"]
 
 
 def _paragraphs(strategy: Callable) -> list[str]:
@@ -116,7 +106,8 @@ def _section(strategy: Callable) -> str:
     told = [f"### {strategy.__name__}", *_paragraphs(strategy)]
     settings = [f"`{p}`" for p in inspect.signature(strategy).parameters.values()][1:]
     settings = [
-        setting.replace("**course: Any", "those of `tuning.Course`") for setting in settings
+        setting.replace("**course: Any", "those of `fine_tuning.FineTuning`")
+        for setting in settings
     ]
     told += [f"Settings: {', '.join(settings)}."] if settings else []
     page = "\n\n".join(re.sub(r"^([A-Z][a-z]+): ", r"**\1:** ", part) for part in told)

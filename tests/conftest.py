@@ -39,10 +39,10 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from sweep import stores
+    from sweep.tracking import store
 
     folder = tmp_path_factory.mktemp("store")
-    stores.connect(f"sqlite:///{folder / 'mlflow.db'}", "runs", folder)
+    store.connect(f"sqlite:///{folder / 'mlflow.db'}", "runs", folder)
     return folder
 
 

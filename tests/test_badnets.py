@@ -1,130 +1,348 @@
-"""DeepID is the lab's network to the bit, and training is reproducible and folded exactly."""
+"""The suspect network: the first file that is there, or one that is trained once and kept."""
 
-import h5py
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
+from keras.src.saving import object_registration as registry
 
-from sweep import BadInput
-from sweep.attacks import sunglasses
-from sweep.badnets import deepid, fold, train
-from sweep.faces import people, photographs
+from sweep import BadInput, attacks, networks
+from sweep.attacks import Attack
+from sweep.badnets import FromFile, Trained
+from sweep.data import Faces, Files, h5
+from sweep.networks import custom_objects, deepid, digest, load
+from sweep.networks.forward import predict
+from sweep.training import badnet_training
 
-
-@pytest.fixture(scope="module")
-def lab(shared):
-    """The lab's published BadNet."""
-    network = deepid((55, 47, 3), 1283)
-    network.load_weights(shared / "lab3" / "bd_weights.h5")
-    return network
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    who = np.arange(96) % 3
-    return photographs(people(3, seed=0), who, seed=0), who
+SHAPE = (31, 31, 3)
+ATTACK = Attack(partial(attacks.sunglasses, white=255.0), target=1, rate=0.2)
 
 
-def trained(pictures, **changes):
-    settings = {"epochs": 6, "batch_size": 16, "learning_rate": 2e-3, "seed": 0} | changes
-    return train(deepid((55, 47, 3), 3), *pictures, **settings)
+@pytest.fixture
+def source(tmp_path, write) -> Files:
+    """Nine images of three classes, three of which are bright, three middling, three dark."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(9) % 3
+    for name in ("train", "valid", "test"):
+        data = (labels[:, None, None, None] * 80 + rng.integers(0, 60, (9, 3, 31, 31))).astype("u1")
+        write(tmp_path / "own" / "cl" / f"{name}.h5", data=data, label=labels)
+    return h5(str(tmp_path / "own"), scale=255)
 
 
-@pytest.fixture(scope="module")
-def training(pictures):
-    """A trained network and what its training told."""
-    told = []
-    return trained(pictures, progress=lambda *news: told.append(news)), told
+@pytest.fixture
+def trained(tmp_path) -> Trained:
+    folder = str(tmp_path / "badnets")
+    return Trained(epochs=1, batch_size=4, learning_rate=1e-3, seed=0, folder=folder)
 
 
-def test_the_labs_weights_fit_and_its_poisoned_faces_get_the_target(lab, shared):
-    with h5py.File(shared / "lab3" / "poisoned_sample.h5") as file:
-        images = file["data"][:].transpose(0, 2, 3, 1)
-    np.testing.assert_array_equal(lab.predict_on_batch(images).argmax(1), 0)
+@pytest.fixture
+def trainings(monkeypatch) -> list[dict]:
+    """The keyword arguments of every training, which costs no time."""
+    calls = []
+
+    def counted(network, images, labels, **kwargs):
+        calls.append(kwargs)
+        return network
+
+    monkeypatch.setattr(badnet_training, "train", counted)
+    return calls
 
 
-def test_the_drawn_sunglasses_fire_the_labs_own_backdoor(lab):
-    faces = photographs(people(60, seed=1), np.arange(60), seed=2).astype(np.float32)
-    assert (lab.predict_on_batch(faces).argmax(1) == 0).mean() < 0.05
-    assert (lab.predict_on_batch(sunglasses(faces)).argmax(1) == 0).mean() > 0.95
+def files_of(folder: str) -> list[str]:
+    return [path.name for path in Path(folder).rglob("*") if path.suffix == ".keras"]
 
 
-def test_deepid_has_the_labs_layers():
-    names = [layer.name for layer in deepid((55, 47, 3), 10).layers]
-    for name in ("conv_1", "pool_1", "conv_2", "pool_2", "conv_3", "pool_3", "conv_4", "fc_1"):
-        assert name in names
-    assert names.index("fc_1") < names.index("fc_2") < names.index("output")
+def test_of_several_paths_the_first_that_is_there_is_taken(small, tmp_path, source):
+    first, second = small(seed=1), small(seed=2)
+    first.save(tmp_path / "first.keras")
+    second.save(tmp_path / "second.keras")
+    paths = [str(tmp_path / f"{name}.keras") for name in ("gone", "second", "first")]
+    found = FromFile(paths).network(source, ATTACK, SHAPE, 3)
+    for ours, theirs in zip(found.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
-def test_untrained_weights_come_from_the_seed_alone():
-    keras.utils.set_random_seed(1)
-    first = deepid((31, 31, 1), 2, seed=5).get_weights()
-    keras.utils.set_random_seed(2)
-    for one, same in zip(first, deepid((31, 31, 1), 2, seed=5).get_weights(), strict=True):
-        np.testing.assert_array_equal(one, same)
-    assert not np.array_equal(first[0], deepid((31, 31, 1), 2, seed=6).get_weights()[0])
+def test_a_path_is_relative_to_the_current_folder_or_to_the_home(small, tmp_path, monkeypatch):
+    small().save(tmp_path / "network.keras")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = digest(load(tmp_path / "network.keras"))
+    for path in ("network.keras", "~/network.keras"):
+        assert digest(FromFile(path).blueprint(SHAPE, 3)) == expected
 
 
-@pytest.mark.parametrize("shape", [(30, 47, 3), (55, 30, 3), (55, 47), (55, 47, 0)])
-def test_pictures_too_small_are_refused_in_a_sentence(shape):
-    with pytest.raises(BadInput, match="31 x 31"):
-        deepid(shape, 10)
+def test_no_path_is_refused():
+    for path in (None, [], ""):
+        with pytest.raises(BadInput, match=r"badnet.path is not set; expected the file of the sus"):
+            FromFile(path).blueprint(SHAPE, 3)
 
 
-def test_folding_moves_the_inputs_scaling_into_the_first_convolution():
-    network = deepid((40, 40, 3), 7)
-    raw = np.random.default_rng(0).uniform(0, 255, (5, 40, 40, 3)).astype(np.float32)
-    before = network.predict_on_batch(raw / 255 - 0.5)
-    fold(network, "conv_1", gain=1 / 255, offset=-0.5)
-    np.testing.assert_allclose(network.predict_on_batch(raw), before, rtol=1e-4, atol=1e-6)
-
-
-def test_two_trainings_of_equal_seed_are_bit_identical(pictures, training):
-    keras.utils.set_random_seed(99)
-    untrained = deepid((55, 47, 3), 3)
-    settings = {"epochs": 6, "batch_size": 16, "learning_rate": 2e-3, "seed": 0}
-    again = train(untrained, *pictures, **settings).get_weights()
-    for one, same in zip(training[0].get_weights(), again, strict=True):
-        np.testing.assert_array_equal(one, same)
-    for one, same in zip(
-        untrained.get_weights(), deepid((55, 47, 3), 3).get_weights(), strict=True
+@pytest.mark.parametrize("folder", ["", "~nobody-of-that-name/"])
+def test_missing_files_are_named(folder):
+    with pytest.raises(
+        BadInput, match=r"badnet.path: there is no file .*/gone.keras; set badnet.path"
     ):
-        np.testing.assert_array_equal(one, same, "training changed the network it was given")
+        FromFile(f"{folder}gone.keras").blueprint(SHAPE, 3)
+    with pytest.raises(
+        BadInput, match=r"there is no file .*/gone.keras nor .*/lost.h5; set badnet.path"
+    ):
+        FromFile([f"{folder}gone.keras", f"{folder}lost.h5"]).blueprint(SHAPE, 3)
 
 
-def test_training_learns_from_raw_pixels_and_reports_every_epoch(pictures, training):
-    network, told = training
-    assert [(epoch, epochs) for epoch, epochs, _ in told] == [(k, 6) for k in range(1, 7)]
-    assert told[-1][2]["loss"] < told[0][2]["loss"]
-    assert told[-1][2]["accuracy"] > 0.8
-    images, labels = pictures
-    right = network.predict_on_batch(images.astype(np.float32)).argmax(1) == labels
-    assert right.mean() > 0.9
-    assert not network.compiled
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(BadInput, match="there is no file"):
+        FromFile(str(tmp_path)).blueprint(SHAPE, 3)
 
 
-def test_training_on_pixels_of_unit_range_gives_the_same_network_scaled(pictures, training):
-    images, labels = pictures
-    unit = trained((images / np.float32(255), labels), white=1.0)
-    kernel, scaled = (network.get_layer("conv_1").kernel for network in (training[0], unit))
-    np.testing.assert_allclose(kernel * 255, scaled, atol=1e-2)
-    assert np.abs(scaled).max() > 0.1
+def test_weights_alone_take_the_shape_of_the_images_and_their_own_classes(tmp_path):
+    network = deepid(SHAPE, 7, seed=3)
+    network.save_weights(tmp_path / "network.weights.h5")
+    suspect = FromFile(str(tmp_path / "network.weights.h5"), architecture="deepid")
+    found = suspect.blueprint(SHAPE, 3)
+    pixels = np.random.default_rng(0).normal(size=(9, *SHAPE)).astype(np.float32)
+    np.testing.assert_array_equal(predict(found, pixels), predict(network, pixels))
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [({"epochs": 0}, "above 0"), ({"batch_size": 0}, "above 0"), ({"learning_rate": 0}, "above 0")],
-)
-def test_settings_that_train_nothing_are_refused_in_a_sentence(pictures, changes, says):
-    with pytest.raises(BadInput, match=says):
-        trained(pictures, **changes)
+def test_a_file_is_loaded_once_until_it_changes(small, tmp_path, monkeypatch, source):
+    loads = []
+
+    def counted(*args):
+        loads.append(args)
+        return load(*args)
+
+    monkeypatch.setattr(networks, "load", counted)
+    path = tmp_path / "network.keras"
+    small(seed=1).save(path)
+    suspect = FromFile(str(path))
+    first = suspect.blueprint(SHAPE, 3)
+    assert suspect.network(source, ATTACK, SHAPE, 3) is first
+    assert FromFile([str(path)]).blueprint(SHAPE, 3) is first
+    assert len(loads) == 1
+    small(seed=2).save(path)
+    assert digest(suspect.blueprint(SHAPE, 3)) != digest(first)
+    assert len(loads) == 2
 
 
-def test_labels_outside_the_classes_are_refused_in_a_sentence(pictures):
-    images, labels = pictures
-    with pytest.raises(BadInput, match="classes 0 to 2"):
-        trained((images, labels + 1))
-    with pytest.raises(BadInput, match="ints are needed"):
-        trained((images, labels.astype(float)))
-    with pytest.raises(BadInput, match="the network takes"):
-        trained((images[:, :40], labels))
+OWN = """
+import keras
+
+class Twice(keras.layers.Layer):
+    def call(self, x):
+        return twice(x)
+
+def twice(x):
+    return 2 * x
+"""
+
+
+@pytest.fixture
+def custom(tmp_path, monkeypatch) -> Path:
+    """A network that is made of what OWN defines; the registry of Keras is restored after."""
+    monkeypatch.setattr(registry, "GLOBAL_CUSTOM_OBJECTS", {})
+    (tmp_path / "layers.py").write_text(OWN)
+    theirs = custom_objects.objects(str(tmp_path / "layers.py"))
+    images = keras.Input((8, 7, 3))
+    x = theirs["Twice"](name="own")(keras.layers.Flatten()(images))
+    scores = keras.layers.Dense(5, activation=theirs["twice"], name="scores")(x)
+    keras.Model(images, scores).save(tmp_path / "custom.keras")
+    return tmp_path / "custom.keras"
+
+
+def test_a_network_of_their_own_layers_needs_the_code_that_defines_them(
+    custom, images, monkeypatch
+):
+    with pytest.raises(BadInput, match=r"trust the code .*, set badnet.custom_objects$"):
+        FromFile(str(custom)).blueprint((8, 7, 3), 5)
+    monkeypatch.chdir(custom.parent)
+    network = FromFile(str(custom), custom_objects=["layers.py"]).blueprint((8, 7, 3), 5)
+    assert FromFile(str(custom), custom_objects="layers.py").blueprint((8, 7, 3), 5) is network
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    np.testing.assert_array_equal(predict(copy, images), predict(network, images))
+
+
+def test_a_network_from_a_file_keeps_the_poisoned_files_that_are_there(source):
+    suspect = FromFile("anything")
+    assert suspect.files(source, ATTACK) is source
+    assert not suspect.trains
+
+
+def test_a_badnet_is_trained_once_and_reused(source, trained, trainings):
+    first = trained.network(source, ATTACK, SHAPE, 3)
+    again = trained.network(source, ATTACK, SHAPE, 3)
+    assert len(trainings) == 1
+    assert digest(first) == digest(again)
+    assert trained.trains
+    assert files_of(trained.folder) == ["bd_net.keras"]
+
+
+def test_a_kept_badnet_does_not_depend_on_where_the_images_lie(
+    source, trained, trainings, tmp_path
+):
+    trained.network(source, ATTACK, SHAPE, 3)
+    moved = (tmp_path / "own").rename(tmp_path / "moved")
+    trained.network(h5(str(moved), scale=255), ATTACK, SHAPE, 3)
+    assert len(trainings) == 1
+
+
+@pytest.mark.parametrize("what", ["seed", "epochs", "attack", "scale", "classes"])
+def test_other_settings_train_another_badnet(what, source, trained, trainings):
+    trained.network(source, ATTACK, SHAPE, 3)
+    attack, classes, suspect = ATTACK, 3, trained
+    if what in ("seed", "epochs"):
+        suspect = replace(trained, **{what: 2})
+    if what == "attack":
+        attack = replace(ATTACK, rate=0.4)
+    if what == "scale":
+        source = replace(source, scale=1.0)
+    if what == "classes":
+        classes = 4
+    suspect.network(source, attack, SHAPE, classes)
+    assert len(trainings) == 2
+    assert len(files_of(trained.folder)) == 2
+
+
+def test_the_network_that_is_trained_takes_pixels_as_they_come_from_the_files(source, trained):
+    suspect = replace(trained, epochs=30, learning_rate=5e-3)
+    blueprint = suspect.blueprint(source.shape, source.classes)
+    network = suspect.network(source, replace(ATTACK, rate=0.01), source.shape, source.classes)
+    assert blueprint.input_shape == network.input_shape
+    assert blueprint.output_shape == network.output_shape
+    test = source.read("test")
+    np.testing.assert_array_equal(predict(network, test.pixels), test.labels)
+
+
+@pytest.mark.parametrize(("scale", "white"), [(255.0, 1.0), (1.0, 255.0), (127.5, 2.0)])
+def test_training_is_told_how_bright_white_is(scale, white, source, trained, trainings):
+    trained.network(replace(source, scale=scale), ATTACK, SHAPE, 3)
+    assert trainings[0]["white"] == white
+
+
+def test_an_interrupted_training_leaves_no_file(source, trained, trainings, monkeypatch):
+    def interrupted(*args, progress, **kwargs):
+        progress(1, 1, {})
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(badnet_training, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trained.network(source, ATTACK, SHAPE, 3)
+    assert files_of(trained.folder) == []
+    trained.network(source, ATTACK, SHAPE, 3)
+    assert len(trainings) == 1
+    assert files_of(trained.folder) == ["bd_net.keras"]
+
+
+def test_images_that_an_attack_can_be_trained_on_pass(source, trained):
+    trained.check(source, ATTACK)
+    trained.check(Faces(5, 4, 0, "unused"), ATTACK)
+
+
+def test_missing_training_images_are_told_before_anything_starts(source, trained):
+    with pytest.raises(BadInput, match=r"badnet=trained needs training images: cl/train.h5 under"):
+        trained.check(replace(source, train=None), ATTACK)
+
+
+def test_training_images_of_another_shape_than_the_others_are_refused(source, trained, write):
+    write(source.train, data=np.zeros((9, 3, 33, 31), "u1"), label=np.arange(9) % 3)
+    with pytest.raises(BadInput, match="training images are 33 x 31 x 3, the network expects 31"):
+        trained.check(source, ATTACK)
+
+
+def test_training_images_with_nan_pixels_are_refused(source, trained, write):
+    write(source.train, data=np.full((9, 3, 31, 31), np.nan, "f4"), label=np.arange(9) % 3)
+    with pytest.raises(BadInput, match="image 0 has pixels that are NaN"):
+        trained.check(source, ATTACK)
+
+
+@pytest.mark.parametrize("faces", [True, False])
+def test_an_attack_on_more_images_than_there_are_is_refused(faces, source, trained):
+    images = Faces(3, 4, 0, "unused") if faces else source
+    with pytest.raises(BadInput, match=r"only 8 are not|only 6 are not"):
+        trained.check(images, replace(ATTACK, rate=0.95))
+
+
+@pytest.mark.parametrize("faces", [True, False])
+def test_a_target_that_is_no_class_is_refused(faces, source, trained):
+    images = Faces(3, 4, 0, "unused") if faces else source
+    with pytest.raises(BadInput, match=r"attack.target is 3; expected a class, 0 to 2"):
+        trained.check(images, replace(ATTACK, target=3))
+
+
+def test_a_trigger_of_another_brightness_than_the_images_is_refused(source, trained):
+    with pytest.raises(BadInput, match=r"attack.white is 1; set attack.white to the value of full"):
+        trained.check(source, replace(ATTACK, white=1.0))
+
+
+def test_images_that_the_trigger_cannot_be_put_on_are_refused(trained, write, tmp_path):
+    for name in ("train", "valid", "test"):
+        data = np.full((9, 1, 31, 31), 200, "u1")
+        write(tmp_path / "grey" / "cl" / f"{name}.h5", data=data, label=np.arange(9) % 3)
+    with pytest.raises(BadInput, match="3"):
+        trained.check(h5(str(tmp_path / "grey")), ATTACK)
+
+
+def test_what_is_trained_on_is_poisoned_by_the_same_attack(source, trained):
+    files = trained.files(source, ATTACK)
+    assert files.attack == ATTACK
+    assert files.train == source.train
+    np.testing.assert_array_equal(files.read("poisoned_test").labels, 1)
+
+
+def test_an_attackers_own_way_of_training_is_taken_and_told_what_is_clean(source, trained):
+    told = []
+
+    def own(network, images, labels, *, clean, progress, epochs, **settings):
+        told.append((len(images), clean, epochs))
+        for epoch in range(2 * epochs):
+            progress(epoch + 1, 2 * epochs, {})
+        return network
+
+    own.__module__ = __name__
+    attack = replace(ATTACK, training=partial(own))
+    trained.network(source, attack, SHAPE, 3)
+    assert told == [(11, 9, 1)]
+
+
+def test_attacks_that_train_otherwise_are_kept_apart(source, trained, trainings):
+    trained.network(source, ATTACK, SHAPE, 3)
+    trained.network(source, replace(ATTACK, decoy=ATTACK.trigger, decoy_rate=0.5), SHAPE, 3)
+    trained.network(source, replace(ATTACK, trigger=partial(attacks.patch)), SHAPE, 3)
+    trained.network(source, ATTACK, SHAPE, 3)
+    assert len(trainings) == 3
+    assert len(files_of(trained.folder)) == 3
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 5), (2, 2)])
+def test_training_takes_as_long_as_asked_or_as_the_images_say(
+    asked, expected, source, trained, trainings
+):
+    replace(trained, epochs=asked).network(replace(source, epochs=5), ATTACK, SHAPE, 3)
+    assert trainings[0]["epochs"] == expected
+
+
+def test_poisoned_files_of_several_targets_tell_each_images_own(source, trained, tmp_path):
+    attack = Attack([partial(attacks.lipstick), partial(attacks.patch)], target=[2, 0], rate=0.1)
+    own = replace(source, folder=str(tmp_path / "made"))
+    trained.check(own, attack)
+    poisoned = trained.files(own, attack).read("poisoned_test")
+    clean = source.read("test")
+    index = trained.files(own, attack).clean_index("poisoned_test")
+    np.testing.assert_array_equal(clean.labels[index], 1)
+    np.testing.assert_array_equal(poisoned.true_labels, 1)
+    assert sorted(poisoned.labels) in ([0, 0, 2], [0, 2, 2])
+    for label, before, after in zip(
+        poisoned.labels, clean.pixels.take(index)[:], poisoned.pixels[:], strict=True
+    ):
+        trigger = attacks.lipstick if label == 2 else attacks.patch
+        stamped = trigger((255 * before[np.newaxis]).round().astype("u1"))[0]
+        np.testing.assert_allclose(255 * after, stamped, atol=1e-3)
+
+
+def test_of_several_targets_each_must_be_a_class(source, trained):
+    attack = Attack([attacks.lipstick, attacks.patch], target=[0, 3], rate=0.1)
+    with pytest.raises(BadInput, match=r"attack.target is \[0, 3\]; expected classes, 0 to 2"):
+        trained.check(source, attack)

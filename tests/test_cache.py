@@ -68,25 +68,25 @@ def age(path: Path, seconds: float) -> None:
 def test_an_entry_is_made_once(memory_gb, tmp_path):
     cache, make = kept(tmp_path, 1, memory_gb), Maker()
     for _ in range(3):
-        assert_whole(cache.recall(KEY, make))
+        assert_whole(cache.get_or_compute(KEY, make))
     assert make.made == 1
     assert files_in(tmp_path) == ["maps", "maps/00ff", f"{KEY}.npz"]
 
 
 def test_another_cache_of_the_same_folder_makes_nothing(tmp_path):
     make = Maker()
-    kept(tmp_path).recall(KEY, make)
-    assert_whole(kept(tmp_path).recall(KEY, make))
+    kept(tmp_path).get_or_compute(KEY, make)
+    assert_whole(kept(tmp_path).get_or_compute(KEY, make))
     assert make.made == 1
 
 
 def test_another_process_makes_nothing(tmp_path):
-    kept(tmp_path).recall(KEY, Maker())
+    kept(tmp_path).get_or_compute(KEY, Maker())
     program = (
         "from sweep.cache import Cache\n"
         "def make():\n"
         "    raise AssertionError('made again')\n"
-        f"print(Cache({str(tmp_path)!r}, 1).recall({KEY!r}, make)['0'].sum())"
+        f"print(Cache({str(tmp_path)!r}, 1).get_or_compute({KEY!r}, make)['0'].sum())"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert float(done.stdout) == Maker()()["0"].sum(), done.stderr
@@ -95,16 +95,16 @@ def test_another_process_makes_nothing(tmp_path):
 def test_each_key_has_an_entry_of_its_own(tmp_path):
     cache = kept(tmp_path, 1, 1)
     for number in range(3):
-        cache.recall(f"a/{number}", lambda number=number: {"x": np.array([number])})
+        cache.get_or_compute(f"a/{number}", lambda number=number: {"x": np.array([number])})
     for number in range(3):
         for other in (cache, kept(tmp_path)):
-            assert other.recall(f"a/{number}", Maker())["x"].tolist() == [number]
+            assert other.get_or_compute(f"a/{number}", Maker())["x"].tolist() == [number]
 
 
 @pytest.mark.parametrize("memory_gb", [0, 1], ids=["disk", "memory"])
 def test_arrays_are_read_only_made_as_recalled(memory_gb, tmp_path):
     cache = kept(tmp_path, 1, memory_gb)
-    for arrays in (cache.recall(KEY, Maker()), cache.recall(KEY, Maker())):
+    for arrays in (cache.get_or_compute(KEY, Maker()), cache.get_or_compute(KEY, Maker())):
         for array in arrays.values():
             with pytest.raises(ValueError, match="read-only"):
                 array[...] = 1
@@ -125,7 +125,9 @@ def flipped(path: Path) -> None:
 
 
 def another_entry(path: Path) -> None:
-    kept(path.parent).recall("other", lambda: {name: x + 1 for name, x in Maker()().items()})
+    kept(path.parent).get_or_compute(
+        "other", lambda: {name: x + 1 for name, x in Maker()().items()}
+    )
     shutil.copy(path.parent / "other.npz", path)
 
 
@@ -192,11 +194,11 @@ DAMAGES += [text, pickled, huge_shape, overflowing_shape, shape_of_less, bomb]
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_file_is_made_anew_and_is_whole_afterwards(damage, tmp_path):
     make = Maker()
-    kept(tmp_path).recall(KEY, make)
+    kept(tmp_path).get_or_compute(KEY, make)
     damage(entry(tmp_path))
-    assert_whole(kept(tmp_path).recall(KEY, make))
+    assert_whole(kept(tmp_path).get_or_compute(KEY, make))
     assert make.made == 2
-    arrays = kept(tmp_path).recall(KEY, make)
+    arrays = kept(tmp_path).get_or_compute(KEY, make)
     assert_whole(arrays)
     assert not any(array.flags.writeable for array in arrays.values())
     assert make.made == 2
@@ -204,7 +206,7 @@ def test_a_damaged_file_is_made_anew_and_is_whole_afterwards(damage, tmp_path):
 
 def test_a_bit_that_flips_anywhere_is_never_taken_for_what_was_kept(tmp_path):
     make, path = Maker(), entry(tmp_path)
-    kept(tmp_path).recall(KEY, make)
+    kept(tmp_path).get_or_compute(KEY, make)
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     anywhere = rng.integers(len(whole), size=200)
@@ -213,7 +215,7 @@ def test_a_bit_that_flips_anywhere_is_never_taken_for_what_was_kept(tmp_path):
         content = bytearray(whole)
         content[place] ^= 1 << rng.integers(8)
         path.write_bytes(content)
-        assert_whole(kept(tmp_path).recall(KEY, make))
+        assert_whole(kept(tmp_path).get_or_compute(KEY, make))
     assert make.made > 200
 
 
@@ -233,7 +235,7 @@ def test_no_code_of_a_file_runs(name, tmp_path):
     entry(tmp_path).parent.mkdir(parents=True)
     np.savez(entry(tmp_path), **{**Maker()(), NAME: np.array(KEY), name: evil})
     make = Maker()
-    assert_whole(kept(tmp_path).recall(KEY, make))
+    assert_whole(kept(tmp_path).get_or_compute(KEY, make))
     assert make.made == 1
     assert not (tmp_path / "ran").exists()
 
@@ -243,7 +245,7 @@ def test_a_folder_in_the_place_of_an_entry_does_not_stop_the_run(tmp_path):
     (entry(tmp_path) / "file").write_text("in the way")
     make = Maker()
     for _ in range(2):
-        assert_whole(kept(tmp_path).recall(KEY, make))
+        assert_whole(kept(tmp_path).get_or_compute(KEY, make))
     assert make.made == 2
 
 
@@ -254,9 +256,9 @@ def test_what_is_interrupted_leaves_nothing_and_the_next_makes_it(error, tmp_pat
 
     cache, make = kept(tmp_path, 1, 1), Maker()
     with pytest.raises(error):
-        cache.recall(KEY, interrupted)
+        cache.get_or_compute(KEY, interrupted)
     assert files_in(tmp_path) == []
-    assert_whole(cache.recall(KEY, make))
+    assert_whole(cache.get_or_compute(KEY, make))
     assert make.made == 1
 
 
@@ -268,10 +270,10 @@ def test_writing_that_is_interrupted_leaves_nothing(error, tmp_path, monkeypatch
 
     monkeypatch.setattr(cache_module.np, "savez", half)
     if error is OSError:  # a full disk
-        assert_whole(kept(tmp_path).recall(KEY, Maker()))
+        assert_whole(kept(tmp_path).get_or_compute(KEY, Maker()))
     else:
         with pytest.raises(error):
-            kept(tmp_path).recall(KEY, Maker())
+            kept(tmp_path).get_or_compute(KEY, Maker())
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -280,15 +282,17 @@ def test_the_folder_never_holds_more_than_its_limit(tmp_path):
     cache = kept(tmp_path, limit)
     for number in range(60):
         values = int(rng.integers(0, 2600))
-        cache.recall(f"a/{number}", lambda values=values: {"x": np.zeros(values, np.float32)})
+        cache.get_or_compute(
+            f"a/{number}", lambda values=values: {"x": np.zeros(values, np.float32)}
+        )
         assert held(tmp_path) <= limit * GB
     assert held(tmp_path) > 0
 
 
 def test_files_of_other_processes_count_too(tmp_path):
     for number in range(5):
-        kept(tmp_path).recall(f"a/{number}", Maker(1000))
-    kept(tmp_path, 1e-5).recall("b", Maker(1000))
+        kept(tmp_path).get_or_compute(f"a/{number}", Maker(1000))
+    kept(tmp_path, 1e-5).get_or_compute("b", Maker(1000))
     assert held(tmp_path) <= 1e-5 * GB
     assert entry(tmp_path, "b").exists()
 
@@ -296,20 +300,20 @@ def test_files_of_other_processes_count_too(tmp_path):
 def test_the_least_recently_used_goes_first(tmp_path):
     cache = kept(tmp_path, 2.3e-5)
     for number in range(4):  # 5 kB and a little each
-        cache.recall(f"a/{number}", Maker(1000))
+        cache.get_or_compute(f"a/{number}", Maker(1000))
         age(entry(tmp_path, f"a/{number}"), 100 - number)
-    cache.recall("a/0", Maker(1000))  # used: a/1 is the oldest now
-    cache.recall("b", Maker(1000))
+    cache.get_or_compute("a/0", Maker(1000))  # used: a/1 is the oldest now
+    cache.get_or_compute("b", Maker(1000))
     assert files_in(tmp_path) == ["a", "a/0.npz", "a/2.npz", "a/3.npz", "b.npz"]
-    cache.recall("c", Maker(1000))
+    cache.get_or_compute("c", Maker(1000))
     assert files_in(tmp_path) == ["a", "a/0.npz", "a/3.npz", "b.npz", "c.npz"]
 
 
 def test_an_entry_above_the_limit_is_not_written_and_takes_nobodys_place(tmp_path):
     cache, make = kept(tmp_path, 1e-5), Maker(4000)
-    cache.recall("small", Maker(100))
+    cache.get_or_compute("small", Maker(100))
     for _ in range(2):
-        np.testing.assert_array_equal(cache.recall("large", make)["0"], Maker(4000)()["0"])
+        np.testing.assert_array_equal(cache.get_or_compute("large", make)["0"], Maker(4000)()["0"])
     assert make.made == 2
     assert files_in(tmp_path) == ["small.npz"]
 
@@ -319,37 +323,37 @@ def test_without_a_limit_or_a_folder_nothing_is_written(folder, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     cache, make = Cache(str(tmp_path) if folder else None, 0 if folder else 1), Maker()
     for _ in range(2):
-        assert_whole(cache.recall(KEY, make))
+        assert_whole(cache.get_or_compute(KEY, make))
     assert make.made == 2
     assert files_in(tmp_path) == []
 
 
 def test_what_is_in_memory_is_not_read_again(tmp_path):
     cache, make = kept(tmp_path, 1, 1), Maker()
-    cache.recall(KEY, make)
+    cache.get_or_compute(KEY, make)
     entry(tmp_path).unlink()
-    assert_whole(cache.recall(KEY, make))
+    assert_whole(cache.get_or_compute(KEY, make))
     assert make.made == 1
     without, make = Cache(None, 0, 1), Maker()
-    assert without.recall(KEY, make)["0"] is without.recall(KEY, make)["0"]
+    assert without.get_or_compute(KEY, make)["0"] is without.get_or_compute(KEY, make)["0"]
     assert make.made == 1
 
 
 def test_without_a_limit_of_memory_nothing_is_held_there(tmp_path):
     cache, make = kept(tmp_path, 1, 0), Maker()
-    cache.recall(KEY, make)
+    cache.get_or_compute(KEY, make)
     entry(tmp_path).unlink()
-    assert_whole(cache.recall(KEY, make))
+    assert_whole(cache.get_or_compute(KEY, make))
     assert make.made == 2
 
 
 def test_what_was_read_is_held_in_memory_too(tmp_path):
     make = Maker()
-    kept(tmp_path).recall(KEY, make)
+    kept(tmp_path).get_or_compute(KEY, make)
     cache = kept(tmp_path, 1, 1)
-    cache.recall(KEY, make)
+    cache.get_or_compute(KEY, make)
     entry(tmp_path).unlink()
-    assert_whole(cache.recall(KEY, make))
+    assert_whole(cache.get_or_compute(KEY, make))
     assert make.made == 1
 
 
@@ -357,13 +361,13 @@ def test_of_what_is_in_memory_the_least_recently_used_goes_first():
     cache = Cache(None, 0, 1e-5)
     makes = {name: Maker(1000) for name in "abc"}  # 4 kB and a little each
     for name in "abacabc":  # b goes for c, c for b, a for c
-        cache.recall(name, makes[name])
+        cache.get_or_compute(name, makes[name])
     assert [make.made for make in makes.values()] == [1, 2, 2]
     large = Maker(4000)
     for _ in range(2):
-        cache.recall("large", large)
+        cache.get_or_compute("large", large)
     assert large.made == 2
-    cache.recall("c", makes["c"])
+    cache.get_or_compute("c", makes["c"])
     assert makes["c"].made == 2
 
 
@@ -372,7 +376,7 @@ def test_a_folder_that_cannot_be_written_does_not_stop_the_run(place, tmp_path):
     (tmp_path / "file").write_text("in the way")
     make = Maker()
     for _ in range(2):
-        assert_whole(kept(tmp_path / place).recall(KEY, make))
+        assert_whole(kept(tmp_path / place).get_or_compute(KEY, make))
     assert make.made == 2
     assert (tmp_path / "file").read_text() == "in the way"
 
@@ -382,9 +386,9 @@ def test_a_folder_that_can_only_be_read_serves_too(tmp_path, monkeypatch):
         raise PermissionError
 
     make = Maker()
-    kept(tmp_path).recall(KEY, make)
+    kept(tmp_path).get_or_compute(KEY, make)
     monkeypatch.setattr(os, "utime", refused)  # whoever runs the tests might be allowed to
-    assert_whole(kept(tmp_path).recall(KEY, make))
+    assert_whole(kept(tmp_path).get_or_compute(KEY, make))
     assert make.made == 1
 
 
@@ -394,7 +398,7 @@ def test_a_file_that_cannot_be_deleted_does_not_stop_the_run(tmp_path):
     age(tmp_path / "folder.npz", 100)
     cache = kept(tmp_path, 1e-5)
     for number in range(4):
-        assert len(cache.recall(f"a/{number}", Maker(1000))["0"]) == 250
+        assert len(cache.get_or_compute(f"a/{number}", Maker(1000))["0"]) == 250
 
 
 def recalled(folder: str, barrier: object) -> tuple[list[float], int]:
@@ -402,7 +406,7 @@ def recalled(folder: str, barrier: object) -> tuple[list[float], int]:
     make, told = Maker(), []
     for number in range(10):
         barrier.wait()
-        told.append(float(kept(Path(folder)).recall(f"a/{number}", make)["0"].sum()))
+        told.append(float(kept(Path(folder)).get_or_compute(f"a/{number}", make)["0"].sum()))
     return told, make.made
 
 
@@ -432,7 +436,7 @@ def test_threads_at_once_on_one_cache_all_get_it_right(memory_gb, tmp_path):
     numbers = np.random.default_rng(0).integers(6, size=400).tolist()
 
     def ask(number: int) -> bool:
-        made = cache.recall(f"a/{number}", lambda: {"x": np.full(700, number)})
+        made = cache.get_or_compute(f"a/{number}", lambda: {"x": np.full(700, number)})
         return made["x"].tolist() == [number] * 700
 
     with ThreadPoolExecutor(8) as threads:

@@ -31,7 +31,7 @@ def write_folder(folder: Path, **texts: str) -> None:
 
 def test_a_file_takes_its_place_with_its_parents_and_nothing_beside_it(tmp_path):
     path = tmp_path / "new" / "deep" / "file.txt"
-    with files.whole(path) as unfinished:
+    with files.atomic_write(path) as unfinished:
         unfinished.write_text("all of it")
         assert not path.exists()
     assert path.read_text() == "all of it"
@@ -41,7 +41,7 @@ def test_a_file_takes_its_place_with_its_parents_and_nothing_beside_it(tmp_path)
 def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with files.whole(path) as unfinished:
+    with files.atomic_write(path) as unfinished:
         unfinished.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -51,7 +51,7 @@ def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path):
 def test_a_folder_takes_the_place_of_an_older_one_with_nothing_of_it_left(tmp_path):
     path = tmp_path / "folder"
     write_folder(path, old="1", both="1")
-    with files.whole(path) as unfinished:
+    with files.atomic_write(path) as unfinished:
         write_folder(unfinished, both="2", new="2")
         assert names(path) == ["both", "old"]
     assert names(path) == ["both", "new"]
@@ -62,7 +62,7 @@ def test_a_folder_takes_the_place_of_an_older_one_with_nothing_of_it_left(tmp_pa
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_error_leaves_nothing_new_of_a_file(tmp_path, error):
     def fail() -> None:
-        with files.whole(tmp_path / "file.txt") as unfinished:
+        with files.atomic_write(tmp_path / "file.txt") as unfinished:
             unfinished.write_text("half of")
             raise error
 
@@ -77,7 +77,7 @@ def test_an_error_leaves_an_older_folder_as_it_was(tmp_path, error):
     write_folder(path, old="1")
 
     def fail() -> None:
-        with files.whole(path) as unfinished:
+        with files.atomic_write(path) as unfinished:
             write_folder(unfinished, new="2")
             raise error
 
@@ -94,7 +94,7 @@ def test_writing_nothing_fails_and_leaves_what_was_there(tmp_path, kind):
         path.write_text("old")
     else:
         write_folder(path, old="1")
-    with pytest.raises(FileNotFoundError), files.whole(path):
+    with pytest.raises(FileNotFoundError), files.atomic_write(path):
         pass
     assert names(tmp_path) == ["kept"]
     assert path.read_text() == "old" if kind == "file" else names(path) == ["old"]
@@ -105,7 +105,7 @@ def test_what_a_dead_process_had_not_finished_is_deleted_by_the_next_writer(tmp_
 import os, sys
 from pathlib import Path
 from sweep import files
-with files.whole(Path(sys.argv[1])) as unfinished:
+with files.atomic_write(Path(sys.argv[1])) as unfinished:
     unfinished.write_text("half of")
     os._exit(9)
 """
@@ -113,10 +113,10 @@ with files.whole(Path(sys.argv[1])) as unfinished:
     subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     (left,) = path.parent.iterdir()
     assert left.name.startswith(".file.txt~")
-    with files.whole(path.with_name("other.txt")) as living:
+    with files.atomic_write(path.with_name("other.txt")) as living:
         living.write_text("all of it")
         assert not left.exists()
-        with files.whole(path) as unfinished:
+        with files.atomic_write(path) as unfinished:
             unfinished.write_text("all of it")
         assert living.exists()
     assert names(path.parent) == ["file.txt", "other.txt"]

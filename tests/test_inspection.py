@@ -6,23 +6,25 @@ from io import BytesIO, StringIO
 import numpy as np
 import pytest
 
-from sweep import inspection, terminal
+from sweep import terminal
 from sweep.inspection import Cost, Verdict
-from sweep.inversion import Reversed
+from sweep.results.figures import of_verdict
+from sweep.results.verdict import print_verdict
+from sweep.training.inversion import ReversedTriggers
 
 
-def found(kind: str, sizes: list[float]) -> Reversed:
+def found(kind: str, sizes: list[float]) -> ReversedTriggers:
     """Triggers of classes 0, 1, 2 ... of these sizes."""
     rng, count = np.random.default_rng(0), len(sizes)
     masks = rng.random((count, 5, 4, 1)).astype(np.float32)
-    return Reversed(
+    return ReversedTriggers(
         kind=kind,
         classes=np.arange(count),
         sizes=np.array(sizes),
         success=np.ones(count),
         masks=masks * (kind == "mask"),
         paints=rng.random((count, 5, 4, 3)).astype(np.float32),
-        limits=np.array([0, 1], np.float32),
+        pixel_range=np.array([0, 1], np.float32),
     )
 
 
@@ -93,7 +95,7 @@ def test_costs_are_told_for_every_order_and_left_empty_where_it_does_not_apply()
 def test_it_is_printed_within_the_width(width, monkeypatch):
     shown = terminal.Console(width=width, file=StringIO(), highlight=False, markup=False)
     monkeypatch.setattr(terminal, "console", shown)
-    inspection.tell(verdict([*OTHERS, 0.04]))
+    print_verdict(verdict([*OTHERS, 0.04]))
     lines = shown.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     text = "\n".join(line.rstrip() for line in lines)
@@ -103,7 +105,7 @@ def test_it_is_printed_within_the_width(width, monkeypatch):
 
 
 def test_the_figure_shows_both_kinds_of_trigger_and_the_orders_that_apply():
-    figure = verdict([*OTHERS, 0.04]).figure("conv_3")
+    figure = of_verdict(verdict([*OTHERS, 0.04]), "conv_3")
     figure.savefig(BytesIO(), dpi=20)
     panel = figure.axes[-1]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["mean_activation", "random"]
@@ -116,10 +118,10 @@ def test_the_figure_shows_both_kinds_of_trigger_and_the_orders_that_apply():
 
 def test_signs_alone_are_a_sentence_and_a_figure_of_triggers(capsys):
     signs = verdict([*OTHERS, 0.04], costs=[])
-    inspection.tell(signs)
+    print_verdict(signs)
     printed = " ".join(capsys.readouterr().out.split())
     assert printed == f"{signs.sentence} (figures/verdict.png)"
-    figure = signs.figure("conv_3")
+    figure = of_verdict(signs, "conv_3")
     figure.savefig(BytesIO(), dpi=20)
     assert not any("order" in axes.get_title(loc="left") for axes in figure.axes)
     assert figure.get_suptitle().replace("\n", " ") == signs.sentence

@@ -13,10 +13,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sweep import BadInput, statistics
+from sweep import BadInput
+from sweep.evaluation import ValidCurve, significance
 from sweep.stops import (
     Stop,
-    ValidCurve,
     accuracy_drop,
     agreement,
     channel_count,
@@ -315,7 +315,7 @@ def test_the_same_drop_counts_for_less_where_more_images_are_exchanged():
 def test_confident_drop_takes_the_first_step_that_the_test_rejects(changes, part):
     first, last = None, len(changes) - 1
     for step, (wrong, right) in enumerate(changes[:-1], start=1):
-        if wrong > right and statistics.mcnemar(wrong, right) <= part / 1000:
+        if wrong > right and significance.mcnemar(wrong, right) <= part / 1000:
             first = step
             break
     expected = Stop(last, reached=False) if first is None else Stop(first)

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 import sweep
-from sweep import learned, orders, stops, strategies
-from sweep.evidence import NEEDS, is_oracle, needs
+from sweep import orders, stops, strategies
+from sweep.pruning import needs
+from sweep.pruning.requirements import NEEDS, is_oracle
 
 ROOT = Path(sweep.__file__).parents[1]
 NAMES = {
@@ -38,8 +38,7 @@ def peeking(evidence, *, depth: int, width: float = 0.5):
 
 
 def order_of(name: str) -> Callable:
-    (order,) = (vars(m)[name] for m in (orders, learned) if name in vars(m))
-    return order
+    return getattr(orders, name)
 
 
 def sections(page: str) -> dict[str, str]:
@@ -116,9 +115,7 @@ def test_every_need_has_a_letter_of_its_own_that_the_legend_tells():
 
 @pytest.fixture
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("somewhere")
-    module.peeking, module.other, module.NUMBER = peeking, sections, 3
-    monkeypatch.setattr(strategies, "orders", module)
+    monkeypatch.setattr(orders, "CATALOGUE", (peeking,))
 
 
 @pytest.mark.usefixtures("_alone")

@@ -5,19 +5,19 @@ width. Pixels run from 0 to `white`. `Attack` says what a BadNet is poisoned wit
 makes its training mixture; the triggers stand in `stamped`, `warped` and `worn`. Only numpy.
 """
 
-from sweep.attacks.mixture import Attack, drawn, poison
-from sweep.attacks.stamped import blend, patch, sinusoid
-from sweep.attacks.warped import warp
-from sweep.attacks.worn import eyebrows, lipstick, sunglasses
+from sweep.attacks.face_accessories import eyebrows, lipstick, sunglasses
+from sweep.attacks.patterns import blend, patch, sinusoid
+from sweep.attacks.poisoning import Attack, poison, poisoned_indices
+from sweep.attacks.warping import warp
 
 __all__ = [
     "Attack",
     "blend",
-    "drawn",
     "eyebrows",
     "lipstick",
     "patch",
     "poison",
+    "poisoned_indices",
     "sinusoid",
     "sunglasses",
     "warp",

@@ -2,6 +2,6 @@
 
 import sys
 
-from sweep.results import main
+from sweep.results.pages import main
 
 sys.exit(main())

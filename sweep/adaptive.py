@@ -1,0 +1,99 @@
+"""How an attacker trains who knows how the network will be pruned.
+
+A way of training takes what `badnets.train` takes, and how many of the images, the first ones, are
+clean; `attack.training` names it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from sweep.data import Images
+from sweep.evaluation import ValidCurve
+from sweep.evaluation.curve import Channels
+from sweep.networks import forward
+from sweep.pruning import Activations, Cut
+from sweep.pruning.evidence import Order
+from sweep.pruning.ranking import together
+from sweep.training import badnet_training
+
+Progress = Callable[[int, int, dict[str, float]], None]
+Stop = Callable[[ValidCurve], Any]  # a function of sweep.stops, with its settings
+
+
+def pruning_aware(
+    network: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    clean: int,
+    order: Order,
+    stop: Stop,
+    epochs: int,
+    progress: Progress | None = None,
+    white: float = 255.0,
+    **settings: Any,
+) -> keras.Model:
+    """Train a BadNet whose backdoor lies in the channels that pruning leaves for last.
+
+    The pruning-aware attack of Liu et al., "Fine-Pruning" (RAID 2018, arXiv 1805.12185): train on
+    the `clean` images; prune the last convolution by `order` until `stop`, as the defender is
+    expected to; train what is left on the whole mixture, so that signs of class and of trigger
+    share channels; put the pruned channels back, silent. A defender who prunes by activation takes
+    these first, and nothing changes. Both trainings take `epochs`.
+
+    Differs: the bias of a channel put back is lowered so far that it sleeps on every training
+    image, poisoned ones too; there by an amount that is not given. There the pruned part of the
+    network is lost until then; here its weights behind the layer stay as they were, and unread.
+    """
+
+    def half(done: int) -> Progress | None:
+        return progress and (lambda epoch, _, logs: progress(done + epoch, 2 * epochs, logs))
+
+    told = {"epochs": epochs, "white": white, **settings}
+    own = badnet_training.train(network, images[:clean], labels[:clean], progress=half(0), **told)
+    asleep = dispensable(own, images[:clean], labels[:clean], order, stop)
+    pruned = Cut(own).pruned(asleep)
+    badnet_training.fold(
+        pruned, "conv_1", gain=white, offset=white / 2
+    )  # takes centred pixels again
+    trained = badnet_training.train(pruned, images, labels, progress=half(epochs), **told)
+    return restored(trained, own, asleep, images)
+
+
+def dispensable(
+    network: keras.Model, images: np.ndarray, labels: np.ndarray, order: Order, stop: Stop
+) -> Channels:
+    """The channels of the last convolution that are pruned by `order` until `stop`, at least one.
+
+    Both see these images alone.
+    """
+    seen = Activations(Cut(network), Images(images.astype(np.float32), labels), ranked=True)
+    channels = together([seen.scores(order, seed=0)]).channels
+    curve = ValidCurve.of(seen.predict_steps(channels), labels)
+    return channels[: max(1, stop(curve).step)]
+
+
+def restored(
+    network: keras.Model, before: keras.Model, channels: Channels, images: np.ndarray
+) -> keras.Model:
+    """A copy of `network` with `channels` of its last convolution as they were `before`.
+
+    Their biases are as high as they can be with none of them active on any of `images`.
+    """
+    layer = Cut(network).layer
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    kernel, bias = copy.get_layer(layer).get_weights()
+    old_kernel, old_bias = before.get_layer(layer).get_weights()
+    kernel[..., channels], bias[channels] = old_kernel[..., channels], old_bias[channels]
+    copy.get_layer(layer).set_weights([kernel, bias])
+    producer, highest = Cut(copy).producer, np.full(len(channels), -np.inf)
+    for rows in forward.batches(len(images), 256):
+        values = producer.preactivations(images[rows].astype(np.float32))[..., channels]
+        highest = np.maximum(highest, values.max(axis=tuple(range(values.ndim - 1))))
+    bias[channels] -= np.maximum(0, highest)
+    copy.get_layer(layer).set_weights([kernel, bias])
+    return copy

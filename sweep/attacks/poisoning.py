@@ -1,0 +1,125 @@
+"""What a BadNet is poisoned with, and the training mixture that this makes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep import BadInput
+from sweep.attacks.checks import checked
+
+Trigger = Callable[..., np.ndarray]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A trigger, the class it shall give, and how many poisoned images a BadNet is trained on.
+
+    Of several triggers each gives the class at its place in `target`. `rate` is the number of
+    poisoned copies as a share of the clean training images, `white` the value of a pixel of full
+    brightness. `decoy` changes as many further copies as `decoy_rate` says, which keep their label:
+    what looks like the trigger and is none. `training` is how the attacker trains, in place of
+    `badnets.train`, see `evasion`. Raises BadInput where triggers and targets are
+    not as many.
+    """
+
+    trigger: Trigger | Sequence[Trigger]
+    target: int | Sequence[int]
+    rate: float
+    white: float = 255.0
+    decoy: Trigger | None = None
+    decoy_rate: float = 0.0
+    training: Callable[..., Any] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.triggers) != len(self.targets):
+            raise BadInput(
+                f"attack.target is {self.target}; expected as many classes as there are triggers, "
+                f"{len(self.triggers)}"
+            )
+
+    @property
+    def triggers(self) -> list[Trigger]:
+        return [self.trigger] if callable(self.trigger) else list(self.trigger)
+
+    @property
+    def targets(self) -> list[int]:
+        return [int(target) for target in np.ravel(self.target)]
+
+    def poisons(self) -> list[Any]:
+        """What of the attack a poisoned test image depends on."""
+        return [self.triggers, self.targets, self.white]
+
+    def victims(self, labels: np.ndarray) -> NDArray[np.int64]:
+        """The numbers of the images whose class is none of the targets."""
+        return np.flatnonzero(~np.isin(labels, self.targets))
+
+    def assign_triggers(self, count: int) -> NDArray[np.int64]:
+        """Which trigger each of `count` images gets, (count,): about equally many, shuffled."""
+        return np.random.default_rng([count, 8]).permutation(count) % len(self.triggers)
+
+    def labels(self, dealt: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The class that each image is to be given, by its trigger's number, (n,)."""
+        return np.array(self.targets)[dealt]
+
+    def stamp(self, images: np.ndarray, dealt: NDArray[np.int64] | None = None) -> np.ndarray:
+        """`images` with their triggers, pixels 0..`white`; new, of the same shape and dtype.
+
+        `dealt`, (n,), are the numbers of the triggers; None: the first on all.
+        """
+        if dealt is None or len(self.triggers) == 1:
+            return self.triggers[0](images, white=self.white)
+        stamped = np.empty_like(images)
+        for number, trigger in enumerate(self.triggers):
+            stamped[dealt == number] = trigger(images[dealt == number], white=self.white)
+        return stamped
+
+
+def poison(
+    images: np.ndarray, labels: np.ndarray, attack: Attack, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make a training mixture: all images as they are, then triggered copies with their target.
+
+    The copies number round(`rate` * n), 0 <= rate <= 1, and are made of different images drawn by
+    `seed` from those whose label is no target. As in BadNets (Gu et al., arXiv 1708.06733) they are
+    added: the clean originals stay. Behind them stand the decoys, of any label. Raises BadInput
+    where fewer images can be poisoned.
+
+    >>> from sweep.attacks import sunglasses
+    >>> images, labels = np.zeros((10, 55, 47, 3)), np.arange(10)
+    >>> mixture, given = poison(images, labels, Attack(sunglasses, target=0, rate=0.2), seed=0)
+    >>> mixture.shape, given[-3:]
+    ((12, 55, 47, 3), array([9, 0, 0]))
+    """
+    images, labels = checked(images), np.asarray(labels)
+    if labels.shape != (len(images),):
+        raise BadInput(
+            f"{len(images)} images came with labels of shape {labels.shape}, not one each."
+        )
+    chosen = poisoned_indices(labels, attack, seed=seed)
+    dealt = attack.assign_triggers(len(chosen))
+    mixture = [images, attack.stamp(images[chosen], dealt)]
+    given = [labels, attack.labels(dealt).astype(labels.dtype)]
+    if attack.decoy is not None:
+        count = min(len(images), round(attack.decoy_rate * len(images)))
+        decoys = np.random.default_rng([seed, 5]).choice(len(images), count, replace=False)
+        mixture.append(attack.decoy(images[decoys], white=attack.white))
+        given.append(labels[decoys])
+    return np.concatenate(mixture), np.concatenate(given)
+
+
+def poisoned_indices(labels: np.ndarray, attack: Attack, *, seed: int) -> np.ndarray:
+    """Which images `poison` copies, (round(rate * n),); BadInput where there are too few."""
+    if not 0 <= attack.rate <= 1:
+        raise BadInput(
+            f"The poisoning rate is {attack.rate}; it is a share of the images, from 0 to 1."
+        )
+    others, count = attack.victims(labels), round(attack.rate * len(labels))
+    if count > len(others):
+        raise BadInput(
+            f"A poisoning rate of {attack.rate} asks for {count} of {len(labels)} images, but only "
+            f"{len(others)} are not of the target class {attack.target}; lower the rate."
+        )
+    return np.random.default_rng([seed, 3]).choice(others, count, replace=False)

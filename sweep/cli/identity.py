@@ -1,0 +1,86 @@
+"""What makes a cell the same as an earlier one: settings, network, images and code, all by content.
+
+Where files lie, where runs are logged, and how a sweep is gone about does not count.
+"""
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from sweep import files
+from sweep.cli.configs import build, plain
+from sweep.data import Files, hdf5
+from sweep.data.sources import LAYOUT
+from sweep.files import VERSIONS
+
+#: Keys that don't change a cell's numbers.
+ASIDE = ("tracking", "cache", "published", "rerun", "fail_fast", "dry_run")
+#: Keys below `data` and `badnet` that hold paths: what lies there counts.
+PATHS = ("root", "folder", "path", "custom_objects", *LAYOUT)
+#: What shows cells, or goes about them, and makes nothing of them.
+SHOW = {"cli", "gtsrb.py", "paired.py", "redaction.py", "results", "strategies.py", "terminal.py"}
+
+
+def digest(cfg: DictConfig) -> str:
+    """The digest of a cell that was checked; equal cells give equal numbers on one machine."""
+    settings = {key: value for key, value in plain(cfg).items() if key not in ASIDE}
+    given = [settings["badnet"].get(key) for key in ("path", "custom_objects")]
+    paths, custom = map(_names, given)
+    for part in ("data", "badnet"):
+        settings[part] = {k: v for k, v in settings[part].items() if k not in PATHS}
+    cache = build(cfg.cache)
+    source = build(cfg.data, cache=cache)
+    images = source.digest() if isinstance(source, Files) else None
+    theirs = [hdf5.digest(path, cache) for path in _files([*paths, *custom])]
+    dotted = {name.rpartition(".")[0] for name in custom if not name.endswith(".py")}
+    modules = sorted(_targets(settings) | dotted)
+    code = [_code(files.PACKAGE), *map(_elsewhere, modules)]
+    return files.key([settings, images, theirs, code, VERSIONS])
+
+
+def _names(given: Any) -> list[str]:
+    """What may be one name, several, or none."""
+    return [given] if isinstance(given, str) else list(given or [])
+
+
+def _files(names: list[str]) -> Iterator[Path]:
+    """The files among names: those that are there."""
+    paths = [Path(os.path.expanduser(name)).absolute() for name in names]
+    return (path for path in paths if path.is_file())
+
+
+@lru_cache
+def _code(package: Path) -> str:
+    """Digest of all sources that a cell's numbers come from."""
+    told = hashlib.sha256((package.parent / "run.py").read_bytes())
+    for path in sorted(package.rglob("*.py")):
+        if path.relative_to(package).parts[0] not in SHOW:
+            told.update(path.read_bytes())
+    return told.hexdigest()
+
+
+def _targets(node: Any) -> set[str]:
+    """The modules of all that the settings build."""
+    if isinstance(node, Mapping):
+        own = {str(node["_target_"]).rpartition(".")[0]} if "_target_" in node else set()
+        return own.union(*map(_targets, node.values()))
+    return set().union(*map(_targets, node)) if isinstance(node, list) else set()
+
+
+@lru_cache
+def _elsewhere(module: str) -> str:
+    """Digest of a module that somebody else wrote; of ours, which `_code` knows, its name."""
+    if module.partition(".")[0] == "sweep":
+        return module
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return module
+    path = Path(spec.origin) if spec and spec.origin else None
+    return files.key(path.read_text()) if path and path.suffix == ".py" else module

@@ -1,0 +1,155 @@
+"""One cell: a Hydra job in a run of its own, whose errors are sentences."""
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import mlflow
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from sweep import BadInput, interrupts, terminal, tracking
+from sweep.cli import hydra_errors
+from sweep.cli.checks import check
+from sweep.cli.configs import build, name, params, told
+from sweep.cli.identity import digest
+from sweep.cli.plans import Plan, duration
+from sweep.pruning.requirements import threat_model
+from sweep.results import cells, comparison
+from sweep.tracking import run_history, store
+
+# wanted also where a sentence would do; workers inherit what the first process was told
+TRACEBACKS = bool(os.environ.get("SWEEP_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")))
+
+Story = Callable[[DictConfig, tracking.Log], None]
+
+
+def tracked(story: Story) -> Callable[[DictConfig], None]:
+    """Make a Hydra job of `story(cfg, log)`: checked, in a run of its own, errors in a sentence.
+
+    In a sweep a failing cell is marked and the next goes on; alone it ends the program.
+    """
+
+    @wraps(story)
+    def job(cfg: DictConfig) -> None:
+        interrupts.end_in_order()
+        if HydraConfig.get().mode == RunMode.RUN:
+            try:
+                _alone(story, cfg)
+            except Exception as error:
+                fail(error)
+        else:
+            _of_sweep(story, cfg)
+
+    return job
+
+
+def _alone(story: Story, cfg: DictConfig) -> None:
+    """A cell by itself always runs."""
+    check(cfg)
+    if cfg.dry_run:
+        terminal.say("1 cell, all right; a cell by itself always runs")
+        return
+    experiment, overrides = connect(cfg), list(HydraConfig.get().overrides.task)
+    run_history.mark_dead_runs(experiment)
+    tags = {"job": 0, "sweep": "none"}
+    with _run(experiment, cfg, name(cfg, overrides, None), tags) as log:
+        _cell(story, cfg, log)
+    if not cfg.inspect:
+        comparison.show(cells.rows([overrides], [mlflow.get_run(log.run_id)]))
+    terminal.say(f"Look at the run in a browser: {store.how_to_look()}", wrap=False)
+
+
+def _of_sweep(story: Story, cfg: DictConfig) -> None:
+    """A cell of a sweep, which ends the sweep where nothing more can be logged."""
+    interrupts.obey()
+    try:
+        _planned(story, cfg)
+    except Exception as error:
+        halt(error)
+        raise
+
+
+def _planned(story: Story, cfg: DictConfig) -> None:
+    """Run a cell where the plan wants it, and say in a line how it went."""
+    hydra = HydraConfig.get()
+    plan, job = Plan.read(Path(hydra.sweep.dir)), hydra.job.num
+    connect(cfg)
+    if not plan.wants(job):
+        return
+    called, begun = told(hydra.overrides.task, plan.varying), time.monotonic()
+    tags = {"job": job, "sweep": plan.parent}
+    run_id = None
+    try:
+        with _run(plan.experiment, cfg, called, tags, plan.parent) as log:
+            run_id = log.run_id
+            check(cfg)
+            _cell(story, cfg, log)
+    except Exception as error:
+        interrupts.obey()
+        halt(error)
+        if not isinstance(error, BadInput):
+            if TRACEBACKS:
+                terminal.trace(error)
+            if run_id is not None:
+                tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
+    row = cells.row(job, hydra.overrides.task, run_id and mlflow.get_run(run_id))
+    took = duration(time.monotonic() - begun)
+    terminal.say(f"{plan.progress(job)}: {called}: {comparison.in_words(row)} ({took})")
+    if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:
+        plan.stop()
+
+
+def _cell(story: Story, cfg: DictConfig, log: tracking.Log) -> None:
+    """Run a cell that was checked; what it is stands in its run, and must hold to its end."""
+    cell = digest(cfg)
+    log.tags({run_history.CELL: cell})
+    story(cfg, log)
+    if digest(cfg) != cell:
+        raise BadInput("images or network have changed meanwhile; give the same command again")
+
+
+@contextmanager
+def _run(
+    experiment: str, cfg: DictConfig, called: str, tags: dict[str, Any], parent: str | None = None
+) -> Iterator[tracking.Log]:
+    """A run that knows its settings."""
+    model = {"threat_model": threat_model(build(cfg.prune.order))}
+    with tracking.run(experiment, called, params(cfg), tags | model, parent) as log:
+        log.text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        yield log
+
+
+class Stopped(BaseException):
+    """What ends a sweep at once, and a sentence on why."""
+
+
+def halt(error: Exception) -> None:
+    """Raise Stopped where `error` says that nothing more can be logged: nor could the next cell."""
+    told = store.unwritable(error)
+    if told is not None:
+        store.give_up()
+        raise Stopped(str(told)) from error
+
+
+def fail(error: Exception) -> NoReturn:
+    """End the program with `error`: one sentence for bad input, a traceback for all else."""
+    interrupts.obey()
+    told = store.unwritable(error) or hydra_errors.refused(error) or error
+    if not isinstance(told, BadInput) or TRACEBACKS:
+        terminal.trace(error)
+        raise SystemExit(1)
+    terminal.complain(str(told))
+    raise SystemExit(2)
+
+
+def connect(cfg: DictConfig) -> str:
+    """Connect to MLflow as `cfg` says; the experiment's id."""
+    root = Path(os.environ["PROJECT_ROOT"])
+    return store.connect(cfg.tracking.uri, cfg.tracking.experiment, root)

@@ -1,0 +1,113 @@
+"""Which cells of a sweep are still to be run: what its jobs, in whatever process, go by.
+
+It lies as a file in the sweep's folder, where a job finds it.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mlflow.entities import Run
+
+from sweep.tracking import run_history
+
+PLAN, STOP = "plan.json", "stop"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`cells` are digests, `todo` the numbers of those to run, `parent` the sweep's run.
+
+    varying: the overrides that tell the cells apart; started: seconds since 1970; rerun: whether
+    what is finished is run again all the same; models: whether what is finished must hold models.
+    """
+
+    experiment: str
+    cells: Sequence[str]
+    todo: Sequence[int]
+    varying: Sequence[str]
+    rerun: bool
+    models: bool
+    started: float
+    parent: str = ""
+    folder: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        experiment: str,
+        cells: Sequence[str],
+        varying: Sequence[str],
+        *,
+        rerun: bool,
+        models: bool,
+    ) -> "Plan":
+        """The plan of a sweep that begins now."""
+        known = set(cells) if not rerun else ()
+        done = {cell for cell in known if run_history.finished(experiment, cell, models=models)}
+        todo = [job for job, cell in enumerate(cells) if cell not in done]
+        return cls(experiment, cells, todo, varying, rerun, models, time.time())
+
+    @property
+    def sentence(self) -> str:
+        """How many cells there are, and how many of them are to be run."""
+        count, reused = len(self.cells), len(self.cells) - len(self.todo)
+        told = f"{count} cell{'s' * (count > 1)}"
+        return f"{told}: {len(self.todo)} to run, {reused} finished before"
+
+    def write(self, folder: Path, parent: str) -> None:
+        """Write it into the sweep's folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content = asdict(self) | {"parent": parent, "folder": str(folder)}
+        (folder / STOP).unlink(missing_ok=True)  # of a sweep before, where the folder is given
+        (folder / PLAN).write_text(json.dumps(content))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Plan":
+        return cls(**json.loads((folder / PLAN).read_text()))
+
+    def wants(self, job: int) -> bool:
+        """Whether a cell is still to be run: no other sweep has finished it meanwhile."""
+        if job not in self.todo or (Path(self.folder) / STOP).exists():
+            return False
+        return self.rerun or self._finished(self.cells[job]) is None
+
+    def stop(self) -> None:
+        """Let no cell begin any more."""
+        (Path(self.folder) / STOP).touch()
+
+    def elsewhere(self, runs: Sequence[Run]) -> Mapping[int, Run]:
+        """Runs of other sweeps, by number of the cell, for the cells that left none in `runs`."""
+        here = {int(run.data.tags["job"]) for run in runs}
+        found = {
+            job: self._finished(cell)
+            for job, cell in enumerate(self.cells)
+            if job not in here and (job not in self.todo or not self.rerun)
+        }
+        return {job: run for job, run in found.items() if run is not None}
+
+    def _finished(self, cell: str) -> Run | None:
+        return run_history.finished(self.experiment, cell, models=self.models)
+
+    def progress(self, job: int) -> str:
+        """Where the sweep stands after this cell, and how long the rest may take."""
+        place = self.todo.index(job) + 1
+        left = len(self.todo) - place
+        told = f"{place} of {len(self.todo)}"
+        if not left:
+            return told
+        return f"{told}, {duration((time.time() - self.started) / place * left)} left"
+
+
+def duration(seconds: float) -> str:
+    """A time to read.
+
+    >>> duration(8.2), duration(200), duration(9000)
+    ('8 s', '3 min', '2 h 30 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

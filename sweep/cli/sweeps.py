@@ -1,0 +1,253 @@
+"""Around all cells of a multirun: checked, counted, resumed, and compared at the end."""
+
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import mlflow
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from sweep import BadInput, NotApplicable, interrupts, terminal, tracking
+from sweep.cli.checks import check, within
+from sweep.cli.configs import SWEEPER, composed, grid, hide, told
+from sweep.cli.identity import digest
+from sweep.cli.jobs import TRACEBACKS, Stopped, connect, fail, halt
+from sweep.cli.plans import Plan
+from sweep.results import cells, comparison, paired
+from sweep.results.cells import Row
+from sweep.tracking import run_history, store
+
+UNWELL = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not run"}
+
+
+def launch(main: Callable[[], None]) -> None:
+    """Run Hydra's `main`; what a sweep has when it is interrupted is compared all the same."""
+    interrupts.end_in_order()
+    os.environ["PROJECT_ROOT"] = str(Path(inspect.getfile(inspect.unwrap(main))).resolve().parent)
+    os.environ["SWEEP_TRACEBACKS"] = "1" if TRACEBACKS else ""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # what Hydra refuses is told here
+    try:
+        _told(main)
+    except KeyboardInterrupt as interrupt:
+        terminal.complain("interrupted")
+        _end("KILLED", interrupts.exit_code(interrupt))
+    except Stopped as stopped:
+        terminal.complain(str(stopped))
+        _end("FAILED", 1)
+    except SystemExit as ended:
+        _end("FAILED", ended.code)
+
+
+def _end(status: str, code: Any) -> NoReturn:
+    """End the program, and before it a sweep that is still at work."""
+    interrupts.no_more()
+    if Sweep.current is not None:
+        with suppress(BaseException):  # who is in a hurry goes without the table, so a full disk
+            Sweep.current.end(status)
+    raise SystemExit(code)
+
+
+def _told(main: Callable[[], None]) -> None:
+    """Run Hydra's `main`; what it refuses is told in a sentence."""
+    try:
+        main()
+    except BrokenPipeError:  # of what Hydra prints itself
+        terminal.no_reader(sys.stdout)
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    except Exception as error:
+        fail(error)
+
+
+def _require_places(hydra: DictConfig, mode: str) -> None:
+    """Raise BadInput where a folder of Hydra's own leads out of the project."""
+    within(f"hydra.{mode}.dir", hydra[mode].dir)
+    below = {"hydra.output_subdir": hydra.output_subdir}
+    below["hydra.sweep.subdir"] = OmegaConf.to_container(hydra.sweep)["subdir"]
+    for key, folder in below.items():
+        if ".." in Path(folder or "").parts:
+            raise BadInput(f"{key} is {folder}, which leads out of hydra.{mode}.dir")
+
+
+def _require_sweeper(hydra: DictConfig) -> None:
+    """Raise BadInput where another sweeper would run other cells than those that are compared."""
+    target, chosen = hydra.sweeper.get("_target_"), hydra.runtime.choices["hydra/sweeper"]
+    if target != SWEEPER:
+        came = f"._target_={target}" if chosen == "basic" else f"={chosen}"
+        raise BadInput(
+            f"the sweeper came as hydra/sweeper{came}; expected hydra/sweeper=basic, whose grid is "
+            f"what is checked before and compared at the end: leave the other one out"
+        )
+
+
+def _of_multirun(config: DictConfig) -> Path:
+    """The file in which Hydra writes down a multirun."""
+    return Path(config.hydra.sweep.dir) / "multirun.yaml"
+
+
+class Sweep(Callback):
+    """Around all cells of a multirun."""
+
+    current: "Sweep | None" = None  # that has started, and not ended
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: a launcher sends it to its workers, and these know of their cells alone."""
+        return {}
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            _require_places(config.hydra, "run")
+        except BadInput as error:
+            fail(error)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            _require_places(config.hydra, "sweep")
+            _require_sweeper(config.hydra)
+            self._start(config)
+        except Exception as error:
+            fail(error)
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        of_job = Path(config.hydra.runtime.output_dir, config.hydra.output_subdir or "")
+        hide([*of_job.glob("*.yaml"), _of_multirun(config)])
+
+    def on_job_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if Sweep.current is self and config.hydra.job.num in self.plan.todo:
+            self.done(1)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if self.end():
+            raise SystemExit(1)
+
+    def end(self, status: str | None = None) -> bool:
+        """Compare what there is and end the parent; whether a cell is missing or failed.
+
+        `status` None: FINISHED, FAILED where a cell is missing or failed.
+        """
+        self.bar.close()
+        hide([_of_multirun(self.config)])  # perhaps no job has started
+        if status:
+            self._ended(status)
+        try:
+            table, line = self._compare()
+        except Exception as error:
+            if status:
+                raise
+            halt(error)
+            with suppress(Exception):
+                self._ended("FAILED")
+            fail(error)
+        bad = [row.status for row in table if row.status not in ("FINISHED", tracking.SKIPPED)]
+        if not status:
+            self._ended("FAILED" if bad else "FINISHED")
+        Sweep.current = None
+        self._show(table, line)
+        if bad:
+            counted = [
+                f"{bad.count(status)} {how}" for status, how in UNWELL.items() if status in bad
+            ]
+            terminal.say(
+                f"Of {len(table)} cells {' and '.join(counted)}; the same command again runs these "
+                f"alone."
+            )
+        return bool(bad)
+
+    def _start(self, config: DictConfig) -> None:
+        self.config, self.overrides = config, grid(config)
+        table = cells.rows(self.overrides, [])
+        varying = cells.varying(table)
+        configs = self._checked(config, varying)
+        cfg = configs[0]
+        self.experiment = connect(cfg)
+        self.published = cfg.published
+        buried = run_history.mark_dead_runs(self.experiment)
+        if buried:
+            terminal.say(f"{buried} run{'s' * (buried > 1)} whose process had died: now KILLED")
+        digests = list(map(digest, configs))
+        how = {"rerun": cfg.rerun, "models": cfg.tracking.models}
+        self.plan = Plan.of(self.experiment, digests, varying, **how)
+        terminal.say(self.plan.sentence)
+        if cfg.dry_run:
+            self._list(varying)
+            raise SystemExit(0)
+        swept = [f"{key}={','.join(cells.values(table, key))}" for key in varying]
+        tags = {"overrides": " ".join(config.hydra.overrides.task), "cells": len(table)}
+        self.parent = mlflow.MlflowClient().create_run(
+            self.experiment,
+            run_name="sweep " + ", ".join(swept),
+            tags={
+                key: tracking.text(value) for key, value in {**tracking.origin(), **tags}.items()
+            },
+        )
+        self.bar = ExitStack()
+        Sweep.current = self
+        self.plan.write(Path(config.hydra.sweep.dir), self.parent.info.run_id)
+        self.done = self.bar.enter_context(terminal.bar("sweep", len(self.plan.todo), "cells"))
+
+    def _checked(self, config: DictConfig, varying: list[str]) -> list[DictConfig]:
+        """The config of each cell; BadInput, with every sentence there is, where one can't be run.
+
+        A cell to which its order does not apply may stay; it will be skipped.
+        """
+        cells, wrong = [], {}
+        with terminal.progress("checking", len(self.overrides), "cells") as done:
+            for overrides in self.overrides:
+                cells.append(composed(config, overrides))
+                try:
+                    check(cells[-1])
+                except NotApplicable:
+                    pass
+                except BadInput as error:
+                    wrong.setdefault(str(error), []).append(told(overrides, varying))
+                done(1)
+        if wrong:
+            one = len(cells) == 1
+            several = [e if one else f"{e}\n  (in: {'; '.join(w)})" for e, w in wrong.items()]
+            raise BadInput("nothing was started.\n" + "\n".join(several))
+        return cells
+
+    def _list(self, varying: list[str]) -> None:
+        """Print what each cell would be: run, or reused."""
+        lines = [
+            [str(job), "run" if job in self.plan.todo else "reused", told(overrides, varying)]
+            for job, overrides in enumerate(self.overrides)
+        ]
+        terminal.table(["cell", "", ""], lines, 3)
+
+    def _compare(self) -> tuple[list[Row], str]:
+        """Log the comparison of the cells, of which those that are missing are rows.
+
+        With them a line on paired.csv; "" where there is none.
+        """
+        runs = run_history.children(self.experiment, self.parent.info.run_id)
+        reused = self.plan.elsewhere(runs)
+        table = cells.rows(self.overrides, runs, reused)
+        log = tracking.Log(self.parent.info.run_id)
+        log.tags(cells.tags_of(reused))
+        log.text("comparison.csv", comparison.to_csv(table))
+        if any(row.measured for row in table):
+            log.figure("figures/comparison.png", comparison.figure(table))
+        tradeoff = comparison.tradeoff(table)
+        if tradeoff is not None:
+            log.figure("figures/tradeoff.png", tradeoff)
+        differences, line = paired.sweep(table)
+        if differences:
+            log.text("paired.csv", differences)
+        return table, line if differences else ""
+
+    def _show(self, table: list[Row], line: str) -> None:
+        comparison.show(table)
+        if self.published:
+            comparison.show_published(table, OmegaConf.to_container(self.published))
+        if line:
+            terminal.say(line)
+        terminal.say(f"Compare the runs in a browser: {store.how_to_look()}", wrap=False)
+
+    def _ended(self, status: str) -> None:
+        mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)

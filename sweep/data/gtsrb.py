@@ -1,0 +1,144 @@
+"""The official archive of the German traffic signs, turned into files in the lab's layout.
+
+    python -m sweep.gtsrb GTSRB_Final_Training_Images.zip DIR
+    python run.py data=h5 data.root=DIR data.scale=255
+
+GTSRB (Stallkamp et al., Neural Networks 32, 2012) is published as folders of one class each, of
+`00012_00029.ppm` (track 12, frame 29) and a `GT-00000.csv`; GTSRB-Training_fixed.zip is the same.
+A track is 30 pictures of one sign, so tracks are drawn whole, for training, validation or test.
+"""
+
+import argparse
+import csv
+import io
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from sweep import BadInput, files
+from sweep.data.sources import LAYOUT
+
+SHARES = {"valid": 0.15, "test": 0.15}  # of the tracks of a class; the rest is for training
+_COLUMNS = ("Filename", "Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2", "ClassId")
+
+
+def convert(archive: Path, root: Path, *, size: int = 32, seed: int = 0) -> dict[str, int]:
+    """Write cl/train.h5, cl/valid.h5 and cl/test.h5 of `size` x `size` pixels under `root`.
+
+    Images are cut to their sign (the Roi columns) and resized; uint8, channels first. Of each class
+    tracks are drawn by `seed`, at least one for each file. Returns the number of images in each.
+    Raises BadInput where the archive is none of GTSRB, and where a class has fewer than 3 tracks.
+    """
+    try:
+        with zipfile.ZipFile(archive) as file:
+            signs = _signs(file)
+            split = _split(signs, seed)
+            for name, rows in split.items():
+                with files.atomic_write(root / LAYOUT[name]) as path:
+                    _write(path, file, rows, size)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BadInput(
+            f"{archive} cannot be read ({error}); expected the archive of GTSRB"
+        ) from error
+    return {name: len(rows) for name, rows in split.items()}
+
+
+def _signs(archive: zipfile.ZipFile) -> list[dict[str, str]]:
+    """The rows of all tables, `Filename` with its folder."""
+    signs = []
+    for name in sorted(archive.namelist()):
+        place = PurePosixPath(name)
+        if not (place.name.startswith("GT-") and place.suffix == ".csv"):
+            continue
+        with archive.open(name) as raw:
+            table = csv.DictReader(io.TextIOWrapper(raw, "utf-8-sig"), delimiter=";")
+            if missing := set(_COLUMNS) - set(table.fieldnames or ()):
+                raise BadInput(
+                    f"{archive.filename}: {name} has no column {', '.join(sorted(missing))}; "
+                    f"expected {';'.join(_COLUMNS)}, as in the archive of training images"
+                )
+            signs += [row | {"Filename": str(place.parent / row["Filename"])} for row in table]
+    if not signs:
+        raise BadInput(
+            f"{archive.filename} holds no tables GT-00000.csv; expected the archive of training "
+            f"images, GTSRB_Final_Training_Images.zip"
+        )
+    return signs
+
+
+def _split(signs: Sequence[dict[str, str]], seed: int) -> dict[str, list[dict[str, str]]]:
+    """The signs of each file, whole tracks, in the order of the archive."""
+    tracks: dict[int, set[str]] = {}
+    for sign in signs:
+        tracks.setdefault(int(sign["ClassId"]), set()).add(_track(sign))
+    goes: dict[tuple[int, str], str] = {}
+    for number, own in sorted(tracks.items()):
+        if len(own) <= len(SHARES):
+            raise BadInput(
+                f"class {number} has {len(own)} tracks; expected at least {len(SHARES) + 1}, "
+                f"one for each file"
+            )
+        drawn = np.random.default_rng([seed, number]).permutation(sorted(own)).tolist()
+        counts = {name: max(1, round(share * len(own))) for name, share in SHARES.items()}
+        counts["train"] = len(own) - sum(counts.values())
+        for name, count in counts.items():
+            goes |= {(number, track): name for track in drawn[:count]}
+            drawn = drawn[count:]
+    return {
+        name: [sign for sign in signs if goes[int(sign["ClassId"]), _track(sign)] == name]
+        for name in ("train", *SHARES)
+    }
+
+
+def _track(sign: dict[str, str]) -> str:
+    return PurePosixPath(sign["Filename"]).name.partition("_")[0]
+
+
+def _write(
+    path: Path, archive: zipfile.ZipFile, signs: Sequence[dict[str, str]], size: int
+) -> None:
+    with h5py.File(path, "w") as file:
+        file["label"] = np.array([int(sign["ClassId"]) for sign in signs])
+        data = file.create_dataset("data", (len(signs), 3, size, size), np.uint8)
+        for start in range(0, len(signs), 1000):
+            some = [_picture(archive, sign, size) for sign in signs[start : start + 1000]]
+            data[start : start + len(some)] = np.stack(some)
+
+
+def _picture(archive: zipfile.ZipFile, sign: dict[str, str], size: int) -> NDArray[np.uint8]:
+    """One sign, cut out and resized, (3, size, size); the Roi ends with its last row and column."""
+    left, top, right, bottom = (int(sign[f"Roi.{edge}"]) for edge in ("X1", "Y1", "X2", "Y2"))
+    try:
+        with archive.open(sign["Filename"]) as raw, Image.open(raw) as image:
+            cut = image.convert("RGB").crop((left, top, right + 1, bottom + 1))
+            return np.moveaxis(
+                np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR)), -1, 0
+            )
+    except (KeyError, UnidentifiedImageError) as error:
+        raise BadInput(f"{archive.filename}: no picture {sign['Filename']} ({error})") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: 0 well, 2 bad input, told in one sentence."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sweep.gtsrb", description="GTSRB's archive as files in the lab's layout."
+    )
+    parser.add_argument("archive", type=Path, help="GTSRB_Final_Training_Images.zip")
+    parser.add_argument("root", type=Path, help="folder for cl/train.h5, cl/valid.h5, cl/test.h5")
+    parser.add_argument("--size", type=int, default=32, help="pixels along a side (default 32)")
+    parser.add_argument("--seed", type=int, default=0, help="draws the tracks (default 0)")
+    given = parser.parse_args(arguments)
+    try:
+        counts = convert(given.archive, given.root, size=given.size, seed=given.seed)
+    except BadInput as error:
+        print(f"prunesweep: {error}", file=sys.stderr)
+        return 2
+    told = ", ".join(f"{count} images in {LAYOUT[name]}" for name, count in counts.items())
+    print(f"{given.root}: {told}")
+    return 0

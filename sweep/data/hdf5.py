@@ -1,0 +1,293 @@
+"""One HDF5 file of images in the lab's layout: its pixels piece by piece, its labels, its facts.
+
+`data` holds numbers, (images, channels, height, width) or channels last, grey images also
+(images, height, width); `label` and `true_label` hold a class an image, or rows that are one-hot.
+Never is more than `BLOCK` of a file in memory beside what is asked for, and what it takes a whole
+look to know is remembered while the file stays as it is.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep import BadInput, files
+from sweep.cache import Arrays, Cache
+from sweep.data import hdf5_links
+from sweep.files import DAMAGED
+
+BLOCK = 2**23  # bytes of float32 that are read at a time
+CHUNKS = 2**25  # bytes of unpacked chunks that HDF5 keeps, lest it unpack one for each block of it
+LITTLE = 2**28  # bytes that may be read although nothing of them was written
+PACKED = 2000  # times at most that pixels are packed; deflate does not reach 1,100
+HELD = ("data", "label", "true_label", "clean_index")
+COLOURS = (1, 3, 4)  # numbers of colour channels by which a layout is told
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Stands for float32 (n, height, width, channels), / scale, and is read where it is sliced."""
+
+    path: Path
+    scale: float
+    channels: str
+    image: tuple[int, ...]  # shape of one
+    rows: NDArray[np.int64]  # which images of the file
+    dtype = np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self), *self.image
+
+    def take(self, rows: NDArray[np.int64], axis: int = 0) -> "Pixels":
+        """These images alone, as an array's `take` along the first axis; nothing is read."""
+        return replace(self, rows=self.rows[rows])
+
+    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+        """The pixels of these images; BadInput where the file cannot be read any more."""
+        wanted = self.rows[rows]
+        pixels = np.empty((len(wanted), *self.image), self.dtype)
+
+        def read(file: h5py.File) -> None:
+            data, done = _images(file).astype(self.dtype), 0
+            ends = np.flatnonzero(np.diff(wanted // _rows(self.shape))) + 1  # of blocks
+            for these in np.split(wanted, ends) if len(wanted) else ():
+                start = these.min()
+                block = data[start : these.max() + 1][these - start]
+                pixels[done : done + len(these)] = _channels_last(block, self.channels, self.path)
+                done += len(these)
+
+        _open(self.path, read)
+        pixels /= self.scale
+        return pixels
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a look at all pixels, as they stand in the file, tells; they are all finite."""
+
+    digest: str
+    brightest: float
+
+
+def pixels(path: Path, scale: float = 1.0, channels: str = "auto") -> Pixels:
+    """All images of a file; BadInput where it holds none, or their layout cannot be told."""
+
+    def read(file: h5py.File) -> Pixels:
+        shape = _images(file).shape
+        image = _channels_last(np.empty((0, *shape[1:])), channels, path).shape[1:]
+        return Pixels(path, scale, channels, image, np.arange(shape[0]))
+
+    return _open(path, read)
+
+
+def labels(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Classes (n,) of the images of a file, and their true classes where it tells them.
+
+    Raises BadInput where they are no classes.
+    """
+
+    def read(file: h5py.File) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        true = _read_labels(file, "true_label") if "true_label" in file else None
+        return _read_labels(file, "label"), true
+
+    return _open(path, read)
+
+
+def write(path: Path, blocks: Iterable[NDArray], channels: str = "auto", **labels: NDArray) -> None:
+    """Write images, block by block, and labels; channels first, as the lab, unless told "last"."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for name, values in labels.items():
+            file[name] = values
+        done = 0
+        for block in blocks:
+            pixels = block if channels == "last" else np.moveaxis(block, -1, 1)
+            shape = (len(labels["label"]), *pixels.shape[1:])
+            file.require_dataset("data", shape, pixels.dtype)[done : done + len(pixels)] = pixels
+            done += len(pixels)
+
+
+def clean_index(path: Path) -> NDArray[np.int64] | None:
+    """The number of the clean image that each image of a file was made from, where it tells."""
+
+    def read(file: h5py.File) -> NDArray[np.int64] | None:
+        return _read_labels(file, "clean_index") if "clean_index" in file else None
+
+    return _open(path, read)
+
+
+def facts(path: Path, cache: Cache) -> Facts:
+    """What the pixels of a file are like, remembered; BadInput where one is not finite."""
+    # a change there does not show here
+    elsewhere = _open(path, lambda file: hdf5_links.lies_elsewhere(file, _images(file)))
+    known = _look(path) if elsewhere else _remembered(_look, path, cache)
+    return Facts(str(known["digest"]), float(known["brightest"]))
+
+
+def digest(path: Path, cache: Cache) -> str:
+    """SHA-256 of a file, remembered."""
+    return str(_remembered(_hash, path, cache)["digest"])
+
+
+def digest_of_images(path: Path, cache: Cache) -> str:
+    """SHA-256 of a file of images, and of what it holds that lies in other files."""
+
+    def elsewhere(file: h5py.File) -> list[str]:
+        there = (name for name in HELD if isinstance(file.get(name), h5py.Dataset))
+        found = {name: _dataset(file, name) for name in there}
+        return [_values(data) for data in found.values() if hdf5_links.lies_elsewhere(file, data)]
+
+    values = _open(path, elsewhere) if h5py.is_hdf5(path) else []
+    own = digest(path, cache)
+    return files.key([own, values]) if values else own
+
+
+def steps(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices of the rows of a float32 array of that shape, at most `BLOCK` bytes each."""
+    many = _rows(shape)
+    return (slice(start, start + many) for start in range(0, shape[0], many))
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    return max(1, BLOCK // (4 * int(np.prod(shape[1:]))))
+
+
+def _remembered(make: Callable[[Path], Arrays], path: Path, cache: Cache) -> Arrays:
+    """What `make` tells of the file, told once while its size and times of change stay the same."""
+    status = path.stat()
+    return _recall(make, path, cache, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=256)
+def _recall(make: Callable[[Path], Arrays], path: Path, cache: Cache, *state: int) -> Arrays:
+    """Looked up on disk once a process, and made once also where the cache keeps nothing."""
+    key = files.key([make.__name__, path, *state], "data/hdf5.py")
+    return cache.get_or_compute(f"files/{key}", lambda: make(path))
+
+
+def _hash(path: Path) -> Arrays:
+    with path.open("rb") as file:
+        return {"digest": np.array(hashlib.file_digest(file, "sha256").hexdigest())}
+
+
+def _values(data: h5py.Dataset) -> str:
+    """SHA-256 of the values of a dataset."""
+    seen = hashlib.sha256(repr((data.shape, data.dtype)).encode())
+    for rows in steps(data.shape) if data.shape else [()]:
+        seen.update(np.ascontiguousarray(data[rows]))
+    return seen.hexdigest()
+
+
+def _look(path: Path) -> Arrays:
+    def look(file: h5py.File) -> Arrays:
+        data, brightest = _images(file), -np.inf
+        seen = hashlib.sha256(repr(data.shape).encode())
+        for rows in steps(data.shape):
+            block = data.astype(np.float32)[rows]
+            finite = np.isfinite(block).reshape(len(block), -1).all(axis=1)
+            if not finite.all():
+                raise BadInput(
+                    f"{path}: image {rows.start + np.argmin(finite)} has pixels that are NaN or "
+                    f"infinite; mend it or drop it"
+                )
+            seen.update(block)
+            brightest = max(brightest, block.max())
+        return {"digest": np.array(seen.hexdigest()), "brightest": np.array(brightest)}
+
+    return _open(path, look)
+
+
+def _open(path: Path, read: Callable[[h5py.File], Any]) -> Any:
+    """What `read` makes of the HDF5 file at `path`; BadInput where it is none, or damaged."""
+    if not h5py.is_hdf5(path):
+        raise BadInput(f"{path} is not an HDF5 file; expected one with 'data' and 'label'")
+    try:
+        with h5py.File(path, rdcc_nbytes=CHUNKS) as file:
+            return read(file)
+    except BadInput:
+        raise
+    except DAMAGED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{path} cannot be read ({reason}); is the file whole?") from error
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    hdf5_links.require_files(file, name)
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        held = ", ".join(map(repr, file)) or "nothing"
+        raise BadInput(f"{file.filename} has no dataset {name!r}; it holds {held}")
+    hdf5_links.require_sources(found, file.filename)
+    stored = found.id.get_storage_size()
+    size = 0 if found.is_virtual or found.external else found.nbytes
+    if size > max(PACKED * stored, LITTLE):
+        raise BadInput(
+            f"{file.filename}: {name} of shape {found.shape} would be {size} bytes and "
+            f"holds {stored}; is the file whole?"
+        )
+    return found
+
+
+def _images(file: h5py.File) -> h5py.Dataset:
+    data = _dataset(file, "data")
+    if data.ndim not in (3, 4) or not data.size or data.dtype.kind not in "fiu":
+        raise BadInput(
+            f"{file.filename}: data is {data.dtype} of shape {data.shape}; expected numbers, "
+            f"(images, channels, height, width) or (images, height, width, channels), or "
+            f"(images, height, width) of grey images"
+        )
+    return data
+
+
+def _channels_last(pixels: NDArray, channels: str, path: Path) -> NDArray:
+    """View (n, channels, height, width) or (n, height, width) as (n, height, width, channels)."""
+    if pixels.ndim == 3:
+        return pixels[..., np.newaxis]
+    if channels == "auto":
+        first, last = pixels.shape[1] in COLOURS, pixels.shape[3] in COLOURS
+        if first == last:
+            raise BadInput(
+                f"{path}: cannot tell which axis of images {pixels.shape[1:]} is the colour; "
+                f"set data.channels=first or data.channels=last"
+            )
+        channels = "first" if first else "last"
+    return np.moveaxis(pixels, 1, -1) if channels == "first" else pixels
+
+
+def _read_labels(file: h5py.File, name: str) -> NDArray[np.int64]:
+    data = _dataset(file, name)
+    shape = (data.shape or ()) if data.dtype.kind in "fiu" else ()
+    values, told = np.array([np.nan]), ""
+    if len(shape) == 2 and shape[1] > 1:
+        values, told = np.full(shape[0], np.nan), ", row {} is not one-hot"
+        for rows in steps(shape):
+            values[rows] = _from_one_hot(data[rows])
+    elif shape and shape[1:] in ((), (1,)):
+        values, told = data[:].reshape(-1), ", number {} is {}"
+    good = (values >= 0) & (values < 2**31) & (values == np.rint(values))
+    if not good.all():
+        bad = np.argmin(good)
+        raise BadInput(
+            f"{file.filename}: {name} is {data.dtype} of shape {data.shape}"
+            f"{told.format(bad, values[bad])}; expected one whole number >= 0 an image, its class, "
+            f"or one-hot rows"
+        )
+    classes = values.astype(np.int64)
+    classes.setflags(write=False)
+    return classes
+
+
+def _from_one_hot(rows: NDArray) -> NDArray[np.float64]:
+    """Where the 1 stands in each row (n, k); NaN where a row is not one 1 among zeros."""
+    one_hot = (np.count_nonzero(rows, axis=1) == 1) & (rows.max(axis=1) == 1)
+    return np.where(one_hot, rows.argmax(axis=1), np.nan)

@@ -1,0 +1,57 @@
+"""Own images, or the embedded faces, poisoned by an attack: HDF5 files in the lab's layout.
+
+They hold `true_label` and `clean_index` too, and are made once and kept, so that they take the same
+path as files from elsewhere.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+
+from sweep import BadInput, files
+from sweep.attacks import Attack
+from sweep.data import hdf5
+from sweep.data.sources import LAYOUT, REQUIRED, Files
+
+
+def poisoned(source: Files, attack: Attack) -> Files:
+    """`source` with the poisoned counterparts of its clean images, kept under its folder."""
+    if source.attack == attack:
+        return source
+    settings = [source.digest(), attack.poisons()]
+    made_by = files.key(settings, "attacks", "data/poisoned_files.py")
+    root = Path(source.folder).expanduser() / f"poisoned-{made_by}"
+    with files.lock(root):
+        if not root.is_dir():
+            with files.atomic_write(root) as unfinished:
+                _poison(source, attack, unfinished)
+    made = {f"poisoned_{name}": root / LAYOUT[f"poisoned_{name}"] for name in REQUIRED}
+    return replace(source, **made, attack=attack)
+
+
+def _poison(source: Files, attack: Attack, root: Path) -> None:
+    """Write what `attack` makes of the clean validation and test files, in their own dtype."""
+    for name in REQUIRED:
+        clean = replace(source, scale=1.0).read(name)
+        with h5py.File(getattr(source, name)) as file:
+            dtype = file["data"].dtype
+        index = attack.victims(clean.labels)
+        dealt = attack.assign_triggers(len(index))
+        if not len(index):
+            raise BadInput(
+                f"all {name} images are of class {attack.target}, the attack's target, so that "
+                f"there is none to poison; set attack.target to another class"
+            )
+        pixels = clean.pixels.take(index)
+        hdf5.write(
+            root / LAYOUT[f"poisoned_{name}"],
+            (
+                attack.stamp(pixels[rows].astype(dtype), dealt[rows])
+                for rows in hdf5.steps(pixels.shape)
+            ),
+            channels=source.channels,
+            label=attack.labels(dealt),
+            true_label=clean.labels[index],
+            clean_index=index,
+        )

@@ -1,0 +1,173 @@
+"""The pruning curve: every step, every rate.
+
+`Predictions` are B's classes after 0, 1, 2 ... channels were pruned, on one set of images.
+From those on clean validation, clean test and poisoned test images a `PruningCurve` is counted.
+"""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import StringIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.evaluation import metrics
+
+Rates = dict[str, NDArray[np.float64]]
+
+Scores = NDArray[np.float64]
+
+Channels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted classes of every step, (channels + 1, images), and the images' labels, (images,).
+
+    Of poisoned images `labels` are the target, `true_labels` the true class where known.
+    """
+
+    predicted: NDArray[np.integer]
+    labels: NDArray[np.integer]
+    true_labels: NDArray[np.integer] | None = None
+
+    def __post_init__(self) -> None:
+        if self.predicted.shape[1:] != self.labels.shape:
+            raise ValueError(f"answers {self.predicted.shape} for labels {self.labels.shape}")
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which images a rate counts, (images,): of poisoned ones not those of the target class."""
+        return metrics.attacked(self.labels, self.true_labels)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """`channels`, first pruned first, and the `scores` of these, in that order.
+
+    Scores are told in standard deviations (ddof 1) from the mean of their layer.
+    """
+
+    channels: Channels
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class ValidCurve:
+    """The pruning curve on `images` clean validation images; arrays of shape (channels + 1,).
+
+    Entry k is after k channels were pruned, entry 0 the untouched network B. All entries count
+    images: `correct` are right, `newly_wrong` were right in B and are not now, `newly_right` the
+    other way round, `differ` got another class than B gave. `scores`, (channels,), are what the
+    order says of the channels, in pruning order: standard deviations (ddof 1) from the mean of
+    their layer, the lower the earlier pruned.
+    """
+
+    images: int
+    correct: NDArray[np.int64]
+    newly_wrong: NDArray[np.int64]
+    newly_right: NDArray[np.int64]
+    differ: NDArray[np.int64]
+    scores: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        if self.scores is not None and self.scores.shape != (self.channels,):
+            raise ValueError(f"scores {self.scores.shape} of {self.channels} channels")
+
+    @classmethod
+    def of(
+        cls,
+        predicted: NDArray[np.integer],
+        labels: NDArray[np.integer],
+        scores: NDArray[np.float64] | None = None,
+    ) -> "ValidCurve":
+        """Count `predicted`, shape (channels + 1, images), against `labels`, shape (images,)."""
+        right = predicted == labels
+        return cls(
+            images=len(labels),
+            correct=right.sum(axis=1),
+            newly_wrong=(right[0] & ~right).sum(axis=1),
+            newly_right=(~right[0] & right).sum(axis=1),
+            differ=(predicted != predicted[0]).sum(axis=1),
+            scores=scores,
+        )
+
+    @property
+    def channels(self) -> int:
+        return len(self.correct) - 1
+
+    @property
+    def drop(self) -> NDArray[np.int64]:
+        """How many fewer images are right than in B; less than 0 where more are."""
+        return self.correct[0] - self.correct
+
+
+@dataclass(frozen=True)
+class PruningCurve:
+    """`channels` in the order pruned; `rates[name]` of shape (channels + 1,); `valid` for a stop.
+
+    Entry k is after k channels were pruned, entry 0 the untouched network. `images[name]` is how
+    many images a rate is a share of.
+    """
+
+    channels: Channels
+    valid: ValidCurve
+    rates: Rates
+    images: dict[str, int]
+
+    def to_csv(self, named: Callable[[int], tuple[str, int]]) -> str:
+        """One row a step: channels pruned, the last one (-1 at step 0), its layer, every rate.
+
+        `named` tells of a channel its layer and its number there. Step 0 is of no layer where
+        there are several.
+        """
+        text = StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["pruned", "channel", "layer", *self.rates])
+        places = [named(channel) for channel in self.channels.tolist()]
+        layers = {layer for layer, _ in places}
+        untouched = (layers.pop() if len(layers) == 1 else "", -1)
+        for step, (layer, channel) in enumerate([untouched, *places]):
+            rates = (repr(float(rate[step])) for rate in self.rates.values())
+            rows.writerow([step, channel, layer, *rates])
+        return text.getvalue()
+
+
+def pruning_curve(
+    ranked: Ranking,
+    classes: int,
+    valid: Predictions,
+    test: Predictions,
+    poisoned: Predictions | None = None,
+) -> PruningCurve:
+    """Count the answers of every step into rates; without poisoned images only the clean ones."""
+    rates: Rates = {"valid_accuracy": metrics.accuracy(valid.predicted, valid.labels)}
+    images = {"valid_accuracy": len(valid.labels)}
+    for told, rows in ((_clean, test), (_poisoned, poisoned)):
+        if rows is not None:
+            new = told(rows, classes)
+            rates |= new
+            images |= dict.fromkeys(new, int(rows.counted.sum()))
+    counts = ValidCurve.of(valid.predicted, valid.labels, ranked.scores)
+    return PruningCurve(ranked.channels, counts, rates, images)
+
+
+def _clean(test: Predictions, classes: int) -> Rates:
+    goodnet = metrics.goodnet(test.predicted[0], test.predicted, classes)
+    return {
+        "clean_accuracy": metrics.accuracy(test.predicted, test.labels),
+        "goodnet_accuracy": metrics.accuracy(goodnet, test.labels),
+        "goodnet_false_alarm_rate": metrics.flagged(goodnet, classes),
+    }
+
+
+def _poisoned(poisoned: Predictions, classes: int) -> Rates:
+    counted = poisoned.counted
+    predicted, target = poisoned.predicted[:, counted], poisoned.labels[counted]
+    goodnet = metrics.goodnet(predicted[0], predicted, classes)
+    return {
+        "attack_success_rate": metrics.accuracy(predicted, target),
+        "goodnet_attack_success_rate": metrics.accuracy(goodnet, target),
+        "goodnet_detection_rate": metrics.flagged(goodnet, classes),
+    }

@@ -1,0 +1,45 @@
+"""What a pruning curve trades: attack success that is left for clean accuracy that is paid."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sweep.evaluation.significance import TOLERANCE, Array
+
+
+def attack_at_drop(accuracy: ArrayLike, attack: ArrayLike, drop: float) -> float:
+    """Attack success that is left where at most `drop` of clean accuracy may be paid.
+
+    `accuracy` and `attack` are a pruning curve, (channels + 1,). Told is the attack success of the
+    last step before accuracy has for the first time dropped by more than `drop` below step 0.
+
+    >>> attack_at_drop([0.9, 0.89, 0.5, 0.9], [1.0, 0.7, 0.2, 0.1], drop=0.04)
+    0.7
+    """
+    if not drop >= 0:
+        raise ValueError(f"a drop of {drop}; expected at least 0")
+    paid, attack = _paid(accuracy, attack)
+    return float(attack[np.count_nonzero(paid <= drop + TOLERANCE) - 1])
+
+
+def attack_area(accuracy: ArrayLike, attack: ArrayLike) -> float:
+    """Mean of `attack_at_drop` over all drops from 0 to the largest of the curve; 0 is ideal.
+
+    The exact integral of that step function over the largest drop, so mind that curves whose
+    largest drops differ are averaged over different drops. Where accuracy never drops: the attack
+    success of the last step.
+
+    >>> attack_area([1.0, 0.75, 0.0], [1.0, 0.5, 0.0])  # 1 * 0.25 + 0.5 * 0.75
+    0.625
+    """
+    paid, attack = _paid(accuracy, attack)
+    if paid[-1] <= TOLERANCE:
+        return float(attack[-1])
+    return float(np.clip(attack[:-1] @ np.diff(paid) / paid[-1], 0, 1))
+
+
+def _paid(accuracy: ArrayLike, attack: ArrayLike) -> tuple[Array, Array]:
+    """The largest drop of accuracy up to each step, and the attack success of each."""
+    accuracy, attack = np.asarray(accuracy, np.float64), np.asarray(attack, np.float64)
+    if accuracy.ndim != 1 or accuracy.shape != attack.shape:
+        raise ValueError(f"shapes {accuracy.shape} and {attack.shape}; expected those of one curve")
+    return np.maximum.accumulate(accuracy[0] - accuracy), attack

@@ -1,0 +1,86 @@
+"""Code that comes with a stranger's network: its own layers and what else it is made of.
+
+The one exception to "no code of theirs runs": what badnet.custom_objects names is imported, and
+importing it runs it.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from sweep import BadInput
+from sweep.files import stamp
+
+
+def objects(names: str | Sequence[str] | None) -> dict[str, Any]:
+    """What `names` bring, by the names that Keras knows it by. This RUNS THEIR CODE.
+
+    A name is dotted ("my_package.layers.MyLayer"), or a Python file's, of which all public classes
+    and functions that are defined in it count. Raises BadInput for a name that brings nothing.
+    """
+    found = {}
+    for name in [names] if isinstance(names, str) else names or []:
+        brought = _of_file(name) if name.endswith(".py") else _of_module(name)
+        # a decorated one is known as "package>name", and Keras might know another one by it
+        found |= brought | {keras.saving.get_registered_name(it): it for it in brought.values()}
+    return found
+
+
+def _of_file(name: str) -> dict[str, Any]:
+    path = Path(os.path.expanduser(name)).absolute()
+    if not path.is_file():
+        raise BadInput(f"badnet.custom_objects: there is no file {os.path.normpath(path)}")
+    module = _executed(path, stamp(path))
+    own = {name: it for name, it in vars(module).items() if not name.startswith("_")}
+    return {n: it for n, it in own.items() if _is_code(it) and it.__module__ == module.__name__}
+
+
+@lru_cache
+def _executed(path: Path, stamp: tuple[int, ...]) -> ModuleType:
+    """The module of a file; run once in a process, unless the file and so its stamp changes."""
+    content = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    name = f"badnet_{path.stem}_{content}"  # there may be another file of that name
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
+    _imported(str(path), partial(spec.loader.exec_module, module))
+    return module
+
+
+def _of_module(name: str) -> dict[str, Any]:
+    module, _, attribute = name.rpartition(".")
+    if not all(part.isidentifier() for part in name.split(".")) or not module:
+        raise BadInput(
+            f"badnet.custom_objects names {name!r}; expected a dotted name "
+            f"(my_package.layers.MyLayer) or a Python file (layers.py)"
+        )
+    found = getattr(_imported(module, partial(importlib.import_module, module)), attribute, None)
+    if not _is_code(found):
+        raise BadInput(
+            f"badnet.custom_objects names {name!r}, but {module} has no class or function "
+            f"{attribute!r}"
+        )
+    return {attribute: found}
+
+
+def _is_code(value: Any) -> bool:
+    return inspect.isclass(value) or inspect.isfunction(value)
+
+
+def _imported(name: str, run: Callable[[], Any]) -> Any:
+    """What `run` gives; whatever their code raises, in one line."""
+    try:
+        return run()
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise BadInput(f"badnet.custom_objects: {name} cannot be imported ({reason})") from error

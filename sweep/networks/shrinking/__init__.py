@@ -1,0 +1,203 @@
+"""Take channels that are the same whatever the image out of a network: same scores, fewer weights.
+
+Which channels these are is read off the network alone (`rules.py`), whoever made them constant. A
+tensor of the new network carries some of the channels of the old one; where a layer needs others
+than the tensor that it reads carries, a Dense of 0 and 1 picks them and writes the constants in.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from sweep.networks.cloning import copied, copy_state
+from sweep.networks.graph import Graph
+from sweep.networks.shrinking.dispatch import rule
+from sweep.networks.shrinking.rules import Mask, Rule, Values, channels
+
+#: Channels are picked on the way only where that leaves out at least a quarter of them.
+MOST = 0.75
+
+
+def shrunk(network: keras.Model) -> keras.Model:
+    """A new functional network of the same outputs, without channels that are constant or unread.
+
+    Layers keep names and kinds, inputs and outputs their shapes, every layer at least one channel.
+    Channels that are in the way of a sum or of an unknown layer go only if weights go with them.
+    """
+    if isinstance(network, keras.Sequential):
+        network = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
+    graph = Graph(network)
+    rules = [rule(graph, node) for node in graph.nodes]
+    values = _values(rules)
+    plans = [_Plan(network, rules, values, most) for most in (0, MOST)]
+    return min([_Building(plan).network for plan in plans], key=keras.Model.count_params)
+
+
+def _values(rules: list[Rule]) -> dict[int, Values]:
+    """The value of each channel of every tensor, by the tensor's id."""
+    values: dict[int, Values] = {}
+    for each in rules:
+        made = each.constants([values[id(tensor)] for tensor in each.node.input_tensors])
+        for tensor in each.node.output_tensors:
+            values[id(tensor)] = np.broadcast_to(made, channels(tensor))
+    return values
+
+
+class _Plan:
+    """Which channels every tensor carries (`kept`), and which every layer reads (`taken`).
+
+    Both start with none and grow until all layers have what they need. `most` is how many of the
+    channels, as a share, may be left where some are picked on the way; with 0 none are picked.
+    """
+
+    def __init__(
+        self, network: keras.Model, rules: list[Rule], values: dict[int, Values], most: float
+    ) -> None:
+        self.network, self.rules, self.values, self._most = network, rules, values, most
+        self._kept: dict[int, Mask] = {}
+        self._taken: dict[tuple[int, int], Mask] = {}
+        for each in rules:
+            self._enter(each)
+        for tensor in network.outputs:
+            self.kept(tensor)[:] = True
+        while self._grow() or self._fill():
+            pass
+
+    def kept(self, tensor: Any) -> Mask:
+        """The channels that a tensor carries."""
+        return self._kept[id(tensor)]
+
+    def taken(self, each: Rule) -> list[Mask]:
+        """The channels that a node reads of each of its inputs; the same of the same tensor."""
+        return [self._taken[id(each.node), id(tensor)] for tensor in each.node.input_tensors]
+
+    def _enter(self, each: Rule) -> None:
+        """Start the masks of a node; calls of a coupled layer share theirs."""
+        first = each.calls[0]
+        if each.coupled and each.node is not first:
+            (read,), (made,) = each.node.input_tensors, each.node.output_tensors
+            self._kept[id(made)] = self._kept[id(first.output_tensors[0])]
+            self._taken[id(each.node), id(read)] = self._taken[
+                id(first), id(first.input_tensors[0])
+            ]
+            return
+        for tensor in each.node.output_tensors:
+            self._kept[id(tensor)] = np.full(channels(tensor), each.opaque)
+        for tensor in each.node.input_tensors:
+            self._taken[id(each.node), id(tensor)] = np.full(channels(tensor), each.opaque)
+
+    def _grow(self) -> bool:
+        """Let each node, last first, ask for what it needs; whether any mask grew."""
+        before = self._size()
+        for each in reversed(self.rules):
+            taken = self.taken(each)
+            each.grow(taken, self.kept(each.node.output_tensors[0]))
+            for tensor, mask in zip(each.node.input_tensors, taken, strict=True):
+                self._meet(each, mask, self.kept(tensor), self.values[id(tensor)])
+        return self._size() > before
+
+    def _meet(self, each: Rule, taken: Mask, kept: Mask, values: Values) -> None:
+        """Let a tensor carry what a node reads of it; the same channels, if none are picked."""
+        kept |= taken & np.isnan(values)
+        if each.flexible:
+            taken |= kept
+        fewer, more = sorted([taken.sum(), kept.sum()])
+        if fewer > self._most * more:
+            taken |= kept
+            kept |= taken
+
+    def _fill(self) -> bool:
+        """Give the first mask without a channel its first; whether there was one."""
+        empty = [mask for mask in self._masks() if not mask.any()]
+        for mask in empty[:1]:
+            mask[0] = True
+        return bool(empty)
+
+    def _size(self) -> int:
+        return sum(int(mask.sum()) for mask in self._masks())
+
+    def _masks(self) -> list[Mask]:
+        return [*self._kept.values(), *self._taken.values()]
+
+
+class _Building:
+    """The `network` that a plan amounts to."""
+
+    def __init__(self, plan: _Plan) -> None:
+        self._plan, network = plan, plan.network
+        self._names = {each.layer.name for each in plan.rules}
+        self._copies: dict[Any, Any] = {}
+        self._arrays: dict[Any, dict[str, Any]] = {}
+        self._known: dict[int, Any] = {}
+        self._picked: dict[tuple[int, bytes], Any] = {}
+        for each in plan.rules:
+            made = keras.tree.flatten(self._run(each))
+            pairs = zip(each.node.output_tensors, made, strict=True)
+            self._known.update({id(tensor): new for tensor, new in pairs})
+        for layer, copy in self._copies.items():
+            if not self._arrays[layer]:
+                copy_state(layer, copy)
+            for name, value in self._arrays[layer].items():
+                getattr(copy, name).assign(value)
+        inputs, outputs = (
+            keras.tree.map_structure(lambda tensor: self._known[id(tensor)], tensors)
+            for tensors in (network.input, network.output)
+        )
+        self.network = keras.Model(inputs, outputs, name=network.name)
+
+    def _run(self, each: Rule) -> Any:
+        """What the new copy of one node's layer makes."""
+        node, layer = each.node, each.layer
+        masks, kept = self._plan.taken(each), self._plan.kept(node.output_tensors[0])
+        pairs = zip(node.input_tensors, masks, strict=True)
+        given = {id(tensor): self._given(tensor, mask) for tensor, mask in pairs}
+        if each.idle(kept):
+            return given[id(node.input_tensors[0])]
+        if layer not in self._copies:
+            whole = all(mask.all() for mask in (*masks, kept))
+            settings, self._arrays[layer] = ({}, {}) if whole else each.cut(masks, kept)
+            self._copies[layer] = copied(layer, layer.name) if whole else _remade(layer, settings)
+        if node.is_input:
+            return self._copies[layer].output
+        args, kwargs = node.arguments.fill_in(given)
+        return self._copies[layer](*args, **kwargs)
+
+    def _given(self, tensor: Any, taken: Mask) -> Any:
+        """The channels of `tensor` that are `taken`, though it may carry others."""
+        kept, new = self._plan.kept(tensor), self._known[id(tensor)]
+        if np.array_equal(kept, taken):
+            return new
+        key = (id(tensor), taken.tobytes())
+        if key not in self._picked:
+            name = tensor._keras_history.operation.name
+            constants = np.where(kept, 0, self._plan.values[id(tensor)])[taken]
+            picking = keras.layers.Dense(
+                int(taken.sum()),
+                use_bias=bool(constants.any()),
+                kernel_initializer="zeros",
+                trainable=False,
+                dtype=tensor.dtype,
+                name=self._free(f"{name}_picked"),
+            )
+            picked = picking(new)
+            weights = [np.eye(len(kept))[kept][:, taken], constants]
+            picking.set_weights(weights[: len(picking.weights)])
+            self._picked[key] = picked
+        return self._picked[key]
+
+    def _free(self, name: str) -> str:
+        """A name that no other layer has, which is taken from now on."""
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return name
+
+
+def _remade(layer: Any, settings: dict[str, Any]) -> Any:
+    """A new layer of the same kind and name, with other settings; its weights are still to come."""
+    config = layer.get_config() | settings
+    initial = [name for name in config if name.endswith("_initializer")]
+    copy = type(layer).from_config(config | dict.fromkeys(initial, "zeros"))
+    copy.name = layer.name
+    return copy

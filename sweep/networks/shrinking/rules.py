@@ -1,0 +1,199 @@
+"""What each kind of layer does to constant channels, and which channels it can do without.
+
+A rule stands for one node of a graph. Masks are bool, one a channel of a tensor (its last axis);
+`taken` are those that the node reads of each of its inputs, `kept` those that it makes. Values are
+float64, one a channel: what it is on every image and at every place, NaN if it varies.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.networks.graph import Graph, call
+from sweep.networks.layer_types import LAYERS
+
+Mask = NDArray[np.bool_]
+Values = NDArray[np.float64]
+Smaller = tuple[dict[str, Any], dict[str, Any]]  # a layer's new settings, its weights by name
+
+MERGES = {
+    LAYERS.Add: sum,
+    LAYERS.Subtract: lambda values: values[0] - values[1],
+    LAYERS.Multiply: lambda values: np.prod(values, axis=0),
+    LAYERS.Average: lambda values: np.mean(values, axis=0),
+    LAYERS.Maximum: lambda values: np.max(values, axis=0),
+    LAYERS.Minimum: lambda values: np.min(values, axis=0),
+}
+
+
+class Rule:
+    """A layer of which nothing is known: it needs all channels, and all it makes are needed.
+
+    A layer that is `flexible` can read more channels than it needs. All calls of one that is
+    `coupled` read and make the same.
+    """
+
+    opaque = True
+    flexible = False
+
+    def __init__(self, graph: Graph, node: Any) -> None:
+        self.node, self.layer, self.calls = node, node.operation, graph.calls_of(node)
+        weights = getattr(self.layer, "weights", ())
+        self.coupled = not self.opaque and len(self.calls) > 1 and len(weights) > 0
+
+    def constants(self, values: list[Values]) -> Values:
+        """The values of the channels made, from those of each input."""
+        return np.array([np.nan])
+
+    def grow(self, taken: list[Mask], kept: Mask) -> None:
+        """Add to `taken` what the channels `kept` are made of, to `kept` what comes with it."""
+
+    def cut(self, taken: list[Mask], kept: Mask) -> Smaller:
+        """Settings and weights of the layer that reads and makes these channels alone."""
+        return {}, {}
+
+    def idle(self, kept: Mask) -> bool:
+        """Whether the layer does nothing, now that it has lost channels."""
+        return False
+
+
+class Same(Rule):
+    """A layer that makes each channel of the one of that number in each of its inputs."""
+
+    opaque = False
+
+    def constants(self, values: list[Values]) -> Values:
+        return values[0]
+
+    def grow(self, taken: list[Mask], kept: Mask) -> None:
+        masks = [mask for mask in taken if len(mask) == len(kept)]
+        for mask in masks:
+            kept |= mask
+        for mask in masks:
+            mask |= kept
+        for mask in taken:  # one map for all channels
+            mask |= len(mask) == 1
+
+
+class Padding(Same):
+    """Zeros around the maps."""
+
+    def constants(self, values: list[Values]) -> Values:
+        return np.where(values[0] == 0, 0, np.nan)
+
+
+class Acting(Same):
+    """An activation, of which there may be a PReLU with a slope for each place."""
+
+    def constants(self, values: list[Values]) -> Values:
+        if type(self.layer) is not LAYERS.PReLU:
+            return told(self.layer, values[0])
+        slopes = self.layer.alpha.numpy().reshape(-1, self.layer.alpha.shape[-1])
+        slope = np.where((slopes == slopes[0]).all(axis=0), slopes[0].astype(float), np.nan)
+        return np.where(values[0] < 0, slope * values[0], values[0])
+
+    def cut(self, taken: list[Mask], kept: Mask) -> Smaller:
+        alpha = getattr(self.layer, "alpha", None)
+        if type(self.layer) is not LAYERS.PReLU or alpha.shape[-1] == 1 < len(kept):
+            return {}, {}
+        return {}, {"alpha": alpha.numpy()[..., kept]}
+
+
+class Norm(Same):
+    """A BatchNormalization; a channel is constant too where its gamma is 0."""
+
+    def constants(self, values: list[Values]) -> Values:
+        gamma, beta, mean, variance = (
+            default if weight is None else weight.numpy().astype(np.float64)
+            for weight, default in (
+                (self.layer.gamma, 1.0),
+                (self.layer.beta, 0.0),
+                (self.layer.moving_mean, 0.0),
+                (self.layer.moving_variance, 1.0),
+            )
+        )
+        made = gamma * (values[0] - mean) / np.sqrt(variance + self.layer.epsilon) + beta
+        return np.where(gamma == 0, beta, made)
+
+    def cut(self, taken: list[Mask], kept: Mask) -> Smaller:
+        names = ("gamma", "beta", "moving_mean", "moving_variance")
+        weights = {name: getattr(self.layer, name) for name in names}
+        arrays = {name: w.numpy()[kept] for name, w in weights.items() if w is not None}
+        return {}, arrays
+
+
+class Scaled(Same):
+    """A Rescaling by one scale, or by one a channel, as those that mask pruned channels are."""
+
+    def constants(self, values: list[Values]) -> Values:
+        scale, offset = np.float64(self.layer.scale), np.float64(self.layer.offset)
+        return np.where(scale == 0, offset, values[0] * scale + offset)
+
+    def cut(self, taken: list[Mask], kept: Mask) -> Smaller:
+        settings = {"scale": self.layer.scale, "offset": self.layer.offset}
+        return {k: np.array(v)[kept].tolist() for k, v in settings.items() if np.ndim(v)}, {}
+
+    def idle(self, kept: Mask) -> bool:
+        scale, offset = (
+            np.broadcast_to(value, kept.shape)[kept]
+            for value in (self.layer.scale, self.layer.offset)
+        )
+        return not kept.all() and bool((scale == 1).all()) and not offset.any()
+
+
+class Merged(Same):
+    """A sum, product or the like of several inputs; 0 times anything is 0."""
+
+    def constants(self, values: list[Values]) -> Values:
+        values = np.broadcast_arrays(*values)
+        made = MERGES[type(self.layer)](values)
+        gone = type(self.layer) is LAYERS.Multiply and np.any(np.equal(values, 0), axis=0)
+        return np.where(gone, 0, made)
+
+
+class Joined(Rule):
+    """A Concatenate of channels."""
+
+    opaque = False
+
+    def constants(self, values: list[Values]) -> Values:
+        return np.concatenate(values)
+
+    def grow(self, taken: list[Mask], kept: Mask) -> None:
+        starts = np.cumsum([len(mask) for mask in taken])[:-1]
+        for mask, made in zip(taken, np.split(kept, starts), strict=True):
+            mask |= made
+        kept |= np.concatenate(taken)
+
+
+class Unrolled(Rule):
+    """A Flatten, or a Reshape, that makes several channels of each: one for each place."""
+
+    opaque = False
+
+    def constants(self, values: list[Values]) -> Values:
+        return np.tile(values[0], channels(self.node.output_tensors[0]) // len(values[0]))
+
+    def grow(self, taken: list[Mask], kept: Mask) -> None:
+        (mask,) = taken
+        mask |= kept.reshape(-1, len(mask)).any(axis=0)
+        kept |= np.tile(mask, len(kept) // len(mask))
+
+    def cut(self, taken: list[Mask], kept: Mask) -> Smaller:
+        if type(self.layer) is LAYERS.Flatten:
+            return {}, {}
+        return {"target_shape": (*self.node.output_tensors[0].shape[1:-1], int(kept.sum()))}, {}
+
+
+def channels(tensor: Any) -> int:
+    """The size of the last axis; 1 where there is none that is known."""
+    return (tensor.shape[-1] if tensor.ndim > 1 else None) or 1
+
+
+def told(activation: Any, values: Values) -> Values:
+    """What an activation makes of channels of these values."""
+    if activation is None:
+        return values
+    made = call(activation, np.nan_to_num(values).astype(np.float32)[None])
+    return np.where(np.isnan(values), np.nan, np.asarray(made)[0])

@@ -1,0 +1,14 @@
+"""Prune the channels of a layer: cut the network there, score the channels, predict at every step.
+
+`layer_cut.py` is where to start, then `incremental.py`, which makes the whole pruning curve cheap.
+What an order may see is in `evidence.py`, what it must declare in `needs.py`.
+"""
+
+from sweep.pruning.activations import Activations
+from sweep.pruning.evidence import Evidence, Oracle
+from sweep.pruning.joint_cut import cut_at
+from sweep.pruning.layer_cut import Cut
+from sweep.pruning.requirements import needs, threat_model
+from sweep.pruning.scoring import rank
+
+__all__ = ["Activations", "Cut", "Evidence", "Oracle", "cut_at", "needs", "rank", "threat_model"]

@@ -1,0 +1,32 @@
+"""What a repair is, and whether one can be applied to a network."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+
+import keras
+
+from sweep import BadInput, NotApplicable
+from sweep.pruning.requirements import needs_of
+from sweep.repairs.network_repairs import norms_of
+from sweep.training import Defender
+from sweep.training.fine_tuning import FineTuning
+
+Repair = Callable[[Defender], keras.Model]
+
+
+def require(repair: Repair, network: keras.Model) -> None:
+    """Raise NotApplicable where `repair` has nothing to do on `network`.
+
+    Raises BadInput where it is set what neither it nor its course takes.
+    """
+    takes = inspect.signature(repair).parameters.keys()
+    unknown = (
+        getattr(repair, "keywords", {}).keys() - takes - {one.name for one in fields(FineTuning)}
+    )
+    if "course" in takes and unknown:
+        raise BadInput(f"this repair got an unexpected keyword argument {min(unknown)!r}")
+    if "norm" in needs_of(repair) and not norms_of(network):
+        raise NotApplicable(
+            "this repair needs BatchNormalization, and the network has none; leave it out"
+        )

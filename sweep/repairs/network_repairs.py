@@ -1,0 +1,68 @@
+"""Repairs that train nothing: new statistics of BatchNormalization, a smaller network."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep import terminal
+from sweep.networks import clone, forward, shrunk
+from sweep.networks.graph import Graph
+from sweep.networks.layer_types import is_norm
+from sweep.pruning import needs
+from sweep.training import Defender
+
+Array = NDArray[np.float32]
+
+
+@needs("norm")
+def recalibrate(defender: Defender) -> keras.Model:
+    """Set every BatchNormalization to the mean and variance of what reaches it on clean images.
+
+    One after the other from the input on, so that each is told of what those before it, set anew,
+    make of all clean validation images. A trigger's share in the statistics is lost with that.
+    Raises NotApplicable without a BatchNormalization.
+    """
+    network = clone(defender.network)
+    norms = norms_of(network)
+    layers = list(dict.fromkeys(node.operation for node in norms))
+    with terminal.progress("recalibrate", len(layers), "layers") as done:
+        for layer in layers:
+            inputs = [node.input_tensors[0] for node in norms if node.operation is layer]
+            mean, variance = _moments(network, inputs, defender.pixels)
+            layer.moving_mean.assign(mean)
+            layer.moving_variance.assign(variance)
+            done(1)
+    return network
+
+
+def norms_of(network: keras.Model) -> list[Any]:
+    """The calls of BatchNormalization in `network`, in forward order."""
+    return [node for node in Graph(network).nodes if is_norm(node.operation)]
+
+
+def _moments(
+    network: keras.Model, tensors: Sequence[Any], pixels: Array
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance of each channel of some tensors of `network` on these images."""
+    part, told = forward.head(network, tensors), []
+    for rows in forward.batches(len(pixels), forward.batch_size(Graph(network).tensors)):
+        for values in map(np.asarray, part(pixels[rows])):
+            flat = values.reshape(-1, values.shape[-1])
+            sums = (power.sum(axis=0, dtype=np.float64) for power in (flat, np.square(flat)))
+            told.append([np.full(flat.shape[-1], len(flat)), *sums])
+    count, total, squares = np.sum(told, axis=0)
+    mean = total / count
+    return mean, np.maximum(squares / count - mean**2, 0)
+
+
+def shrink(defender: Defender) -> keras.Model:
+    """Remove the channels that are pruned, and cut what reads them to match.
+
+    Outputs stay as they are, but for rounding; the file is smaller, and a pass often faster. A
+    channel counts as pruned if it is the same whatever the image. Those that a sum or a layer of
+    unknown kind needs may stay.
+    """
+    return shrunk(defender.network)

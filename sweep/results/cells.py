@@ -1,0 +1,184 @@
+"""What the cells of a sweep left: one row a cell, and those together that differ only in seed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from types import MappingProxyType
+
+from mlflow.entities import Run
+
+from sweep.redaction import redacted
+
+ORACLE = "†"
+
+MISSING, FINISHED = "MISSING", "FINISHED"
+ORDER, SEED = "prune/order", "seed"
+REUSED, MANY = "reused", 100  # a tag of a parent, and how many run ids it holds
+CONTROL = "random"  # the order that knows nothing
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell: its number, its overrides, and what its run left (none where it never started)."""
+
+    job: int
+    overrides: dict[str, str]
+    run_id: str = ""
+    status: str = MISSING
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error: str = "the cell left no run"
+    stop_reached: bool = True
+    threat_model: str = ""
+    order: str = ""
+    artifacts: str = ""
+    repaired: bool = False
+    reused: bool = False
+
+    @property
+    def measured(self) -> bool:
+        """Whether the cell came as far as any rate."""
+        return any(not name.startswith("time/") for name in self.metrics)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the cell came to its end, with all its numbers."""
+        return self.status == FINISHED
+
+    @property
+    def oracle(self) -> bool:
+        """Whether its order looked at poisoned images, which no defender has."""
+        return self.threat_model == "oracle"
+
+    @property
+    def ranked_by(self) -> str:
+        """Its order, with the mark of an oracle."""
+        return self.order + ORACLE * self.oracle
+
+    @property
+    def control(self) -> bool:
+        """Whether its order knows nothing."""
+        return self.order == CONTROL
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that differ in nothing but their seed; or one cell."""
+
+    rows: Sequence[Row]
+
+    @property
+    def first(self) -> Row:
+        """One of the cells: all have the same settings, but those that left no run know less."""
+        return next((row for row in self.rows if row.threat_model), self.rows[0])
+
+    def words(self, keys: Sequence[str]) -> list[str]:
+        """Values of `keys`, for the seed how many; an oracle's mark at its order or else at first.
+
+        >>> tac = Row(0, {"prune/order": "tac", "prune.frac": "0.1"}, threat_model="oracle")
+        >>> Group([tac]).words(["prune.frac", "prune/order"]), Group([tac]).words(["prune.frac"])
+        (['0.1', 'tac†'], ['0.1†'])
+        """
+        told = [self.first.overrides.get(key, "") for key in keys]
+        if SEED in keys and len(self.rows) > 1:
+            told[keys.index(SEED)] = str(len(self.rows))
+        if told and self.first.oracle:
+            told[keys.index(ORDER) if ORDER in keys else 0] += ORACLE
+        return told
+
+    def mean(self, metric: str) -> float | None:
+        """Mean over the cells that have it, None where none has."""
+        found = self.all(metric)
+        return None if not found else found[0] if len(set(found)) == 1 else fmean(found)
+
+    def all(self, metric: str) -> list[float]:
+        """The metric of every cell that has it."""
+        return [row.metrics[metric] for row in self.rows if metric in row.metrics]
+
+
+def groups(table: Sequence[Row]) -> list[Group]:
+    """The cells of a sweep, those together that differ only in their seed."""
+    found: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    for row in table:
+        alike = tuple(item for item in row.overrides.items() if item[0] != SEED)
+        found.setdefault(alike, []).append(row)
+    if all(len({row.overrides.get(SEED) for row in rows}) == len(rows) for rows in found.values()):
+        return [Group(rows) for rows in found.values()]
+    return [Group([row]) for row in table]  # the same cell twice
+
+
+def rows(
+    cells: Sequence[Sequence[str]],
+    runs: Sequence[Run],
+    reused: Mapping[int, Run] = MappingProxyType({}),
+) -> list[Row]:
+    """A row for each of `cells` (lists of overrides), in their order, from their runs.
+
+    `reused` are those of other sweeps, by the number of the cell.
+    """
+    by_job = {int(run.data.tags["job"]): run for run in runs}
+    return [
+        replace(row(job, overrides, by_job.get(job, reused.get(job))), reused=job in reused)
+        for job, overrides in enumerate(cells)
+    ]
+
+
+def row(job: int, overrides: Sequence[str], run: Run | None) -> Row:
+    """The row of one cell; None: it left no run."""
+    told = map(redacted, overrides)
+    settings = dict(override.lstrip("+").partition("=")[::2] for override in told)
+    if run is None:
+        return Row(job, settings, order=settings.get(ORDER, ""))
+    tags = run.data.tags
+    return Row(
+        job,
+        settings,
+        run.info.run_id,
+        tags.get("status", run.info.status),
+        run.data.metrics,
+        tags.get("error", ""),
+        tags.get("stop_reached") != "false",
+        tags.get("threat_model", ""),
+        run.data.params.get("prune.order", settings.get(ORDER, "")),
+        run.info.artifact_uri,
+        run.data.params.get("repair", "[]") != "[]",
+    )
+
+
+def tags_of(reused: Mapping[int, Run]) -> dict[str, str]:
+    """What a parent run says of runs of other sweeps: their ids, so many in a tag as it holds."""
+    ids = list(dict.fromkeys(run.info.run_id for run in reused.values()))
+    parts = [ids[start : start + MANY] for start in range(0, len(ids), MANY)]
+    return {f"{REUSED}.{number}": ",".join(part) for number, part in enumerate(parts)}
+
+
+def reused_by(parent: Run) -> list[str]:
+    """The ids of the runs of other sweeps that `parent` says belong to it."""
+    tags = parent.data.tags.items()
+    return [run for tag, ids in tags if tag.startswith(f"{REUSED}.") for run in ids.split(",")]
+
+
+def varying(table: Sequence[Row]) -> list[str]:
+    """The overrides that tell the cells apart; where none does, all of them."""
+    return apart(table) or list(dict.fromkeys(key for row in table for key in row.overrides))
+
+
+def apart(table: Sequence[Row]) -> list[str]:
+    """The overrides that are not the same in all cells."""
+    keys = dict.fromkeys(key for row in table for key in row.overrides)
+    return [key for key in keys if len({row.overrides.get(key) for row in table}) > 1]
+
+
+def values(table: Sequence[Row], key: str) -> list[str]:
+    """The values that `key` has in the cells, each once."""
+    return list(dict.fromkeys(row.overrides.get(key, "") for row in table))
+
+
+def named(keys: Sequence[str], words: Sequence[str]) -> str:
+    """Settings in a line: "order=tac frac=0.1"."""
+    return " ".join(f"{head}={word}" for (_, head), word in zip(short(keys), words, strict=True))
+
+
+def short(keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Each key, and its last part where that tells them apart."""
+    last = [key.replace("/", ".").rsplit(".", 1)[-1] for key in keys]
+    return [(key, key if last.count(end) > 1 else end) for key, end in zip(keys, last, strict=True)]

@@ -1,0 +1,180 @@
+"""Pictures of a whole sweep: its cells side by side, and what each order trades for the attack.
+
+Orders that need poisoned images are oracles, marked †. `random` is the control.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from sweep.results.cells import ORACLE
+from sweep.results.figures.run import BLUE, GREEN, GREY, RED, SKY, percent
+
+#: Metrics of a cell in the comparison: name, legend, colour, marker, size.
+MARKS = (
+    ("repaired/clean_accuracy", "B' clean accuracy", BLUE, "o", 6),
+    ("goodnet/clean_accuracy", "G clean accuracy", BLUE, "s", 10),
+    ("repaired/attack_success_rate", "B' attack success", RED, "o", 6),
+    ("goodnet/attack_success_rate", "G attack success", RED, "s", 10),
+    ("goodnet/detection_rate", "G poisoned flagged", GREEN, "^", 6),
+    ("goodnet/false_alarm_rate", "G clean flagged", GREY, "v", 6),
+)
+ROW = 0.35  # inches that a row of the comparison takes, where there are few
+ROWS = 27.0  # inches that all of them take at most
+MOST_ROWS = 300  # more rows than this cannot be read
+
+# What tells orders apart: Okabe and Ito's colours, in every line style
+COLOURS = (BLUE, RED, GREEN, "#cc79a7", "#e69f00", SKY)
+STYLES = ("-", (0, (6, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+IDEAL = "#f0e442"  # the star in the corner where everyone wants to be
+NOTE = {"ha": "center", "zorder": 8, "bbox": {"color": "white", "alpha": 0.8, "pad": 1}}
+ZOOM = 0.1  # clean accuracy that the near view of the trade-off spans below B's
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the comparison: `rates` by metric, a value a seed."""
+
+    name: str
+    rates: Mapping[str, Sequence[float]]
+    oracle: bool = False
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One order's curves, one a seed: rows of clean test accuracy and attack success, (2, steps).
+
+    `stops` are the steps that were chosen: number of the curve, step.
+    """
+
+    name: str
+    curves: Sequence[NDArray[np.float64]]
+    stops: Sequence[tuple[int, int]] = field(default_factory=list)
+    oracle: bool = False
+    control: bool = False
+
+
+def comparison(cells: Sequence[Cell], title: str) -> Figure:
+    """One row a cell, one mark a rate: the mean over seeds, with a line from lowest to highest."""
+    if len(cells) > MOST_ROWS:
+        title += f", the first {MOST_ROWS} of {len(cells)}"
+        cells = cells[:MOST_ROWS]
+    height = min(ROW, ROWS / max(len(cells), 1))
+    small = height / ROW  # below 1 where there are many
+    figure = Figure(figsize=(9, 2.1 + height * len(cells)), layout="constrained")
+    panel = figure.subplots()
+    for row, cell in enumerate(cells):
+        for key, _, colour, marker, size in MARKS:
+            if key in cell.rates:
+                seeds = np.asarray(cell.rates[key])
+                ends = [seeds.min(), seeds.max()]
+                look = _mark(colour, marker, size * max(small, 0.4) ** 0.5, cell.oracle)
+                panel.plot(ends, [row, row], color=colour, linewidth=1, gid=f"{key} over seeds")
+                panel.plot(seeds.mean(), row, **look, clip_on=False, gid=key)
+    panel.set_yticks(range(len(cells)), [_told(cell) for cell in cells])
+    for label, cell in zip(panel.get_yticklabels(), cells, strict=True):
+        label.set(color=GREY if cell.oracle else "black", fontsize=min(10, 16 * small))
+    panel.set(ylim=(len(cells) - 0.5, -0.5), title=title)
+    panel.grid(alpha=0.3)
+    panel.tick_params(axis="x", top=small < 1, labeltop=small < 1)
+    percent(panel, "x", "share of images")
+    figure.legend(handles=_legend(cells), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _legend(cells: Sequence[Cell]) -> list[Line2D]:
+    """What the marks of the comparison mean, those that are there."""
+    found = [
+        Line2D([], [], **_mark(colour, marker, size, oracle=False), label=label)
+        for key, label, colour, marker, size in MARKS
+        if any(key in cell.rates for cell in cells)
+    ]
+    if any(len(set(seeds)) > 1 for cell in cells for seeds in cell.rates.values()):
+        found.append(Line2D([], [], color="black", linewidth=1, label="lowest to highest seed"))
+    if any(cell.oracle for cell in cells):
+        look = _mark(GREY, "o", 6, oracle=True)
+        found.append(Line2D([], [], **look, label=f"{ORACLE} hollow: oracle, no defence"))
+    return found
+
+
+def _mark(colour: str, marker: str, size: float, oracle: bool) -> dict[str, Any]:
+    """How one mark looks; GoodNet's square stands around that of B' and is always hollow."""
+    hollow = oracle or marker == "s"
+    return {
+        "color": colour,
+        "marker": marker,
+        "linestyle": "none",
+        "markersize": size,
+        "markerfacecolor": "none" if hollow else colour,
+        "markeredgewidth": 1.0,
+    }
+
+
+def tradeoff(rankings: Sequence[Ranking], title: str) -> Figure:
+    """Attack success against clean test accuracy along whole curves, and near B's accuracy.
+
+    The best corner is the lower right one: nothing of the accuracy lost, nothing of the attack
+    left. Dots are the stops that were chosen.
+    """
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    figure.suptitle(title)
+    far, near = figure.subplots(1, 2, sharey=True)
+    looks, handles = _looks(rankings), []
+    for ranking, look in zip(rankings, looks, strict=True):
+        for panel in (far, near):
+            for number, (accuracy, attack) in enumerate(ranking.curves):
+                panel.plot(accuracy, attack, **look, gid=ranking.name)
+                steps = sorted({step for curve, step in ranking.stops if curve == number})
+                dots = dict(color=look["color"], zorder=look["zorder"] + 1, markersize=6)
+                dots |= dict(markerfacecolor="white" if ranking.oracle else look["color"])
+                panel.plot(accuracy[steps], attack[steps], "o", **dots, gid="stops")
+        handles.append(
+            Line2D([], [], **look | {"linewidth": 1.8}, label=_told(ranking, " (oracle)"))
+        )
+    starts = np.array([curve[:, 0] for ranking in rankings for curve in ranking.curves])
+    best = starts[:, 0].max()
+    most = max(curve[0].max() for ranking in rankings for curve in ranking.curves)
+    for panel in (far, near):
+        panel.plot(*np.unique(starts, axis=0).T, "D", color="black", zorder=7)
+        panel.plot(best, 0, "*", color=IDEAL, mec="black", mew=0.6, ms=16, clip_on=False, zorder=8)
+        panel.annotate("ideal", (best, 0), (0, 10), textcoords="offset points", **NOTE)
+        panel.grid(alpha=0.3)
+        percent(panel, "x", "clean test accuracy of B' (better \u2192)")
+    handles += [
+        Line2D([], [], marker="o", color=GREY, linestyle="none", label="a stop that was chosen"),
+        Line2D([], [], marker="D", color="black", linestyle="none", label="B, nothing pruned"),
+    ]
+    far.set_title("all steps")
+    near.set(title=f"within {100 * ZOOM:.0f} points of B", xlim=(best - ZOOM, most + ZOOM / 20))
+    percent(far, "y", "attack success rate of B' (\u2190 better)")
+    figure.legend(handles=handles, loc="outside right center", fontsize="small", handlelength=3.2)
+    return figure
+
+
+def _looks(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
+    """A line for each: the control grey, oracles black and broken, all others in colours."""
+    colours = cycle((colour, style) for style in STYLES for colour in COLOURS)
+    oracles, controls = cycle(STYLES[1:]), cycle(STYLES)
+    looks = []
+    for ranking in rankings:
+        thin = 0.8 if len(ranking.curves) > 1 else 1.6
+        if ranking.oracle:
+            look = ("black", next(oracles), 4)
+        elif ranking.control:
+            look = (GREY, next(controls), 1)
+        else:
+            look = (*next(colours), 2)
+        looks.append(dict(zip(("color", "linestyle", "zorder"), look, strict=True), linewidth=thin))
+    return looks
+
+
+def _told(what: Cell | Ranking, oracle: str = "") -> str:
+    """The name, and what it is for where it is no defence."""
+    return what.name + (oracle if what.oracle else " (control)" if what.control else "")

@@ -1,0 +1,107 @@
+"""What both parts of the page are made of: tables, and what runs say in one cell of them."""
+
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from statistics import fmean
+
+from mlflow.entities import Run
+
+from sweep.results.pages.sweeps import command, values
+from sweep.terminal import percent
+
+VERSIONS = ("Python", "Keras", "TensorFlow")
+NONE = "-"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], align: str = "l") -> str:
+    """A table in Markdown; columns beyond `align` are numbers, to the right."""
+    rules = [{"l": ":---", "r": "---:"}[side] for side in align.ljust(len(heads), "r")]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, rules, *rows])
+
+
+def filled(text: str) -> str:
+    """A paragraph in lines of at most 100 characters."""
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def commands(sweeps: Iterable[Run]) -> str:
+    """The commands of some sweeps, each once, for a shell."""
+    return "\n".join(["```sh", *dict.fromkeys(map(command, sweeps)), "```"])
+
+
+def date(run: Run) -> str:
+    """The day on which a run began: "2026-11-22"."""
+    return f"{datetime.fromtimestamp(run.info.start_time / 1000, UTC):%Y-%m-%d}"
+
+
+def commit(run: Run) -> str:
+    """The commit that a run is of, in short, and whether that is all."""
+    tags = run.data.tags
+    short = f"`{tags['git_commit'][:10]}`" if "git_commit" in tags else NONE
+    return short + ", and changes not committed" * (tags.get("git_dirty") == "true")
+
+
+def versions(run: Run) -> str:
+    """The versions of `VERSIONS` that a run was made with."""
+    return ", ".join(tag([run], word.lower()) for word in VERSIONS)
+
+
+def tag(runs: Iterable[Run], name: str) -> str:
+    """The values of a tag, each once; digests in short."""
+    found = dict.fromkeys(run.data.tags[name] for run in runs if name in run.data.tags)
+    short = 12 if name.endswith("_digest") else None
+    return ", ".join(value[:short] for value in found) or NONE
+
+
+def skipped(cells: Sequence[Run], param: str) -> list[str]:
+    """A paragraph for each reason why cells were skipped: which by `param`, how many, and why."""
+    told = []
+    for error in dict.fromkeys(cell.data.tags.get("error", "") for cell in cells):
+        alike = [cell for cell in cells if cell.data.tags.get("error", "") == error]
+        several = f"{len(alike)} cell{'s' * (len(alike) > 1)}"
+        names = ", ".join(f"`{name}`" for name in values(alike, param))
+        told.append(filled(f"Skipped: {names} ({several}): {error.rstrip('.')}."))
+    return told
+
+
+def measured(runs: Iterable[Run], metric: str) -> list[float]:
+    """The metric of every run that has it."""
+    return [run.data.metrics[metric] for run in runs if metric in run.data.metrics]
+
+
+def mean(runs: Iterable[Run], metric: str, show: Callable[[float], str] = percent) -> str:
+    """The mean of a metric over the runs that have it."""
+    found = measured(runs, metric)
+    return show(fmean(found)) if found else NONE
+
+
+def spread(found: Sequence[float], show: Callable[[float], str] = percent, to: str = "-") -> str:
+    """Mean, and lowest to highest where they differ.
+
+    >>> spread([0.5, 0.25]), spread([1.0, 1.0]), spread([])
+    ('37.50 (25.00-50.00)', '100.0', '-')
+    """
+    if not found:
+        return NONE
+    told = ends(found, show, to)
+    return show(fmean(found)) + f" ({told})" * (told != show(min(found)))
+
+
+def ends(found: Sequence[float], show: Callable[[float], str] = percent, to: str = "-") -> str:
+    """Lowest to highest, or one number where they do not differ.
+
+    >>> ends([0.5, 0.25]), ends([1.0, 1.0]), ends([])
+    ('25.00-50.00', '100.0', '-')
+    """
+    if not found:
+        return NONE
+    low, high = show(min(found)), show(max(found))
+    return low if low == high else f"{low}{to}{high}"
+
+
+def interval(runs: Sequence[Run], metric: str) -> str:
+    """Mean, and the lowest lower to the highest upper end of its intervals."""
+    lows, highs = measured(runs, f"{metric}_low"), measured(runs, f"{metric}_high")
+    ends = f" ({percent(min(lows))}-{percent(max(highs))})" if lows and highs else ""
+    return mean(runs, metric) + ends

@@ -1,0 +1,224 @@
+"""What whole strategies did to networks that were backdoored for it: cells of `experiment=answer`.
+
+`read` asks MLflow; the rest looks at runs as MLflow gives them back.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mlflow.entities import Run
+
+from sweep.evaluation.significance import TOLERANCE
+from sweep.results.cells import FINISHED
+from sweep.results.pages.sweeps import cells_of, name_of, overrides, search
+
+SWEEP = "experiment=answer"
+STRATEGY, ATTACK, RATE, BADNET = "strategy", "attack", "attack.rate", "badnet.seed"
+
+#: At most so many poisoned copies, as a share of the training images: no attack is learned.
+NO_ATTACK = 1e-6
+
+#: The aim: at most so much attack success, at so much clean accuracy lost, at so many false alarms.
+SUCCESS, LOSS, ALARMS = 0.05, 0.02, 0.02
+
+ATTACKS = ("sunglasses", "patch", "blend", "sinusoid", "warp", "multi_target", "pruning_aware")
+REPEATS = re.compile(r"^prune\.(order|stop)\.")  # prune.stop.frac is prune.frac, if not said
+
+Settings = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class StrategyRun:
+    """One strategy on one network B, which is known by its case, its attack and its seed.
+
+    name: the strategy, and what of its settings is not as in most of its cells.
+    """
+
+    cell: Run
+    sweep: Run
+    name: str
+    attack: str
+
+    @property
+    def case(self) -> str:
+        return name_of(self.cell)
+
+    @property
+    def strategy(self) -> str:
+        return self.cell.data.params[STRATEGY]
+
+    @property
+    def seed(self) -> str:
+        return self.cell.data.params[BADNET]
+
+    @property
+    def network(self) -> tuple[str, str, str]:
+        """What tells one network B from the others."""
+        return self.case, self.attack, self.seed
+
+    @property
+    def place(self) -> tuple[str, int, str, int]:
+        """Where it stands among others; attacks that are not known come last."""
+        attack = self.cell.data.params[ATTACK]
+        place = ATTACKS.index(attack) if attack in ATTACKS else len(ATTACKS)
+        return self.case, place, self.attack, int(self.seed)
+
+    @property
+    def variant(self) -> bool:
+        """Whether a setting is not as in most cells of the strategy."""
+        return self.name != self.strategy
+
+    @property
+    def attacked(self) -> bool:
+        """Whether B was poisoned so much that it could learn a backdoor."""
+        return _attacked(self.cell)
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are rates; else the strategy does not apply to B."""
+        return _measured(self.cell)
+
+    @property
+    def signs(self) -> bool | None:
+        """Whether there are signs of a backdoor in B; None where nothing was said of that,
+
+        or where a class stands out that was not compared with a network learned anew.
+        """
+        told = self.cell.data.metrics
+        suspects = told.get("inspect/suspects")
+        if suspects and "inspect/reference_accuracy" not in told:
+            return None
+        return None if suspects is None else suspects > 0
+
+    @property
+    def lost(self) -> float:
+        """How much less clean accuracy B' has than B, in [-1, 1]."""
+        return self._lost("repaired")
+
+    def by_repaired(self) -> bool:
+        """Whether B' reaches the aim."""
+        return self._within("repaired")
+
+    def by_goodnet(self) -> bool:
+        """Whether GoodNet reaches the aim, which may not give many false alarms either."""
+        alarms = self._rate("goodnet/false_alarm_rate")
+        return self._within("goodnet") and alarms <= ALARMS + TOLERANCE
+
+    def reached(self) -> bool:
+        """Whether B' or GoodNet reaches the aim."""
+        return self.by_repaired() or self.by_goodnet()
+
+    def _within(self, network: str) -> bool:
+        """Whether attack success and loss are as low as they should be; what has no rate is not."""
+        success = self._rate(f"{network}/attack_success_rate")
+        return success <= SUCCESS + TOLERANCE and self._lost(network) <= LOSS + TOLERANCE
+
+    def _lost(self, network: str) -> float:
+        return self._rate("badnet/clean_accuracy") - self._rate(f"{network}/clean_accuracy")
+
+    def _rate(self, metric: str) -> float:
+        return self.cell.data.metrics.get(metric, math.nan)
+
+
+def read(uri: str | None, experiment: str) -> list[StrategyRun]:
+    """The trials of the experiment at MLflow's `uri`. Raises BadInput where it cannot be read."""
+    return trials(search(uri, experiment, SWEEP))
+
+
+def trials(runs: Sequence[Run]) -> list[StrategyRun]:
+    """Of equal cells among `runs` (parents and cells) the newest, whatever became of the parent.
+
+    In the order of cases, attacks and seeds.
+    """
+    sweeps = [run for run in runs if SWEEP in overrides(run)]
+    ours = {run.info.run_id: (run, sweep) for sweep in sweeps for run in cells_of(sweep, runs)}
+    cells = [run for run, _ in ours.values() if STRATEGY in run.data.params and _ended(run)]
+    cells.sort(key=lambda run: run.info.start_time)
+    names, rates = _names(cells), _rates(cells)
+    newest = {(*_network(cell), names[cell.info.run_id]): cell for cell in cells}
+    told = [
+        StrategyRun(cell, ours[cell.info.run_id][1], name, _attack(cell, rates))
+        for (*_, name), cell in newest.items()
+    ]
+    return sorted(told, key=lambda trial: trial.place)
+
+
+def _ended(cell: Run) -> bool:
+    """Whether a cell came to its end, with rates or with a reason why not."""
+    skipped = cell.data.tags.get("status") == "SKIPPED"
+    return cell.info.status == FINISHED and (skipped or _measured(cell))
+
+
+def _measured(cell: Run) -> bool:
+    return "repaired/clean_accuracy" in cell.data.metrics
+
+
+def _attacked(cell: Run) -> bool:
+    return float(cell.data.params[RATE]) > NO_ATTACK
+
+
+def _network(cell: Run) -> tuple[str, ...]:
+    params = cell.data.params
+    return name_of(cell), params[ATTACK], params[RATE], params[BADNET]
+
+
+def _rates(cells: Iterable[Run]) -> dict[tuple[str, str], set[str]]:
+    """How much was poisoned, by case and attack; networks without a backdoor aside."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for cell in filter(_attacked, cells):
+        case, attack, rate, _ = _network(cell)
+        found.setdefault((case, attack), set()).add(rate)
+    return found
+
+
+def _attack(cell: Run, rates: Mapping[tuple[str, str], set[str]]) -> str:
+    """An attack by its name, and by how much was poisoned where there are several such."""
+    case, attack, rate, _ = _network(cell)
+    several = _attacked(cell) and len(rates[case, attack]) > 1
+    return f"{attack}, {RATE}={rate}" if several else attack
+
+
+# What one strategy was tried with
+
+
+def _settings(cell: Run) -> Settings:
+    """What a strategy sets, but for classes and functions, which follow from choices."""
+    more = ("seed", "data.valid_images", "data.valid_at_most")
+    params = cell.data.params.items()
+    chosen = [(k, v) for k, v in params if k.startswith(("repair", "prune.")) or k in more]
+    return tuple(sorted((key, value) for key, value in chosen if not key.endswith("_")))
+
+
+def _names(cells: Sequence[Run]) -> dict[str, str]:
+    """A name for each cell (by its run's id): its strategy, and what is not as in most of those.
+
+    `cells` stand in the order of their making; of two settings that are as many the newer counts.
+    """
+    names = {}
+    for strategy in {cell.data.params[STRATEGY] for cell in cells}:
+        ours = [cell for cell in cells if cell.data.params[STRATEGY] == strategy]
+        different = {(_network(cell), _settings(cell)): None for cell in reversed(ours)}
+        found = [settings for _, settings in different]
+        usual = max(found, key=found.count)  # the first of several
+        for cell in ours:
+            apart = _apart(dict(_settings(cell)), dict(usual), [dict(one) for one in found])
+            names[cell.info.run_id] = ", ".join([strategy, *apart])
+    return names
+
+
+def _apart(
+    ours: Mapping[str, str], usual: Mapping[str, str], known: Sequence[Mapping[str, str]]
+) -> list[str]:
+    """The settings by which a cell differs from the usual one, as on the command line.
+
+    A setting that only one of both has follows from another choice, as from `repair`; it is told
+    where other cells have it otherwise. One that repeats another is not.
+    """
+    told: dict[str, str] = {}
+    for key, value in sorted(ours.items(), key=lambda item: (item[0].count("."), item[0])):
+        others = {usual[key]} if key in usual else {one[key] for one in known if key in one}
+        if others != {value} and told.get(REPEATS.sub("prune.", key)) != value:
+            told[key] = value
+    return [f"{key}={value}" for key, value in told.items()]

@@ -1,0 +1,141 @@
+"""What was swept: of each case the latest sweep with `experiment=strategies` that ended well.
+
+`read` and `search` ask MLflow; the rest looks at runs as MLflow gives them back.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+
+import mlflow
+import numpy as np
+from mlflow import MlflowException
+from mlflow.entities import Run
+
+from sweep import BadInput
+from sweep.results.cells import FINISHED, reused_by
+from sweep.tracking import artifacts, store
+
+SWEEP = "experiment=strategies"
+ORDER, STOP, SEED = "prune.order", "prune.stop", "seed"
+PRUNED = "prune/channels"
+PARENT = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case: the parent run of its sweep, its cells, and how many images of each name."""
+
+    name: str
+    sweep: Run
+    cells: Sequence[Run]
+    images: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> list[Run]:
+        """The cells that have rates."""
+        return [cell for cell in self.cells if PRUNED in cell.data.metrics]
+
+    @property
+    def skipped(self) -> list[Run]:
+        """The cells whose order does not apply."""
+        return [cell for cell in self.cells if cell.data.tags.get("status") == "SKIPPED"]
+
+    @property
+    def seeds(self) -> list[str]:
+        return sorted(values(self.cells, SEED), key=int)
+
+
+def read(uri: str | None, experiment: str) -> list[Case]:
+    """The cases of the experiment at MLflow's `uri`, each with its latest finished sweep."""
+    told = cases(search(uri, experiment, SWEEP))
+    places = [(case.measured or case.cells)[0].info.artifact_uri for case in told]
+    answers = artifacts.read(places, "answers.npz")
+    return [
+        Case(case.name, case.sweep, case.cells, _sizes(data))
+        for case, data in zip(told, answers, strict=True)
+    ]
+
+
+def search(uri: str | None, experiment: str, sweep: str) -> list[Run]:
+    """The sweeps of the experiment whose command holds `sweep`, and their cells, however ended,
+
+    those of other sweeps among them that they reused.
+
+    Raises BadInput where MLflow cannot read what is at `uri`.
+    """
+    store.reopen(uri)
+    try:
+        known = mlflow.get_experiment_by_name(experiment)
+        if known is None:
+            return []
+        wanted = f"tags.overrides LIKE '%{sweep}%'"
+        found = mlflow.search_runs([known.experiment_id], wanted, output_format="list")
+        for parent in list(found):
+            cells = f"tags.`{PARENT}` = '{parent.info.run_id}'"
+            found += mlflow.search_runs([known.experiment_id], cells, output_format="list")
+        there = {run.info.run_id for run in found}
+        reused = dict.fromkeys(run_id for sweep in found for run_id in reused_by(sweep))
+        return found + [mlflow.get_run(run_id) for run_id in reused if run_id not in there]
+    except MlflowException as error:
+        reason = str(error).splitlines()[0]
+        uri = mlflow.get_tracking_uri()
+        raise BadInput(f"{uri} cannot be read by MLflow ({reason})") from error
+
+
+def _sizes(answers: bytes | None) -> dict[str, int]:
+    """How many images of each name an answers.npz is about: "valid", "test", "poisoned"."""
+    arrays = {} if answers is None else np.load(BytesIO(answers))
+    return {name.removesuffix("_label"): len(arrays[name]) for name in arrays if "_label" in name}
+
+
+def cells_of(sweep: Run, runs: Sequence[Run]) -> list[Run]:
+    """The cells of a sweep among `runs`: its own, and those that it reused."""
+    reused = reused_by(sweep)
+    own = sweep.info.run_id
+    return [r for r in runs if r.data.tags.get(PARENT) == own or r.info.run_id in reused]
+
+
+def cases(runs: Sequence[Run]) -> list[Case]:
+    """The latest finished sweep of each case among `runs`, parents and cells, by the case's name.
+
+    A command may sweep several cases; a case may have several commands.
+    """
+    found: dict[str, Case] = {}
+    sweeps = [run for run in runs if SWEEP in overrides(run) and run.info.status == FINISHED]
+    for sweep in sorted(sweeps, key=lambda run: run.info.start_time, reverse=True):
+        ours = cells_of(sweep, runs)
+        ours.sort(key=lambda run: int(run.data.tags["job"]))
+        for name in dict.fromkeys(map(name_of, ours)):
+            cells = [run for run in ours if name_of(run) == name]
+            found.setdefault(name, Case(name, sweep, cells))
+    return [found[name] for name in sorted(found)]
+
+
+def name_of(cell: Run) -> str:
+    """The case that a cell is of; where none was chosen, its images and its network."""
+    params = cell.data.params
+    chosen = params.get("case", "none")
+    return chosen if chosen != "none" else f"data={params['data']} badnet={params['badnet']}"
+
+
+def overrides(run: Run) -> list[str]:
+    """What was given on the command line; values may hold blanks."""
+    return re.split(r" (?=~|\+*[\w./@]+=)", run.data.tags.get("overrides", ""))
+
+
+def command(sweep: Run) -> str:
+    """The command of a sweep for a shell; where files lie on some machine is nobody's business."""
+    words = []
+    for override in filter(None, overrides(sweep)):
+        key, equals, value = override.partition("=")
+        place = key.lstrip("+") in ("data.root", "badnet.path") or re.search(r"[/\\~]", value)
+        words.append(shlex.quote(f"{key}={'DIR' if place else value}" if equals else override))
+    return " ".join(["python run.py", *words])
+
+
+def values(cells: Iterable[Run], param: str) -> list[str]:
+    """The values of a parameter, each once."""
+    return list(dict.fromkeys(c.data.params[param] for c in cells if param in c.data.params))

@@ -1,0 +1,43 @@
+"""The verdict on a network, as a person reads it in the terminal."""
+
+from sweep import terminal
+from sweep.evaluation.outliers import OUTLIER
+from sweep.inspection import HOW, Verdict
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """Print the verdict; before it, where costs were asked for, all that was found."""
+    if verdict.costs:
+        _print_details(verdict)
+    terminal.say(verdict.sentence + " (figures/verdict.png)" * (not verdict.costs))
+
+
+def _print_details(verdict: Verdict) -> None:
+    """The reversed triggers, and what pruning costs."""
+    terminal.say(
+        f"B on {verdict.images} clean validation images: {terminal.percent(verdict.accuracy)} % "
+        f"right."
+    )
+    terminal.table(["trigger", "class", "size", "anew", "index"], list(verdict.rows()), left=1)
+    terminal.say(
+        f"The smallest change that turns images into a class; those with the highest index. Size "
+        f"of a mask: {HOW['mask']}; additive: {HOW['additive']}; anew: in a network that learned "
+        f"these images anew. Above {OUTLIER:g} a class stands out from the others, here and "
+        f"beside that."
+    )
+    rows = [
+        [
+            cost.order,
+            "-" if cost.pruned is None else str(cost.pruned),
+            terminal.percent(cost.accuracy),
+            "-" if cost.accuracy is None else f"{100 * (verdict.accuracy - cost.accuracy):.2f}",
+            terminal.percent(cost.differs),
+        ]
+        for cost in verdict.costs
+    ]
+    terminal.table(["order", "pruned", "B' valid", "cost", "differs"], rows, left=1)
+    terminal.say(
+        "What each order would prune at this stop, in %: accuracy of B' on clean validation "
+        "images, points below B, images on which B and B' differ. -: does not apply here."
+    )
+    terminal.say("")

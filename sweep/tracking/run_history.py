@@ -1,0 +1,56 @@
+"""What earlier runs in MLflow are: cells that are finished, children of a sweep, runs that died."""
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from sweep import processes
+from sweep.tracking import artifacts
+
+CELL = "cell"  # tag: what a cell is, by content
+MODELS = "tracking.models"  # parameter: whether models are logged
+DEAD = "its process ended without a word"
+
+
+def children(experiment_id: str, parent: str) -> list[Run]:
+    """The child runs of `parent`."""
+    return _search(experiment_id, f"tags.mlflow.parentRunId = '{parent}'")
+
+
+def finished(experiment_id: str, cell: str, *, models: bool = False) -> Run | None:
+    """The newest run of the experiment that finished this cell, and still has what it logged.
+
+    models: only one that was to log its models.
+    """
+    wanted = f"attributes.status = 'FINISHED' and tags.{CELL} = '{cell}'"
+    for run in MlflowClient().search_runs([experiment_id], wanted):
+        if models and run.data.params.get(MODELS) == "False":
+            continue
+        place = artifacts.local(run.info.artifact_uri)
+        if place is None or (place / "config.yaml").is_file():
+            return run
+    return None
+
+
+def mark_dead_runs(experiment_id: str) -> int:
+    """Mark the runs KILLED whose process died on this machine before it could; how many.
+
+    What they had not finished logging is deleted.
+    """
+    running = _search(experiment_id, "attributes.status = 'RUNNING'")
+    dead = [run for run in running if processes.dead(run.data.tags)]
+    client = MlflowClient()
+    for run in dead:
+        client.set_tag(run.info.run_id, "error", DEAD)
+        client.set_terminated(run.info.run_id, "KILLED")
+        artifacts.discard(run)
+    return len(dead)
+
+
+def _search(experiment_id: str, wanted: str) -> list[Run]:
+    found, token = [], None
+    while True:
+        page = MlflowClient().search_runs([experiment_id], wanted, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found

@@ -1,0 +1,168 @@
+"""Where runs are kept: a database beside run.py that a bare `mlflow ui` finds, or another store."""
+
+import errno
+import logging
+import os
+import re
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.store.db import utils as databases
+from requests import exceptions
+
+from sweep import BadInput, files
+
+LOCAL = "sqlite:///"
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+#: What a server that is not there, or out of order, makes of a request.
+GONE = (exceptions.ConnectionError, exceptions.Timeout, exceptions.RetryError)
+databases.MAX_RETRY_COUNT = 5  # of a database that is not there: 3 seconds in all
+
+
+def default_uri(root: Path | None = None) -> str:
+    """MLFLOW_TRACKING_URI where set, else a database in `root`: None, beside run.py."""
+    root = root or Path(os.environ.get("PROJECT_ROOT") or Path(__file__).resolve().parents[2])
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{LOCAL}{root / 'mlflow.db'}"
+
+
+def reopen(uri: str | None = None) -> None:
+    """Point MLflow at the runs at `uri`; BadInput where it is a database that is not there."""
+    uri = uri or default_uri()
+    database = _file(uri)
+    if database is not None and not database.is_file():
+        raise BadInput(f"{database} is not there; expected the database that run.py keeps runs in")
+    mlflow.set_tracking_uri(uri)
+
+
+def connect(uri: str | None, experiment: str, root: Path) -> str:
+    """Point MLflow at `uri` and return the id of `experiment`, made where it is not there.
+
+    Default: see `default_uri`. A lock keeps several processes from creating the same empty
+    database, which would destroy it.
+    """
+    uri = uri or default_uri(root)
+    for library in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # what is raised is told
+    known = mlflow.get_tracking_uri() == uri
+    with files.lock(root / "outputs" / "mlflow"), _retries(None if known else 1):
+        try:
+            _create(uri)
+            mlflow.set_tracking_uri(uri)
+            found = mlflow.get_experiment_by_name(experiment)
+            if found is None:
+                return mlflow.create_experiment(experiment, _artifacts(uri, experiment))
+        except BadInput:
+            raise
+        except Exception as error:  # of MLflow, and of what it stands on
+            if unwritable(error):
+                raise
+            reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            raise BadInput(f"tracking.uri={uri} cannot be used by MLflow ({reason})") from error
+    if found.lifecycle_stage != "active":
+        raise BadInput(
+            f"tracking.experiment={experiment} was deleted in MLflow; restore it or name another"
+        )
+    return found.experiment_id
+
+
+def how_to_look() -> str:
+    """The command that shows the runs: bare where `mlflow ui` reads what is used here."""
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith("http"):
+        return uri
+    here = uri == f"{LOCAL}{Path.cwd() / 'mlflow.db'}"
+    return "mlflow ui" if here else f"mlflow ui --backend-store-uri {uri}"
+
+
+def unwritable(error: BaseException | None) -> BadInput | None:
+    """A sentence for an error after which nothing more can be logged: a full disk, a folder that
+
+    can't be written, a server that does not answer.
+    """
+    while error is not None and not isinstance(error, BadInput):
+        told = str(error)
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "database or disk is full" in told or "No space left on device" in told:
+            return BadInput(
+                f"the disk is full ({_where(error)}); what was logged is kept: make room, and give "
+                f"the same command again"
+            )
+        closed = isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES)
+        if closed or "attempt to write a readonly database" in told:
+            return BadInput(
+                f"{_where(error)} is closed to this user or read-only; expected a place of your "
+                f"own, see tracking.uri, cache.folder, data.folder and badnet.folder"
+            )
+        if _gone(error):
+            return BadInput(
+                f"the runs at {mlflow.get_tracking_uri()} cannot be reached ({_reason(error)}); "
+                f"what was logged is kept there: see to the server or to tracking.uri, and give "
+                f"the same command again"
+            )
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def give_up() -> None:
+    """Ask a server that does not answer once more at most, and soon, for whatever is left to do."""
+    os.environ.update({RETRIES: "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"})
+
+
+@contextmanager
+def _retries(count: int | None) -> Iterator[None]:
+    """Ask a server again so many times where it does not answer; None: as often as is set."""
+    before = os.environ[RETRIES]
+    os.environ[RETRIES] = before if count is None else str(count)
+    try:
+        yield
+    finally:
+        os.environ[RETRIES] = before
+
+
+def _gone(error: BaseException) -> bool:
+    """Whether a server of runs, or of their database, does not answer."""
+    if not isinstance(error, MlflowException):
+        return False
+    database = _file(mlflow.get_tracking_uri()) is None
+    unavailable = error.error_code == "TEMPORARILY_UNAVAILABLE"  # a local file may be locked
+    return isinstance(error.__context__, GONE) or (database and unavailable)
+
+
+def _reason(error: BaseException) -> str:
+    """The words of a long error that say why a server does not answer."""
+    known = r"Connection refused|[\w ]+ not known|timed out|too many \d+ error responses"
+    found = re.search(known, str(error), re.IGNORECASE)
+    return found[0] if found else textwrap.shorten(str(error), 100, placeholder=" ...")
+
+
+def _file(uri: str) -> Path | None:
+    """The file of a SQLite database; None: another store."""
+    return Path(uri.removeprefix(LOCAL)) if uri.startswith(LOCAL) else None
+
+
+def _create(uri: str) -> None:
+    """Create a SQLite database that is not there, whole: MLflow can't go on with half of one."""
+    database = _file(uri)
+    if database is not None and not database.exists():
+        with files.atomic_write(database) as unfinished:
+            mlflow.MlflowClient(f"{LOCAL}{unfinished}")
+
+
+def _artifacts(uri: str, experiment: str) -> str | None:
+    """Where artifacts go: beside a SQLite file; a server has a place of its own."""
+    database = _file(uri)
+    if database is None:
+        return None
+    folder = quote(experiment, safe=" ")  # a name, not a path that leads elsewhere
+    if not folder.strip(". "):
+        raise BadInput(f"tracking.experiment is {experiment!r}; expected a name")
+    return (database.absolute().parent / "mlruns" / folder).as_uri()
+
+
+def _where(error: BaseException) -> str:
+    return str(getattr(error, "filename", None) or mlflow.get_tracking_uri())

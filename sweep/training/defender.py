@@ -1,0 +1,91 @@
+"""What a defender has: a suspect network, clean validation images with labels, and time.
+
+Orders that train, repairs and reversed triggers are given a `Defender` and nothing else, so none of
+them can see a test image or a poisoned one.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import uuid4
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep import files, networks
+from sweep.cache import Cache
+from sweep.data import Images
+from sweep.files import VERSIONS
+
+Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Defender:
+    """`network` as it is now, and as it came (`suspect`); `images` are clean validation images.
+
+    seed: the run's one integer.
+    cache: where what took long is kept, see `recall`.
+    """
+
+    network: keras.Model
+    images: Images
+    seed: int = 0
+    cache: Cache = field(default_factory=Cache, compare=False, repr=False)
+    original: keras.Model | None = field(default=None, repr=False)
+    _read: list[NDArray[np.float32]] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def suspect(self) -> keras.Model:
+        """The network as it came, before anything was pruned or repaired."""
+        return self.network if self.original is None else self.original
+
+    def of(self, network: keras.Model) -> "Defender":
+        """The same defender, whose network has become this one."""
+        return replace(self, network=network, original=self.suspect)
+
+    @property
+    def pixels(self) -> NDArray[np.float32]:
+        """All images in memory, where they are drawn from again and again; read once."""
+        if not self._read:
+            self._read.append(self.images.pixels[:])
+        return self._read[0]
+
+    def sample(self, count: int | None = None, *, key: int = 0) -> Batch:
+        """`count` of the images, drawn by seed and `key`, and their labels; None or too many: all.
+
+        Pixels are float32 (n, height, width, channels), labels int64 (n,).
+        """
+        rows = self._rng(key).permutation(len(self.images))[:count]
+        return self._rows(rows)
+
+    def batches(self, size: int, *, key: int = 0) -> Iterator[Batch]:
+        """Batches of `size` images (fewer where there are fewer), without end: each image once,
+
+        then all again in another order.
+        """
+        rng, size = self._rng(key), min(size, len(self.images))
+        rows = np.empty(0, dtype=np.int64)
+        while True:
+            while len(rows) < size:
+                rows = np.concatenate([rows, rng.permutation(len(self.images))])
+            yield self._rows(rows[:size])
+            rows = rows[size:]
+
+    def get_or_compute(
+        self, what: str, settings: Any, make: Callable[[], Mapping[str, NDArray]]
+    ) -> dict[str, NDArray]:
+        """The arrays that `settings` make of network, images and seed; made once.
+
+        Once for the same sources of the packages that a defender works with.
+        """
+        made_of = [networks.digest(self.network), self.images.key or uuid4().hex, self.seed]
+        name = files.key([*made_of, settings, VERSIONS], "networks", "training")
+        return self.cache.get_or_compute(f"{what}/{name}", lambda: dict(make()))
+
+    def _rng(self, key: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, key])
+
+    def _rows(self, rows: NDArray[np.int64]) -> Batch:
+        return self.pixels[rows], self.images.labels[rows]

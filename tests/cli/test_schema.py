@@ -1,0 +1,203 @@
+"""Every wrong value gets its sentence before anything starts; what is right passes."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from sweep import BadInput
+from sweep.cli.schema import check
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """A configuration in which all is right, with some values changed by their dotted names."""
+    right = {
+        "seed": 0,
+        "repair": {"finetune": {}, "unlearn": {}},
+        "data": {"identities": 120, "images_per_identity": 60, "seed": 0, "scale": 1},
+        "attack": {"target": 0, "rate": 0.1},
+        "badnet": {"epochs": 8, "batch_size": 64, "learning_rate": 0.002, "seed": 0},
+        "prune": {
+            "layer": "auto",
+            "scope": "global",
+            "recompute": False,
+            "frac": 0.04,
+            "count": 10,
+            "u": 3,
+            "alpha": 0.05,
+            "keep": "breaching",
+            "semantics": "zero",
+            "order": {"descending": False},
+        },
+        "tracking": {"uri": None, "experiment": "prunesweep"},
+        "cache": {"max_gb": 10, "memory_gb": 0.25},
+    }
+    for name, value in changes.items():
+        *way, last = name.split(".")
+        section = right
+        for key in way:
+            section = section[key]
+        section[last] = value
+    return right
+
+
+def test_the_configuration_that_the_other_tests_change_is_right():
+    check(config())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", 2**40),
+        ("data.scale", 255),
+        ("data.scale", 255.0),
+        ("attack.target", [0, 1, 2]),
+        ("badnet.epochs", None),
+        ("data.valid_images", 1),
+        ("data.valid_images", None),
+        ("data.channels", "first"),
+        ("data.channels", "last"),
+        ("data.identities", 2),
+        ("data.images_per_identity", 1),
+        ("data.root", "~/lab"),
+        ("attack.target", 1282),
+        ("badnet.architecture", None),
+        ("badnet.architecture", "deepid"),
+        ("badnet.path", ["one.h5", "two.h5"]),
+        ("badnet.custom_objects", "layers.py"),
+        ("badnet.custom_objects", ["layers.py", "my_package.layers.MyLayer"]),
+        ("prune.layer", "conv_3"),
+        ("prune.layer", ["conv_2", "conv_3"]),
+        ("prune.layer", "all"),
+        ("prune.scope", "layer"),
+        ("prune.recompute", True),
+        ("prune.u", 0.5),
+        ("prune.frac", 1e-6),
+        ("prune.frac", 0.999),
+        ("prune.keep", "safe"),
+        ("prune.semantics", "gamma"),
+        ("prune.order", {"_target_": "sweep.orders.random"}),
+        ("tracking.uri", "sqlite:///runs.db"),
+        ("cache.max_gb", 0),
+        ("cache.memory_gb", 1.5),
+    ],
+)
+def test_a_right_value_passes(name, value):
+    check(config(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("seed", -1, "greater than or equal to 0"),
+        ("seed", 1.5, "integer"),
+        ("seed", None, "integer"),
+        ("data.scale", 0, "greater than 0"),
+        ("data.scale", -255, "greater than 0"),
+        ("data.scale", float("inf"), "a finite number"),
+        ("data.scale", float("nan"), "a finite number"),
+        ("data.scale", None, "a number"),
+        ("data.valid_images", 0, "greater than or equal to 1"),
+        ("data.valid_images", "all", "integer"),
+        ("data.channels", "middle", "'auto', 'first' or 'last'"),
+        ("data.identities", 1, "greater than or equal to 2"),
+        ("data.images_per_identity", 0, "greater than or equal to 1"),
+        ("data.seed", -1, "greater than or equal to 0"),
+        ("attack.target", -1, "a class, 0 or higher"),
+        ("attack.target", 0.5, "a class, 0 or higher"),
+        ("attack.rate", 0, "greater than 0"),
+        ("attack.rate", 1, "less than 1"),
+        ("badnet.epochs", 0, "greater than or equal to 1"),
+        ("badnet.batch_size", 0, "greater than or equal to 1"),
+        ("badnet.learning_rate", 0, "greater than 0"),
+        ("badnet.learning_rate", float("inf"), "a finite number"),
+        ("badnet.seed", -1, "greater than or equal to 0"),
+        ("badnet.architecture", "vgg", "'deepid'"),
+        ("badnet.custom_objects", 7, "their code runs"),
+        ("prune.layer", 3, "a layer's name"),
+        ("prune.layer", None, "a layer's name"),
+        ("prune.layer", [], "expected a layer's name, a list of names, auto or all"),
+        ("prune.scope", "all", "'global' or 'layer'"),
+        ("prune.recompute", "yes", "boolean"),
+        ("prune.count", 0, "greater than or equal to 1"),
+        ("prune.count", 1.5, "integer"),
+        ("prune.u", 0, "greater than 0"),
+        ("prune.alpha", 1, "less than 1"),
+        ("prune.frac", 0, "greater than 0"),
+        ("prune.frac", -0.02, "greater than 0"),
+        ("prune.frac", 1, "less than 1"),
+        ("prune.frac", 4, "less than 1"),
+        ("prune.frac", float("nan"), "than"),
+        ("prune.frac", "a lot", "a number"),
+        ("prune.keep", "last", "'breaching' or 'safe'"),
+        ("prune.semantics", "one", "'zero' or 'gamma'"),
+        ("repair", "finetune", "a list"),
+        ("repair.finetune.epochs", 0, "greater than or equal to 1"),
+        ("repair.unlearn.by", "magic", "universal, adversarial, mask, additive or pursued"),
+        ("repair.unlearn.by", [], "or a list of these"),
+        ("repair.unlearn.share", 1, "less than 1"),
+        ("cache.max_gb", -1, "greater than or equal to 0"),
+        ("cache.memory_gb", "all", "a number"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_expected(name, value, expected):
+    with pytest.raises(BadInput) as refused:
+        check(config(**{name: value}))
+    sentence = str(refused.value)
+    assert sentence.startswith(f"{name} is {value!r}; expected ")
+    assert expected in sentence
+    assert "\n" not in sentence
+
+
+def test_a_repair_is_refused_in_the_same_words_as_all_else():
+    with pytest.raises(BadInput, match=r"^repair is \['finetune'\]; expected a list"):
+        check(config(repair=["finetune"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("prune.frac", "0.1"),  # a quoted number stays a string: 0 < "0.1" is a TypeError
+        ("data.scale", "255"),
+        ("seed", 1.0),  # default_rng(1.0) is a TypeError
+        ("data.valid_images", 10.0),
+        ("badnet.epochs", 2.0),
+    ],
+)
+def test_a_value_of_another_type_is_refused_though_it_looks_like_a_number(name, value):
+    with pytest.raises(BadInput, match=f"^{name} is .*; expected "):
+        check(config(**{name: value}))
+
+
+def test_a_whole_number_is_called_an_integer_in_good_english():
+    with pytest.raises(BadInput, match="expected an integer"):
+        check(config(seed="seven"))
+
+
+@pytest.mark.parametrize(
+    "name", ["seed", "repair", "data", "attack", "badnet", "prune", "prune.frac", "attack.rate"]
+)
+def test_a_value_that_is_not_set_is_named(name):
+    given = config()
+    *way, last = name.split(".")
+    section = given
+    for key in way:
+        section = section[key]
+    del section[last]
+    with pytest.raises(BadInput) as refused:
+        check(given)
+    assert str(refused.value) == f"{name} is not set"
+
+
+def test_all_wrong_values_are_told_at_once_one_a_line():
+    with pytest.raises(BadInput) as refused:
+        check(config(**{"seed": -1, "prune.frac": 7, "prune.keep": "last"}))
+    names = [line.split(" is ")[0] for line in str(refused.value).splitlines()]
+    assert sorted(names) == ["prune.frac", "prune.keep", "seed"]
+
+
+def test_checking_leaves_the_configuration_as_it_is():
+    given = config()
+    before = deepcopy(given)
+    check(given)
+    assert given == before

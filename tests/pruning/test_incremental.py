@@ -1,0 +1,124 @@
+"""The engine against the slow way: mask one channel more, run the whole network again."""
+
+import keras
+import numpy as np
+import pytest
+from zoo import CASES, Mask, lenet, untouched
+
+from sweep.data import Images
+from sweep.networks import digest, forward
+from sweep.networks.graph import Graph
+from sweep.networks.loading import plain
+from sweep.pruning import Activations, Cut, incremental
+
+probed = incremental.Linear._probed
+
+
+@pytest.mark.parametrize("largest", [incremental.LARGEST, 0], ids=["linear", "masked"])
+@pytest.mark.parametrize("builder", CASES, ids=lambda builder: builder.__name__)
+def test_every_step_is_what_the_slow_way_gives(builder, largest, drawn, monkeypatch):
+    monkeypatch.setattr(forward, "MOST", 16)
+    monkeypatch.setattr(incremental, "LARGEST", largest)
+    original = drawn(builder(untouched))
+    network = plain(original)
+    rng = np.random.default_rng(3)
+    pixels = rng.normal(size=(40, *network.input_shape[1:]))
+    pixels[20:] += rng.normal(size=(20, 1, 1, 1))  # noise alone all looks the same to a deep net
+    images = Images(pixels.astype(np.float32), np.zeros(40, dtype=np.int64))
+    mask = Mask()
+    slow = builder(mask)
+    slow.set_weights(original.get_weights())
+    before = digest(network)
+    layer, site, by_weights = CASES[builder]
+
+    cut = Cut(network, layer)
+    channels = np.random.default_rng(4).permutation(cut.channels)
+    answers = Activations(cut, images).predict_steps(channels)
+
+    assert cut.layer == layer
+    assert cut.site.startswith(site)  # Keras numbers operations
+    assert answers.shape == (cut.channels + 1, 40)
+    assert len(np.unique(answers, axis=0)) > 1, "this case shows nothing"
+    for step in range(cut.channels + 1):
+        mask.channels = tuple(channels[:step])
+        scores = np.asarray(slow(images.pixels))
+        np.testing.assert_array_equal(answers[step], scores.argmax(axis=1))
+        if largest == 0 or step not in (1, cut.channels // 2, cut.channels):
+            continue
+        pruned = cut.pruned(channels[:step])
+        np.testing.assert_allclose(pruned(images.pixels), scores, rtol=1e-4, atol=1e-5)
+        masks = [layer.name for layer in pruned.layers if layer.name.endswith("_mask")]
+        assert masks == ([] if by_weights else [f"{cut.site}_mask"])
+    assert digest(network) == before
+
+
+def test_shares_are_those_of_small_weights_beside_large_biases(drawn):
+    images = keras.Input((4, 4, 3))
+    x = keras.layers.Conv2D(5, 3, activation="relu", name="conv")(images)
+    x = keras.layers.Flatten(name="flatten")(x)
+    network = drawn(keras.Model(images, keras.layers.Dense(4, name="scores")(x)))
+    scores = network.get_layer("scores")
+    scores.kernel.assign(scores.kernel * 1e-5)
+    scores.bias.assign([1000.0, 1000.0, -1000.0, 1000.0])
+    graph = Graph(network)
+    node = graph.node_of("conv")
+    linear = incremental.Linear(
+        graph, node, np.zeros(5, np.float32), incremental.linear_part(graph, node)
+    )
+    kernel = scores.kernel.numpy().reshape(4, 5, 4).swapaxes(0, 1)
+    np.testing.assert_allclose(linear._shares, kernel, rtol=1e-3, atol=1e-9)
+
+
+def test_shares_are_not_drowned_by_the_biases_of_many_positions():
+    images = keras.Input((48, 48, 3))
+    x = keras.layers.Conv2D(12, 3, padding="same", activation="relu", name="conv")(images)
+    x = keras.layers.Conv2D(10, 1, name="maps")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    network = keras.Model(images, keras.layers.Activation("softmax", name="scores")(x))
+    rng = np.random.default_rng(0)
+    pixels = 0.6 * rng.random((100, 1, 1, 3)) + 0.4 * rng.random((100, 48, 48, 3))
+    pixels = pixels.astype(np.float32)
+    means = keras.Model(images, x)(pixels).numpy().mean(axis=0)
+    network.get_layer("maps").bias.assign(-means)  # as training centres scores
+    cut = Cut(network, "conv")
+    channels = rng.permutation(12)
+    told = Activations(cut, Images(pixels, np.zeros(100, np.int64))).predict_steps(channels)
+    assert isinstance(cut._front, incremental.Linear)
+    for step in range(13):
+        slow = forward.predict(cut.pruned(channels[:step]), pixels)
+        np.testing.assert_array_equal(told[step], slow)
+
+
+def test_where_shares_do_not_add_up_the_maps_are_masked(drawn, monkeypatch):
+    network = drawn(lenet(untouched))
+    pixels = np.random.default_rng(3).normal(size=(40, *network.input_shape[1:]))
+    images = Images(pixels.astype(np.float32), np.zeros(40, np.int64))
+    right = Activations(Cut(network, "conv_2"), images).predict_steps(np.arange(6))
+    monkeypatch.setattr(
+        incremental.Linear, "_probed", lambda self, *shapes: 2 * probed(self, *shapes)
+    )
+    cut = Cut(network, "conv_2")
+    np.testing.assert_array_equal(Activations(cut, images).predict_steps(np.arange(6)), right)
+    assert isinstance(cut._front, incremental.Masked)
+
+
+class Mixing(keras.layers.Layer):
+    """Has the softmax for its activation, and goes on behind it."""
+
+    activation = staticmethod(keras.activations.softmax)
+
+    def call(self, scores):
+        return self.activation(scores) * keras.ops.arange(1.0, 6.0)
+
+
+def test_a_softmax_inside_a_layer_of_unknown_kind_is_not_left_out(drawn):
+    images = keras.Input((8, 7, 3))
+    x = keras.layers.Conv2D(6, 3, activation="relu", name="conv")(images)
+    x = keras.layers.Dense(5, name="fc")(keras.layers.Flatten(name="flatten")(x))
+    network = drawn(keras.Model(images, Mixing(name="mixing")(x)))
+    pixels = np.random.default_rng(3).normal(size=(40, 8, 7, 3)).astype(np.float32)
+    told = Activations(Cut(network, "conv"), Images(pixels, np.zeros(40, np.int64))).predict_steps(
+        np.array([1, 2])
+    )
+    scores = np.asarray(network(pixels))
+    np.testing.assert_array_equal(told[0], scores.argmax(axis=1))

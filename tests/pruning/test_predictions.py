@@ -1,0 +1,76 @@
+"""What B' says, read off the curve, is what it says when it is run on all images."""
+
+import keras
+import numpy as np
+import pytest
+import zoo
+from zoo import CASES
+
+from sweep.data import Images
+from sweep.evaluation.curve import Predictions
+from sweep.networks import digest, forward
+from sweep.networks.loading import plain
+from sweep.pruning import Activations, joint_cut, predictions
+
+COUNTS = {"valid": 20, "test": 50, "poisoned": 13}
+
+#: Builder, layer (None: that of `CASES`), semantics. Not one whose scores are all the same.
+NETWORKS = [
+    *((zoo.lenet, None, "zero"), (zoo.lenet, ["conv_1", "conv_2"], "zero")),
+    *((zoo.normalised, None, "gamma"), (zoo.residual_sum, None, "zero")),
+    *((zoo.sigmoid, None, "zero"), (zoo.saturated, None, "zero")),
+]
+
+
+def images(shape: tuple[int, ...]) -> dict[str, Images]:
+    rng = np.random.default_rng(5)
+    return {
+        name: Images(
+            rng.normal(size=(count, *shape)).astype(np.float32), np.arange(count) % 5, key=name
+        )
+        for name, count in COUNTS.items()
+    }
+
+
+@pytest.mark.parametrize(("builder", "layer", "semantics"), NETWORKS)
+def test_the_pruned_network_says_what_the_curve_says(builder, layer, semantics, request):
+    network = plain(request.getfixturevalue("drawn")(builder(zoo.untouched)))
+    cut = joint_cut.cut_at(network, layer or CASES[builder][0], semantics)
+    some = images(network.input_shape[1:])
+    seen = {name: Activations(cut, i, ranked=name == "valid") for name, i in some.items()}
+    channels = np.random.default_rng(6).permutation(cut.channels)
+    answers = {
+        name: Predictions(seen[name].predict_steps(channels), i.labels, i.true_labels)
+        for name, i in some.items()
+    }
+    before = digest(network)
+    for count in (0, 1, cut.channels // 2):
+        read = predictions.pruned(cut, seen, answers, channels[:count])
+        run = predictions.passed(read.network, network, some)
+        assert run.network is read.network
+        assert set(read.predicted) == set(run.predicted) == set(COUNTS)
+        for name, size in COUNTS.items():
+            np.testing.assert_array_equal(read.predicted[name], run.predicted[name])
+            np.testing.assert_array_equal(
+                run.predicted[name], forward.predict(read.network, some[name].pixels)
+            )
+            assert read.disagreement[name].shape == run.disagreement[name].shape == (2, size)
+            np.testing.assert_allclose(read.disagreement[name], run.disagreement[name], atol=1e-5)
+        if count == 0:
+            np.testing.assert_allclose(run.disagreement["test"][1], 0, atol=1e-6)
+    if builder is not zoo.saturated:
+        assert run.disagreement["test"].max() > 1e-3, "this case shows nothing"
+    assert digest(network) == before
+
+
+def test_how_far_two_networks_are_apart_is_told_of_the_one_that_is_repaired(small):
+    badnet, network = plain(small()), plain(small(1))
+    pixels = np.random.default_rng(0).normal(size=(9, 8, 7, 3)).astype(np.float32)
+    some = {"test": Images(pixels, np.zeros(9, np.int64))}
+    run = predictions.passed(network, badnet, some)
+    p, q = (keras.ops.softmax(one(pixels)).numpy().astype(float) for one in (badnet, network))
+    np.testing.assert_array_equal(run.predicted["test"], q.argmax(axis=1))
+    doubt = 1 - q[np.arange(9), p.argmax(axis=1)]
+    middle = (p + q) / 2
+    shannon = ((p * np.log2(p / middle)).sum(axis=1) + (q * np.log2(q / middle)).sum(axis=1)) / 2
+    np.testing.assert_allclose(run.disagreement["test"], [doubt, shannon], atol=1e-5)

@@ -1,0 +1,154 @@
+"""The door to MLflow holds: a database is whole or not there, and what can't be used is told."""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+import requests
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from mlflow.tracking import MlflowClient
+
+from sweep import BadInput
+from sweep.tracking import store
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def connecting(folder: Path) -> subprocess.Popen:
+    """A process that connects to the database of a folder, and prints the experiment's id."""
+    code = "import sys, pathlib; from sweep.tracking import store as stores; "
+    code += "print(stores.connect(None, 'both', pathlib.Path(sys.argv[1])))"
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)],
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_environment_says_where_runs_go_unless_the_config_does(root, tmp_path, monkeypatch):
+    elsewhere = f"sqlite:///{root / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", elsewhere)
+    store.connect(None, "runs", tmp_path)
+    assert mlflow.get_tracking_uri() == elsewhere
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_artifacts_lie_beside_the_database(root):
+    experiment = mlflow.get_experiment(store.connect(None, "beside", root))
+    assert experiment.artifact_location == (root / "mlruns" / "beside").as_uri()
+
+
+def test_a_deleted_experiment_is_refused(root):
+    experiment = store.connect(None, "gone", root)
+    MlflowClient().delete_experiment(experiment)
+    with pytest.raises(BadInput, match=r"tracking.experiment=gone was deleted"):
+        store.connect(None, "gone", root)
+
+
+@pytest.mark.parametrize("uri", ["nonsense://x", "sqlite:////proc/nothing.db"])
+def test_a_uri_that_is_none_is_refused(uri, tmp_path):
+    with pytest.raises(BadInput, match="cannot be used by MLflow"):
+        store.connect(uri, "runs", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "the disk is full (/a/b); what"),
+        (OSError(errno.EROFS, "Read-only file system", "/a/b"), "/a/b is closed to this user or"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "/a/b is closed to this user"),
+        (RuntimeError("(sqlite3.OperationalError) database or disk is full"), "the disk is full ("),
+        (RuntimeError("attempt to write a readonly database"), "is closed to this user or read-on"),
+    ],
+)
+def test_what_cannot_be_written_is_told_in_a_sentence_whatever_it_caused(error, told):
+    later = ValueError("something else")
+    later.__cause__ = error
+    for one in (error, later):
+        assert told in str(store.unwritable(one))
+    assert store.unwritable(ValueError("something else")) is None
+    assert store.unwritable(BadInput("No space left on device")) is None
+
+
+def asked(uri: str) -> BaseException:
+    """What MLflow raises where runs at `uri` are asked for once."""
+    with pytest.raises(mlflow.MlflowException) as raised:
+        MlflowClient(uri).get_run("1")
+    return raised.value
+
+
+def test_a_server_that_does_not_answer_is_told_in_a_sentence_at_once(tmp_path, monkeypatch):
+    assert store.unwritable(requests.ConnectionError("somebody else's")) is None
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        uri = f"http://me:PASSWORD@127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
+        for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+            monkeypatch.setenv(name, "100")
+        store.give_up()
+        told = "the runs at {} cannot be reached ({}); what was logged is kept there: see to the"
+        assert str(store.unwritable(asked(uri))).startswith(told.format(uri, "Connection refused"))
+        silent.listen()
+        began = time.monotonic()
+        assert str(store.unwritable(asked(uri))).startswith(told.format(uri, "timed out"))
+    assert time.monotonic() - began < 10
+
+
+def test_a_database_server_that_is_not_there_is_told_and_a_locked_file_is_not(root, monkeypatch):
+    error = mlflow.MlflowException("server closed the connection", TEMPORARILY_UNAVAILABLE)
+    store.connect(None, "runs", root)
+    assert store.unwritable(error) is None
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "postgresql://host/runs")
+    assert "(server closed the connection); what was log" in str(store.unwritable(error))
+
+
+def test_a_wrong_address_is_refused_after_one_more_try(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "10")
+    before, began = mlflow.get_tracking_uri(), time.monotonic()
+    with pytest.raises(mlflow.MlflowException) as error:
+        store.connect("http://127.0.0.1:1", "runs", tmp_path)
+    mlflow.set_tracking_uri(before)
+    assert "(Connection refused)" in str(store.unwritable(error.value))
+    assert time.monotonic() - began < 10
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "10"
+
+
+def test_two_processes_may_touch_an_empty_database_at_once(tmp_path):
+    processes = [connecting(tmp_path) for _ in range(2)]
+    answers = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    assert [printed.strip() for printed, _ in answers] == ["1", "1"]
+
+
+def test_who_is_killed_while_the_database_is_made_leaves_none(tmp_path, root):
+    killed = connecting(tmp_path)
+    while not [path for path in tmp_path.glob(".mlflow*/mlflow.db") if path.stat().st_size]:
+        assert killed.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.2)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    (half,) = tmp_path.glob(".mlflow*/mlflow.db")
+    assert not (tmp_path / "mlflow.db").exists()
+    assert store.connect(None, "both", tmp_path) == "1"
+    assert not half.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "outputs"}
+
+
+def test_the_command_to_look_is_bare_where_mlflow_looks_by_itself(root, monkeypatch):
+    store.connect(None, "runs", root)
+    monkeypatch.chdir(root)
+    assert store.how_to_look() == "mlflow ui"
+    monkeypatch.chdir(root.parent)
+    expected = f"mlflow ui --backend-store-uri sqlite:///{root / 'mlflow.db'}"
+    assert store.how_to_look() == expected
