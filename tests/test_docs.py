@@ -11,6 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -125,6 +126,14 @@ def test_what_commands_set_can_be_composed(page, monkeypatch):
 
 #: Folders in code that are no part of this repository, or metrics, and files of somebody's own.
 ELSEWHERE = {"outputs/", "mlruns/", "data/", "models/", "curve/", "tradeoff/", "layers.py"}
+
+
+def test_the_hooks_before_a_commit_are_the_gates_own_checks():
+    hooks = OmegaConf.load(ROOT / ".pre-commit-config.yaml").repos[0].hooks
+    entries = [hook.entry.replace(" --force-exclude", "") for hook in hooks]
+    (gate,) = re.findall(r"^ruff check .*$", (ROOT / "README.md").read_text(), re.M)
+    quick = [check.strip().removesuffix(" .") for check in gate.split("&&")]
+    assert entries == [check for check in quick if not check.startswith("python -m pytest")]
 
 
 @MOVING
