@@ -15,14 +15,14 @@ from mlflow.entities import Run
 
 from sweep.inspection import Verdict
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = next(path for path in Path(__file__).resolve().parents if (path / "run.py").is_file())
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 SMALL = ["data.identities=8", "data.images_per_identity=8", "badnet.epochs=1"]
 #: What makes a part cheap where a command has it.
 CHEAP = {
     "finetune": ["repair.finetune.epochs=1", "repair.finetune.rates=[1e-3]"],
-    "prune": ["tracking.models=false"],
+    " prune": ["tracking.models=false"],
 }
 #: Places of names in examples that are still elsewhere.
 BEFORE_THE_MOVE = {
@@ -32,6 +32,8 @@ BEFORE_THE_MOVE = {
     "from sweep.training import": "from sweep.defender import",
 }
 MOVED = (ROOT / "sweep" / "pruning").is_dir()
+#: Whether a package is found where the command is given, and what is its own called by its name.
+FOUND = any((ROOT / "sweep").glob("*/choices.py"))
 #: Files of a run that none of the examples has.
 NOT_HERE = {"figures/verdict.png", "verdict.csv", "traceback.txt", "figures/activations/LAYER.png"}
 #: Tags that only some runs have, or a checkout under git.
@@ -60,7 +62,7 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the program, and beside it the folder `mine` as the page says."""
+    """The folder `mine` as the page says, beside a copy of the program."""
     folder = tmp_path_factory.mktemp("extending")
     project, mine = folder / "prunesweep", folder / "mine"
     project.mkdir()
@@ -70,12 +72,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path, text in files().items():
         (mine / path).parent.mkdir(parents=True, exist_ok=True)
         (mine / path).write_text(text)
-    return project
+    return mine
 
 
-def given(command: str, place: Path, *more: str) -> str:
-    """Give a command of the page in the repository's root, on few and small images."""
-    inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+def given(command: str, place: Path, *more: str) -> None:
+    """Give a command of the page in the folder `mine`, on few and small images."""
+    inherited = {k: v for k, v in os.environ.items() if "MLFLOW_TRACKING_URI" != k != "PYTHONPATH"}
+    inherited |= {} if FOUND else {"PYTHONPATH": str(place)}
     python = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     cheap = [setting for part, some in CHEAP.items() if part in command for setting in some]
     line = " ".join([command, *SMALL, *cheap, *more])
@@ -89,7 +92,6 @@ def given(command: str, place: Path, *more: str) -> str:
         check=False,
     )
     assert done.returncode == 0, f"{line}\n{done.stdout}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ def left(place: Path) -> dict[str, list[Run]]:
     found = {}
     for number, command in enumerate(commands()):
         given(command, place, f"tracking.experiment=example{number}")
-        mlflow.set_tracking_uri(f"sqlite:///{place / 'mlflow.db'}")
+        mlflow.set_tracking_uri(f"sqlite:///{place.parent / 'prunesweep' / 'mlflow.db'}")
         client = mlflow.MlflowClient()
         experiment = client.get_experiment_by_name(f"example{number}")
         found[command] = list(client.search_runs([experiment.experiment_id]))
@@ -134,6 +136,9 @@ def test_an_order_by_its_function_and_by_its_yaml_ranks_the_same(left):
     channels = [run.data.metrics["prune/channels"] for run in (by_function, *by_yaml)]
     assert len(set(channels)) == 1
     assert len(by_yaml) == 1
+    if FOUND:
+        assert by_function.data.params["prune.order"] == "steadiness"
+        assert "steadiness" in by_function.info.run_name
 
 
 def test_settings_reach_the_functions(left):

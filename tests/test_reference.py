@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from sweep import interrupts
 from sweep.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = next(path for path in Path(__file__).resolve().parents if (path / "run.py").is_file())
 CONF = ROOT / "conf"
 PAGE = (ROOT / "docs" / "reference.md").read_text()
 HYDRAS = {"_target_", "_partial_", "_convert_"}
