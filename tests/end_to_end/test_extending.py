@@ -24,14 +24,6 @@ CHEAP = {
     "finetune": ["repair.finetune.epochs=1", "repair.finetune.rates=[1e-3]"],
     " prune": ["tracking.models=false"],
 }
-#: Places of names in examples that are still elsewhere.
-BEFORE_THE_MOVE = {
-    "from sweep.pruning import": "from sweep.evidence import",
-    "from sweep.evaluation import": "from sweep.stops import",
-    "from sweep.networks import": "from sweep.cuts import",
-    "from sweep.training import": "from sweep.defender import",
-}
-MOVED = (ROOT / "sweep" / "pruning").is_dir()
 #: Whether a package is found where the command is given, and what is its own called by its name.
 FOUND = any((ROOT / "sweep").glob("*/choices.py"))
 #: Files of a run that none of the examples has.
@@ -50,9 +42,6 @@ def files() -> dict[str, str]:
     """The files that the page tells to write, by their path in the folder `mine`."""
     told = [*blocks("python"), *blocks("yaml")]
     found = {path: text for path, text in told if path}
-    if not MOVED:
-        for new, old in BEFORE_THE_MOVE.items():
-            found = {path: text.replace(new, old) for path, text in found.items()}
     return found
 
 

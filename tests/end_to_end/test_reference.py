@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
 
 from sweep import interrupts
-from sweep.settings import Settings
+from sweep.cli.schema import Settings
 
 ROOT = next(path for path in Path(__file__).resolve().parents if (path / "run.py").is_file())
 CONF = ROOT / "conf"

@@ -25,7 +25,6 @@ WRITTEN = {ROOT / "docs" / name for name in ("results.md", "strategies.md")}
 #: Told of versions that are past.
 PAST = {ROOT / "CHANGELOG.md"}
 HAND = [path for path in PAGES if path not in WRITTEN | PAST]
-MOVING = pytest.mark.xfail(strict=True, reason="the pages name the packages that modules move to")
 
 
 def name(path: Path) -> str:
@@ -137,7 +136,6 @@ def test_the_hooks_before_a_commit_are_the_gates_own_checks():
     assert entries == [check for check in quick if not check.startswith("python -m pytest")]
 
 
-@MOVING
 def test_the_files_that_pages_name_are_there():
     ours = r"[\w./-]+\.py|(?:sweep|conf|tests|docs|benchmarks)/[\w./-]+|\w+/"
     missing = {}
@@ -186,7 +184,6 @@ def below(box: str, arrows: dict[str, set[str]]) -> set[str]:
     return arrows[box].union(*(below(other, arrows) for other in arrows[box]))
 
 
-@MOVING
 def test_the_diagram_draws_the_packages_and_their_arrows_down():
     boxes, arrows = drawn()
     assert {box for ends in arrows.values() for box in ends} < set(boxes)
