@@ -17,6 +17,7 @@ from sweep import BadInput, attacks, faces, files, hdf5, terminal
 from sweep.attacks import Attack
 from sweep.cache import Cache
 from sweep.data import LAYOUT, REQUIRED, Files, fits, h5
+from sweep.evidence import code_of_others
 
 EPOCHS = 8  # for which a BadNet is trained on the faces
 
@@ -121,7 +122,7 @@ def poisoned(source: Files, attack: Attack) -> Files:
     if source.attack == attack:
         return source
     settings = [source.digest(), attack.poisons()]
-    made_by = files.key(settings, attacks, sys.modules[__name__])
+    made_by = files.key(settings, attacks, sys.modules[__name__], *code_of_others(attack.triggers))
     root = Path(source.folder).expanduser() / f"poisoned-{made_by}"
     with files.lock(root):
         if not root.is_dir():

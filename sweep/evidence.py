@@ -215,6 +215,12 @@ def code_of(order: Order) -> list[ModuleType]:
     return [module, *(sys.modules[name] for name in ours)]
 
 
+def code_of_others(functions: Iterable[Callable[..., Any]]) -> list[ModuleType]:
+    """The modules of those functions that are not of this package, each once."""
+    modules = {module.__name__: module for module in map(module_of, functions)}
+    return [module for name, module in sorted(modules.items()) if not name.startswith("sweep.")]
+
+
 def require(order: Order, layer: str, there: Mapping[str, Any]) -> None:
     """Raise NotApplicable where `order` needs what is None, at `layer`, of all that is `there`."""
     for need in sorted(needs_of(order) & set(there)):

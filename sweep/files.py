@@ -1,6 +1,7 @@
 """Files as runs leave them: whole or not at all, one writer at a time, named by what made them."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from filelock import FileLock
 
 from sweep import processes
 
+OURS = __name__.partition(".")[0]
 APART = "~"  # between a name and the process that writes it
 
 
@@ -59,18 +61,35 @@ def lock(path: Path) -> Iterator[None]:
 def key(settings: Any, *made_by: ModuleType) -> str:
     """Name for what `settings` (JSON) and the sources of the modules `made_by` determine."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode())
-    for module in made_by:
-        for source in _sources(module):
-            digest.update(source.read_bytes())
+    for source in dict.fromkeys(path for module in made_by for path in _sources(module)):
+        digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
 
 
 def _sources(module: ModuleType) -> list[Path]:
-    """The source files of a module, or of all modules of a package; what is in Python has none."""
-    if not hasattr(module, "__file__"):
+    """The source files of a module, or of all modules of a package; what is in Python has none.
+
+    Of somebody else's module all of its package count: they may call each other.
+    """
+    if not getattr(module, "__file__", None):
         return []
     path = Path(module.__file__)
-    return sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]
+    own = sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]
+    return own if module.__name__.partition(".")[0] == OURS else own + sources(module.__name__)
+
+
+def sources(name: str) -> list[Path]:
+    """The source files of the whole package, or else of the module, that a dotted name is in."""
+    try:
+        spec = importlib.util.find_spec(name.partition(".")[0])
+    except (ImportError, ValueError):  # ValueError: made by hand
+        spec = None
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is not None:
+        places = map(Path, spec.submodule_search_locations)
+        return sorted(path for place in places for path in place.rglob("*.py"))
+    return [Path(spec.origin)] if str(spec.origin).endswith(".py") else []
 
 
 def _plain(value: Any) -> Any:

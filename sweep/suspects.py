@@ -20,7 +20,7 @@ from sweep import BadInput, attacks, badnets, files, networks, strangers, termin
 from sweep.attacks import Attack
 from sweep.data import Files
 from sweep.datasets import Faces, poisoned
-from sweep.evidence import module_of
+from sweep.evidence import code_of_others, module_of
 from sweep.stops import ValidCurve
 
 Shape = tuple[int, ...]
@@ -153,6 +153,7 @@ class Trained:
             [keras.__version__, tf.__version__],
         ]
         how = [] if attack.training is None else [module_of(attack.training)]
+        how += code_of_others(attack.functions())
         made_by = files.key(settings, badnets, attacks, sys.modules[__name__], *how)
         path = Path(self.folder).expanduser() / made_by / "bd_net.keras"
         with files.lock(path):
