@@ -14,14 +14,15 @@ import hydra
 import numpy as np
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweep import BadInput, joint, repairs, selection, settings, strategies
+from sweep import BadInput, joint, repairs, rows, selection, settings, strategies
+from sweep.callback import functions
+from sweep.callback.choices import called, names, require_one
 from sweep.evidence import Order, is_oracle
 from sweep.networks import shape_and_classes
 from sweep.pairs import pairs
@@ -44,6 +45,9 @@ def build(node: DictConfig, **more: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, BadInput):
             raise error.__cause__ from None
+        told = functions.wrong(error)
+        if told:
+            raise BadInput(told) from error
         raise
     for made in built.values() if isinstance(built, DictConfig) else [built]:
         if isinstance(made, partial):
@@ -116,15 +120,17 @@ def check(cfg: DictConfig) -> None:
     within("tracking.uri", (cfg.tracking.uri or "").removeprefix("sqlite:///"))
     source = build(cfg.data, cache=build(cfg.cache))
     attack, suspect = build(cfg.attack), build(cfg.badnet)
+    order, stop, mended = build(cfg.prune.order), build(cfg.prune.stop), chosen(cfg)
+    functions.require_one_argument(attack.triggers, order, stop, mended)
     suspect.check(source, attack)
     network = suspect.blueprint(source.shape, source.classes)
     shape, classes = shape_and_classes(network)
     source.check(shape, classes)
-    cut, order = joint.cut(network, cfg.prune.layer, cfg.prune.semantics), build(cfg.prune.order)
+    cut = joint.cut(network, cfg.prune.layer, cfg.prune.semantics)
     nothing = np.zeros((cut.channels + 1, 1), dtype=int)
-    build(cfg.prune.stop)(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels)))
+    stop(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels)))
     selection.require(order, cut, recompute=cfg.prune.recompute)
-    for repair in chosen(cfg).values():
+    for repair in mended.values():
         repairs.require(repair, network)
     if is_oracle(order) and not suspect.trains:
         pairs(source)
@@ -132,7 +138,8 @@ def check(cfg: DictConfig) -> None:
 
 def chosen(cfg: DictConfig) -> dict[str, Repair]:
     """The repairs that are chosen, in turn; what is set of others does not matter, as in a grid."""
-    return {name: repair for name, repair in build(cfg.repair).items() if callable(repair)}
+    built = {name: repair for name, repair in build(cfg.repair).items() if callable(repair)}
+    return {called("repair", name, cfg.repair[name]): repair for name, repair in built.items()}
 
 
 def orders(cfg: DictConfig) -> dict[str, Order]:
@@ -141,7 +148,7 @@ def orders(cfg: DictConfig) -> dict[str, Order]:
     as it is set there.
     """
     folder = Path(os.environ["PROJECT_ROOT"]) / "conf" / "prune" / "order"
-    own = HydraConfig.get().runtime.choices["prune/order"]
+    own = names(cfg)["prune/order"]
     nodes = {path.stem: OmegaConf.load(path) for path in sorted(folder.glob("*.yaml"))}
     built = {name: build(node) for name, node in (nodes | {own: cfg.prune.order}).items()}
     return {name: order for name, order in built.items() if not is_oracle(order)}
@@ -169,12 +176,7 @@ def params(cfg: DictConfig) -> dict[str, Any]:
     config = plain(cfg)
     config.pop("published")
     walk("", config)
-    choices = {
-        group.replace("/", "."): choice
-        for group, choice in HydraConfig.get().runtime.choices.items()
-        if not group.startswith("hydra/") and choice is not None
-    }
-    del choices["prune"]
+    choices = {group.replace("/", "."): name for group, name in names(cfg).items()}
     return flat | choices | {"repair": f"[{','.join(chosen(cfg))}]"}
 
 
@@ -182,7 +184,7 @@ def name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] | Non
     """A run's name: in a sweep what tells it from its siblings, alone its strategy."""
     if varying is not None:
         return told(overrides, varying)
-    choices = HydraConfig.get().runtime.choices
+    choices = names(cfg)
     layers = cfg.prune.layer
     where = layers if isinstance(layers, str) else "+".join(layers)
     if cfg.inspect:
@@ -192,7 +194,8 @@ def name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] | Non
 
 def told(overrides: Sequence[str], keys: Sequence[str]) -> str:
     """The overrides of some keys, in one line."""
-    return ", ".join(item for item in overrides if item.lstrip("+").split("=")[0] in keys)
+    (told,) = rows.settings([overrides])
+    return ", ".join(f"{key}={value}" for key, value in told.items() if key in keys)
 
 
 def grid(config: DictConfig) -> list[list[str]]:
@@ -208,4 +211,5 @@ def grid(config: DictConfig) -> list[list[str]]:
 def composed(config: DictConfig, overrides: list[str]) -> DictConfig:
     """The config of one cell of a multirun."""
     cfg = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+    require_one(cfg.hydra.runtime.choices)
     return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
