@@ -46,7 +46,7 @@ class FromFile:
     def blueprint(self, shape: Shape, classes: int) -> keras.Model:
         """The network itself; `shape` is that of the images, `classes` is not asked."""
         path = self._found()
-        theirs = custom_objects.objects(self.custom_objects)
+        theirs = custom_objects.load_custom_objects(self.custom_objects)
         keras.saving.get_custom_objects().update(theirs)  # copies of the network need them too
         pairs = tuple(theirs.items())
         return _loaded(path, files.stamp(path), self.architecture, tuple(shape), pairs)

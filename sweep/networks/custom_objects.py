@@ -22,7 +22,7 @@ from sweep import BadInput
 from sweep.files import stamp
 
 
-def objects(names: str | Sequence[str] | None) -> dict[str, Any]:
+def load_custom_objects(names: str | Sequence[str] | None) -> dict[str, Any]:
     """What `names` bring, by the names that Keras knows it by. This RUNS THEIR CODE.
 
     A name is dotted ("my_package.layers.MyLayer"), or a Python file's, of which all public classes

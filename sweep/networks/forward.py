@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from sweep import BadInput
 from sweep.networks.graph import Graph
 
-MEMORY = 2**25  # bytes that the largest tensor of a pass may take
-MOST = 1024  # images a pass
+MAX_TENSOR_BYTES = 2**25  # bytes that the largest tensor of a pass may take
+MAX_BATCH = 1024  # images a pass
 NOT_FINITE = "the network gives scores that are NaN or infinite; expected finite ones"
 
 tf.config.experimental.enable_tensor_float_32_execution(False)  # ten bits are not float rounding
@@ -35,21 +35,21 @@ class Pixels(Protocol):
     def __getitem__(self, rows: slice, /) -> NDArray[np.float32]: ...
 
 
-def spec(tensor: Any) -> tf.TensorSpec:
+def tensor_spec(tensor: Any) -> tf.TensorSpec:
     """What a compiled function takes for a tensor of a network."""
     return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype)
 
 
-def images(network: keras.Model) -> tf.TensorSpec:
+def image_spec(network: keras.Model) -> tf.TensorSpec:
     """What a compiled function takes for the images of a network."""
     return tf.TensorSpec((None, *network.inputs[0].shape[1:]), tf.float32)
 
 
-def head(network: keras.Model, tensors: Sequence[Any]) -> Callable[..., list[Any]]:
+def feature_extractor(network: keras.Model, tensors: Sequence[Any]) -> Callable[..., list[Any]]:
     """The network up to some of its tensors, compiled: images in, these tensors out."""
     part = keras.Model(network.inputs[0], list(tensors))
     return compiled(
-        lambda pixels: keras.tree.flatten(part(pixels, training=False)), [images(network)]
+        lambda pixels: keras.tree.flatten(part(pixels, training=False)), [image_spec(network)]
     )
 
 
@@ -102,14 +102,14 @@ def _traced(function: Callable[..., Any], *specs: tf.TensorSpec) -> Callable[...
 
 def predict(network: keras.Model, pixels: Pixels) -> NDArray[np.int64]:
     """Predicted class of each image, shape (n,): a plain pass of the whole network."""
-    classes = classifier(lambda pixels: network(pixels, training=False), [images(network)])
+    classes = classifier(lambda pixels: network(pixels, training=False), [image_spec(network)])
     rows = batch_size(Graph(network).tensors)
     return np.concatenate([classes(pixels[some]) for some in batches(len(pixels), rows)])
 
 
 def scores(network: keras.Model, pixels: Pixels) -> NDArray[np.float32]:
     """What the network gives for each image, (n, classes): a plain pass, as `predict`."""
-    run = compiled(lambda pixels: network(pixels, training=False), [images(network)])
+    run = compiled(lambda pixels: network(pixels, training=False), [image_spec(network)])
     rows = batch_size(Graph(network).tensors)
     told = np.concatenate([run(pixels[some]) for some in batches(len(pixels), rows)])
     if not np.isfinite(told).all():
@@ -118,12 +118,12 @@ def scores(network: keras.Model, pixels: Pixels) -> NDArray[np.float32]:
 
 
 def batch_size(tensors: Iterable[Any]) -> int:
-    """How many images a pass: as many as keep the largest of `tensors` within `MEMORY`.
+    """How many images a pass: as many as keep the largest of `tensors` within `MAX_TENSOR_BYTES`.
 
-    A power of two, at most `MOST`; sizes that are not known are taken for 224.
+    A power of two, at most `MAX_BATCH`; sizes that are not known are taken for 224.
     """
     largest = max(prod(size or 224 for size in tensor.shape[1:]) for tensor in tensors)
-    return 2 ** max(0, int(log2(min(MOST, MEMORY / (4 * largest)))))
+    return 2 ** max(0, int(log2(min(MAX_BATCH, MAX_TENSOR_BYTES / (4 * largest)))))
 
 
 def batches(count: int, rows: int) -> Iterator[slice]:

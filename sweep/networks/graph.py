@@ -17,9 +17,9 @@ from sweep.networks.layer_types import (
     CONVOLUTIONS,
     LAYERS,
     is_activation,
+    is_channelwise,
     is_linear,
     is_norm,
-    passes,
 )
 
 
@@ -81,7 +81,7 @@ class Graph:
     def producer_path(self, site: Any) -> list[Any]:
         """Nodes from the one that makes the channels through those that pass them on, to `site`."""
         way = [site]
-        while passes(way[0].operation):
+        while is_channelwise(way[0].operation):
             way.insert(0, self._maker[id(way[0].input_tensors[0])])
         return way
 
@@ -92,7 +92,7 @@ class Graph:
         positions apart, so that a constant map does not stay one.
         """
         reader = self._only_reader(site)
-        if reader is None or not passes(reader.operation):
+        if reader is None or not is_channelwise(reader.operation):
             return [site]
         if isinstance(reader.operation, LAYERS.PReLU):
             return [site]

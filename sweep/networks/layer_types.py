@@ -81,7 +81,7 @@ AFFINE = (
 )
 
 
-def makes(layer: Any) -> bool:
+def makes_channels(layer: Any) -> bool:
     """Whether `layer` makes its channels, on the last axis, by weights that are known."""
     adapted = getattr(layer, "lora_enabled", False)  # its kernel is a sum of weights
     known = not (adapted or _is_quantised(layer))
@@ -111,7 +111,7 @@ def has_activation(layer: Any) -> bool:
     return getattr(layer, "activation", None) not in (None, keras.activations.linear)
 
 
-def passes(layer: Any) -> bool:
+def is_channelwise(layer: Any) -> bool:
     """Whether `layer` keeps channels apart: what it makes of one depends on that one alone."""
     passing = is_activation(layer) or type(layer) in (*AVERAGES, *MAXIMA, *DROPOUTS)
     apart = activation_is_channelwise(layer) and _channels_last(layer)
@@ -169,7 +169,7 @@ def filters(layer: Any, kernel: NDArray[np.float32] | None = None) -> NDArray[np
     return kernel
 
 
-def silence(layer: Any, channels: NDArray[np.int64], *, keep_beta: bool = False) -> None:
+def zero_channels(layer: Any, channels: NDArray[np.int64], *, keep_beta: bool = False) -> None:
     """Zero the weights of a norm, or of a layer that `makes` channels, that make `channels`.
 
     Of a norm these are gamma and beta, or with `keep_beta` gamma alone. Changes `layer`.

@@ -19,6 +19,7 @@ import keras
 
 from sweep import BadInput, files
 from sweep.networks.flattening import flat
+from sweep.networks.outputs import FROZEN_ADAPTER
 
 #: How Keras says that it does not know a class or a function.
 UNKNOWN = re.compile(
@@ -152,6 +153,6 @@ def _two_scores(network: keras.Model) -> keras.Model:
         kernel_initializer=keras.initializers.Constant([[-sigmoid, 1.0]]),
         bias_initializer=keras.initializers.Constant([sigmoid, 0.0]),
         trainable=False,
-        name="two_scores",
+        name=FROZEN_ADAPTER,
     )
     return keras.Model(network.inputs[0], layer(network.outputs[0]), name=network.name)

@@ -15,7 +15,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from sweep.evaluation.curve import Channels
-from sweep.networks.forward import classifier, compiled, spec
+from sweep.networks.forward import classifier, compiled, tensor_spec
 from sweep.networks.graph import Graph
 from sweep.networks.layer_types import has_activation, is_affine, is_softmax
 from sweep.networks.outputs import known_values, run_to_scores
@@ -61,7 +61,7 @@ class Masked:
             return run_to_scores(graph, nodes, known_values(crossing, (masked, *beside)))
 
         kept = tf.TensorSpec(value.shape, tf.bool)
-        self._classes = classifier(scores, list(map(spec, crossing)), [kept])
+        self._classes = classifier(scores, list(map(tensor_spec, crossing)), [kept])
 
     def start(self, maps: Array, beside: Sequence[Array]) -> tuple[Any, ...]:
         """The state of the images of `maps`, (n, ..., channels), when all channels are pruned."""
@@ -113,7 +113,7 @@ class Linear:
         def restore(state: Any, maps: Any, channel: Any) -> Any:
             return state + tf.matmul(maps[channel], self._shares[channel])
 
-        specs = list(map(spec, crossing))
+        specs = list(map(tensor_spec, crossing))
         state = tf.TensorSpec((None, borders[-1]), tf.float32)
         self._value = value
         self._part = compiled(values, specs)
@@ -172,7 +172,7 @@ def tail_classifier(graph: Graph, node: Any) -> Callable[..., NDArray[np.int64]]
     def scores(*parts: Any) -> Any:
         return run_to_scores(graph, nodes, known_values(crossing, parts))
 
-    return classifier(scores, list(map(spec, crossing)))
+    return classifier(scores, list(map(tensor_spec, crossing)))
 
 
 def linear_part(graph: Graph, node: Any) -> list[Any]:

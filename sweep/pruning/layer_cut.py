@@ -18,7 +18,7 @@ from sweep import BadInput, NotApplicable
 from sweep.evaluation.curve import Channels
 from sweep.networks import clone, forward
 from sweep.networks.graph import Graph, call
-from sweep.networks.layer_types import LAYERS, activation_is_channelwise, is_norm, silence
+from sweep.networks.layer_types import LAYERS, activation_is_channelwise, is_norm, zero_channels
 from sweep.networks.outputs import known_values
 from sweep.pruning import incremental
 from sweep.pruning.incremental import Front, front, tail_classifier
@@ -149,17 +149,17 @@ class Cut:
 
     def silence(self, copy: keras.Model, channels: NDArray[np.int64]) -> None:
         """Zero the weights of `channels` in `copy`, a clone of the network; if `by_weights`."""
-        silence(copy.get_layer(self._carrier.name), channels, keep_beta=self._keeps_beta)
+        zero_channels(copy.get_layer(self._carrier.name), channels, keep_beta=self._keeps_beta)
 
     # Compiled when they are first asked for: a cell whose curve is kept needs none of them.
 
     @cached_property
     def _to_site(self) -> Callable[..., list[Any]]:
-        return forward.head(self.network, self._graph.boundary_tensors(self._site))
+        return forward.feature_extractor(self.network, self._graph.boundary_tensors(self._site))
 
     @cached_property
     def _to_cut(self) -> Callable[..., list[Any]]:
-        return forward.head(self.network, self._graph.boundary_tensors(self.late))
+        return forward.feature_extractor(self.network, self._graph.boundary_tensors(self.late))
 
     @cached_property
     def _from_site_to_cut(self) -> Callable[..., Any]:
@@ -170,7 +170,7 @@ class Cut:
             self._graph.run(self._late[1:], known)
             return known[id(late)]
 
-        return forward.compiled(onward, [forward.spec(site)])
+        return forward.compiled(onward, [forward.tensor_spec(site)])
 
     @cached_property
     def _scores(self) -> Callable[..., Any]:
@@ -183,7 +183,7 @@ class Cut:
             return known[id(self.network.outputs[0])]
 
         kept = tf.TensorSpec(value.shape, tf.bool)
-        return forward.compiled(scores, [kept, *map(forward.spec, crossing)])
+        return forward.compiled(scores, [kept, *map(forward.tensor_spec, crossing)])
 
     @cached_property
     def _whole(self) -> Callable[..., NDArray[np.int64]]:

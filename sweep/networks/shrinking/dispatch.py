@@ -14,7 +14,7 @@ from sweep.networks.layer_types import (
     activation_is_channelwise,
     is_activation,
     is_norm,
-    makes,
+    makes_channels,
 )
 from sweep.networks.shrinking.rules import (
     MERGES,
@@ -71,7 +71,7 @@ def _kind(graph: Graph, node: Any) -> type[Rule]:
         return Joined if layer.axis in (-1, made.ndim - 1) else Rule
     if len(read) > 1:
         return Rule
-    if makes(layer):
+    if makes_channels(layer):
         return Weighted
     if is_norm(layer):
         return Norm
