@@ -28,12 +28,12 @@ def load_custom_objects(names: str | Sequence[str] | None) -> dict[str, Any]:
     A name is dotted ("my_package.layers.MyLayer"), or a Python file's, of which all public classes
     and functions that are defined in it count. Raises BadInput for a name that brings nothing.
     """
-    found = {}
+    objects: dict[str, Any] = {}
     for name in [names] if isinstance(names, str) else names or []:
         brought = _of_file(name) if name.endswith(".py") else _of_module(name)
         # a decorated one is known as "package>name", and Keras might know another one by it
-        found |= brought | {keras.saving.get_registered_name(it): it for it in brought.values()}
-    return found
+        objects |= brought | {keras.saving.get_registered_name(it): it for it in brought.values()}
+    return objects
 
 
 def _of_file(name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from sweep.networks.graph import Graph
-from sweep.networks.keras_internals import Layer
+from sweep.networks.keras_internals import Layer, Node, Tensor
 from sweep.networks.layer_types import LAYERS, is_softmax
 
 TINY = 1e-30  # in place of a probability of 0 under a logarithm
@@ -17,13 +17,13 @@ TINY = 1e-30  # in place of a probability of 0 under a logarithm
 FROZEN_ADAPTER = "two_scores"
 
 
-def known_values(tensors: Sequence[Any], values: Sequence[Any]) -> dict[int, Any]:
+def known_values(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> dict[int, Tensor]:
     """`values` by id of their tensors, as `Graph.run` takes them."""
     return dict(zip(map(id, tensors), values, strict=True))
 
 
-def run_to_scores(graph: Graph, nodes: list[Any], known: dict[int, Any]) -> Any:
-    """The scores that `nodes` make of what is known; a softmax at the end is left out.
+def run_to_scores(graph: Graph, nodes: list[Node], known: dict[int, Tensor]) -> Tensor:
+    """Return the scores that `nodes` make of what is known; a softmax at the end is left out.
 
     It costs as much as the layer before it where there are many classes, and changes no order.
     """
@@ -35,7 +35,7 @@ def run_to_scores(graph: Graph, nodes: list[Any], known: dict[int, Any]) -> Any:
 
 
 def probabilities(network: keras.Model, scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probability of each class, (n, classes), from the `scores` that `network` gives.
+    """Return the probability of each class, (n, classes), from the `scores` that `network` gives.
 
     A softmax's are probabilities, a sigmoid's are brought to a sum of 1, all else are logits.
     """
@@ -45,8 +45,10 @@ def probabilities(network: keras.Model, scores: NDArray[np.float32]) -> NDArray[
     return scores / np.maximum(scores.sum(axis=1, keepdims=True), TINY)
 
 
-def cross_entropy(network: keras.Model, pixels: Any, labels: Any, *, training: bool = False) -> Any:
-    """Mean cross-entropy of `network` on images with `labels`; differentiable.
+def cross_entropy(
+    network: keras.Model, pixels: Any, labels: Any, *, training: bool = False
+) -> Tensor:
+    """Return the mean cross-entropy of `network` on images with `labels`; differentiable.
 
     In inference, or `training`: dropout drops, and BatchNormalization takes these images' means.
     """
@@ -55,13 +57,13 @@ def cross_entropy(network: keras.Model, pixels: Any, labels: Any, *, training: b
 
 def log_likelihood(
     network: keras.Model, pixels: Any, labels: Any, *, training: bool = False
-) -> Any:
+) -> Tensor:
     """Logarithm of the probability of its label, for each image, (n,); as `cross_entropy`."""
     logs = log_probabilities(network, pixels, training=training)
     return tf.gather(logs, labels, batch_dims=1)
 
 
-def log_probabilities(network: keras.Model, pixels: Any, *, training: bool = False) -> Any:
+def log_probabilities(network: keras.Model, pixels: Any, *, training: bool = False) -> Tensor:
     """Logarithm of the probability of each class, (n, classes), whatever the scores mean."""
     graph = Graph(network)
     known = {id(network.inputs[0]): pixels}
@@ -71,8 +73,8 @@ def log_probabilities(network: keras.Model, pixels: Any, *, training: bool = Fal
 
 
 def run_to_log_probabilities(
-    graph: Graph, nodes: Sequence[Any], known: dict[int, Any], *, training: bool = False
-) -> Any:
+    graph: Graph, nodes: Sequence[Node], known: dict[int, Tensor], *, training: bool = False
+) -> Tensor:
     """As `log_probabilities`, run from within: `nodes` are the last ones, `known` as `Graph.run`'s.
 
     A softmax at the end is left out, so that no probability is rounded to 0 on the way.
@@ -96,7 +98,7 @@ def is_frozen_adapter(layer: Layer) -> bool:
 
 
 def score_kind(network: keras.Model) -> str:
-    """What the scores are: "softmax", "sigmoid" or "logits"."""
+    """Return what the scores are: "softmax", "sigmoid" or "logits"."""
     last, before = Graph(network).last_two_operations()
     if is_frozen_adapter(last):
         last = before
