@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from sweep import BadInput, artifacts, statistics, stores, terminal
 from sweep.charts import ORACLE
+from sweep.redaction import redacted
 from sweep.rows import Group, Row, named, varying
 
 #: What is compared: metric, in words, on which images.
@@ -234,7 +235,7 @@ def _run(run_id: str) -> Run:
     try:
         return mlflow.get_run(run_id)
     except MlflowException as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = redacted(str(error)).splitlines()[0][:200]
         raise BadInput(
             f"run {run_id} cannot be read from {mlflow.get_tracking_uri()} ({reason}); expected a "
             f"run's id as in comparison.csv or in the browser"
@@ -253,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         show(given.run, given.uri)
     except BadInput as error:
-        print(f"prunesweep: {error}", file=sys.stderr)
+        terminal.complain(str(error))
         return 2
     return 0
 

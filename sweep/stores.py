@@ -16,6 +16,7 @@ from mlflow.store.db import utils as databases
 from requests import exceptions
 
 from sweep import BadInput, files
+from sweep.redaction import redacted
 
 LOCAL = "sqlite:///"
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
@@ -61,7 +62,8 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
         except Exception as error:  # of MLflow, and of what it stands on
             if unwritable(error):
                 raise
-            reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            told = redacted(f"{type(error).__name__}: {error}")  # what is cut is not known again
+            reason = textwrap.shorten(told, 200, placeholder=" ...")
             raise BadInput(f"tracking.uri={uri} cannot be used by MLflow ({reason})") from error
     if found.lifecycle_stage != "active":
         raise BadInput(
@@ -137,7 +139,7 @@ def _reason(error: BaseException) -> str:
     """The words of a long error that say why a server does not answer."""
     known = r"Connection refused|[\w ]+ not known|timed out|too many \d+ error responses"
     found = re.search(known, str(error), re.IGNORECASE)
-    return found[0] if found else textwrap.shorten(str(error), 100, placeholder=" ...")
+    return found[0] if found else textwrap.shorten(redacted(str(error)), 100, placeholder=" ...")
 
 
 def _file(uri: str) -> Path | None:

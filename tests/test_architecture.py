@@ -57,7 +57,7 @@ ALLOWED = {
     "comparison": ({"matplotlib", "numpy"}, {"artifacts", "charts", "rows", "terminal"}),
     "paired": (
         {"mlflow", "numpy"},
-        NUMPY | {"artifacts", "charts", "rows", "stores", "terminal"},
+        NUMPY | {"artifacts", "charts", "redaction", "rows", "stores", "terminal"},
     ),
     "cases": ({"mlflow", "numpy"}, {"artifacts", "rows", "stores"}),
     "trials": ({"mlflow"}, NUMPY | {"cases", "rows"}),
@@ -69,7 +69,7 @@ ALLOWED = {
         HEAVY - {"h5py"} | {"mlflow", "matplotlib"},
         NUMPY | KERAS | {"artifacts", "processes", "inspection", "redaction", "stores"},
     ),
-    "stores": ({"mlflow", "requests"}, {"files"}),
+    "stores": ({"mlflow", "requests"}, {"files", "redaction"}),
     "history": ({"mlflow"}, {"artifacts", "processes"}),
     "goodnet_pyfunc": ({"mlflow", "keras", "numpy"}, None),  # None: not even sweep itself
 }
