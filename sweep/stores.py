@@ -100,7 +100,7 @@ def unwritable(error: BaseException | None) -> BadInput | None:
                 f"{_where(error)} is closed to this user or read-only; expected a place of your "
                 f"own, see tracking.uri, cache.folder, data.folder and badnet.folder"
             )
-        if _gone(error):
+        if gone(error):
             return BadInput(
                 f"the runs at {mlflow.get_tracking_uri()} cannot be reached ({_reason(error)}); "
                 f"what was logged is kept there: see to the server or to tracking.uri, and give "
@@ -126,13 +126,14 @@ def _retries(count: int | None) -> Iterator[None]:
         os.environ[RETRIES] = before
 
 
-def _gone(error: BaseException) -> bool:
-    """Whether a server of runs, or of their database, does not answer."""
+def gone(error: BaseException) -> bool:
+    """Whether `error` says that a server of runs, or of their database, does not answer."""
     if not isinstance(error, MlflowException):
         return False
     database = _file(mlflow.get_tracking_uri()) is None
     unavailable = error.error_code == "TEMPORARILY_UNAVAILABLE"  # a local file may be locked
-    return isinstance(error.__context__, GONE) or (database and unavailable)
+    asked = isinstance(error.__context__, GONE) or "Max retries exceeded" in str(error)
+    return asked or (database and unavailable)
 
 
 def _reason(error: BaseException) -> str:

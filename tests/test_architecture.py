@@ -52,7 +52,7 @@ ALLOWED = {
     "charts": ({"matplotlib", "numpy"}, NUMPY | {"figures"}),
     "pictures": ({"matplotlib", "numpy"}, NUMPY | {"figures"}),
     "inspection": ({"matplotlib", "numpy"}, NUMPY | KERAS | FILES | {"pictures"}),
-    "artifacts": ({"mlflow"}, set()),
+    "artifacts": ({"mlflow"}, {"stores"}),
     "rows": ({"mlflow"}, {"charts", "redaction"}),
     "comparison": ({"matplotlib", "numpy"}, {"artifacts", "charts", "rows", "terminal"}),
     "paired": (
