@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
@@ -96,6 +97,7 @@ def serve(number: int) -> None:
     runpy.run_path(str(ROOT / "run.py"), run_name="imported")
     for module in LATER:
         __import__(module)
+    defaults = {key: value for key, value in os.environ.items() if key not in ENVIRONMENT}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     with socket.socket(fileno=number) as requests:
         while True:
@@ -109,7 +111,7 @@ def serve(number: int) -> None:
                 break
             for one in given:
                 os.close(one)
-    _run(json.loads(request), *given)
+    _run(json.loads(request), defaults, *given)
 
 
 def _reap(how: int) -> None:
@@ -119,8 +121,11 @@ def _reap(how: int) -> None:
             pass
 
 
-def _run(request: Mapping[str, object], output: int, tell: int) -> None:
-    """Be the program in one process, and in another tell its number and how it ends."""
+def _run(request: Mapping[str, Any], defaults: Mapping[str, str], output: int, tell: int) -> None:
+    """Be the program in one process, and in another tell its number and how it ends.
+
+    `defaults` are what the program sets in its environment when it is imported.
+    """
     program = os.fork()
     if program:
         os.close(output)
@@ -134,7 +139,7 @@ def _run(request: Mapping[str, object], output: int, tell: int) -> None:
     os.close(tell)
     os.chdir(request["folder"])
     os.environ.clear()
-    os.environ.update(request["environ"])
+    os.environ.update({**defaults, **request["environ"]})
     sys.argv = request["argv"]
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
     runpy.run_path(sys.argv[0], run_name="__main__")
