@@ -19,8 +19,8 @@ from sweep import BadInput, attacks, files, networks, terminal
 from sweep.attacks import Attack
 from sweep.data import Faces, Files, poisoned
 from sweep.evaluation import ValidCurve
+from sweep.files import code_of_others, module_of
 from sweep.networks import architectures, custom_objects
-from sweep.pruning.requirements import module_of
 from sweep.training import badnet_training
 
 Shape = tuple[int, ...]
@@ -156,7 +156,8 @@ class Trained:
             [keras.__version__, tf.__version__],
         ]
         trained_by = [] if attack.training is None else [module_of(attack.training)]
-        made_by = files.key(settings, *MADE_BY, *trained_by)
+        theirs = code_of_others(attack.functions())
+        made_by = files.key(settings, *MADE_BY, *trained_by, *theirs)
         path = Path(self.folder).expanduser() / made_by / "bd_net.keras"
         with files.lock(path):
             if not path.is_file():

@@ -1,11 +1,13 @@
 """Files as runs leave them: whole or not at all, one writer at a time, named by what made them."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -21,6 +23,7 @@ from sweep import processes
 #: Of the libraries that numbers come from: what is kept is made anew where one has changed.
 VERSIONS = [version(name) for name in ("keras", "tensorflow", "numpy")]
 PACKAGE = Path(__file__).parent
+OURS = __name__.partition(".")[0]
 APART = "~"  # between a name and the process that writes it
 
 
@@ -67,22 +70,54 @@ def key(settings: Any, *made_by: ModuleType | str) -> str:
     the whole package, "data/hdf5.py" one module.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode())
-    for module in made_by:
-        for source in _sources(module):
-            digest.update(source.read_bytes())
+    for source in dict.fromkeys(path for module in made_by for path in _sources(module)):
+        digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
 
 
 def _sources(module: ModuleType | str) -> list[Path]:
-    """The source files of a module, or of all modules of a package; what is in Python has none."""
+    """The source files of a module, or of all modules of a package; what is in Python has none.
+
+    Of somebody else's module all of its package count: they may call each other.
+    """
     if isinstance(module, str):
         path = PACKAGE / module
-    elif not hasattr(module, "__file__"):
+    elif not getattr(module, "__file__", None):
         return []
     else:
         path = Path(module.__file__)
         path = path.parent if path.name == "__init__.py" else path
-    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    own = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    if isinstance(module, str) or module.__name__.partition(".")[0] == OURS:
+        return own
+    return own + sources(module.__name__)
+
+
+def sources(name: str) -> list[Path]:
+    """The source files of the whole package, or else of the module, that a dotted name is in."""
+    try:
+        spec = importlib.util.find_spec(name.partition(".")[0])
+    except (ImportError, ValueError):  # ValueError: made by hand
+        spec = None
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is not None:
+        places = map(Path, spec.submodule_search_locations)
+        return sorted(path for place in places for path in place.rglob("*.py"))
+    return [Path(spec.origin)] if str(spec.origin).endswith(".py") else []
+
+
+def module_of(function: Callable[..., Any]) -> ModuleType:
+    """The module that `function` is written in; also of a `functools.partial` as Hydra makes it."""
+    while isinstance(function, partial):
+        function = function.func
+    return sys.modules[function.__module__]
+
+
+def code_of_others(functions: Iterable[Callable[..., Any]]) -> list[ModuleType]:
+    """The modules of those functions that are not of this package, each once."""
+    modules = {module.__name__: module for module in map(module_of, functions)}
+    return [module for name, module in sorted(modules.items()) if name.partition(".")[0] != OURS]
 
 
 def _plain(value: Any) -> Any:

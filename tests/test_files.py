@@ -1,5 +1,6 @@
 """Files are whole or not there, and a key says what made a file."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -221,3 +222,20 @@ def test_a_key_changes_with_any_source_of_a_package(tmp_path):
     before = files.key([], module(tmp_path / "__init__.py"))
     (tmp_path / "part.py").write_text("a = 2")
     assert files.key([], module(tmp_path / "__init__.py")) != before
+
+
+def test_of_somebody_elses_package_all_sources_count_and_of_ours_those_beside(
+    tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    part = tmp_path / "theirs_whole" / "below" / "part.py"
+    part.parent.mkdir(parents=True)
+    part.write_text("")
+    (tmp_path / "theirs_whole" / "orders.py").write_text("")
+    assert files.sources("theirs_whole.orders.one") == [part, tmp_path / "theirs_whole/orders.py"]
+    theirs = importlib.import_module("theirs_whole.orders")
+    before = files.key([], theirs)
+    part.write_text("a = 1")
+    assert files.key([], theirs) != before
+    assert files._sources(files) == [Path(files.__file__)]
+    assert files.sources("nowhere.at.all") == []

@@ -52,6 +52,10 @@ class Attack:
         """What of the attack a poisoned test image depends on."""
         return [self.triggers, self.targets, self.white]
 
+    def functions(self) -> list[Callable[..., Any]]:
+        """All functions that the attack is made of."""
+        return [*self.triggers, *filter(None, [self.decoy, self.training])]
+
     def victims(self, labels: np.ndarray) -> NDArray[np.int64]:
         """The numbers of the images whose class is none of the targets."""
         return np.flatnonzero(~np.isin(labels, self.targets))

@@ -7,7 +7,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from sweep import BadInput
-from sweep.cli import schema
+from sweep.cli import functions, schema
 from sweep.cli.configs import build, chosen, plain
 from sweep.data import pairs
 from sweep.evaluation import ValidCurve
@@ -41,18 +41,17 @@ def check(cfg: DictConfig) -> None:
     within("tracking.uri", (cfg.tracking.uri or "").removeprefix("sqlite:///"))
     source = build(cfg.data, cache=build(cfg.cache))
     attack, suspect = build(cfg.attack), build(cfg.badnet)
+    order, stop, mended = build(cfg.prune.order), build(cfg.prune.stop), chosen(cfg)
+    functions.require_one_argument(attack.triggers, order, stop, mended)
     suspect.check(source, attack)
     network = suspect.blueprint(source.shape, source.classes)
     shape, classes = shape_and_classes(network)
     source.check(shape, classes)
-    cut, order = (
-        joint_cut.cut_at(network, cfg.prune.layer, cfg.prune.semantics),
-        build(cfg.prune.order),
-    )
+    cut = joint_cut.cut_at(network, cfg.prune.layer, cfg.prune.semantics)
     nothing = np.zeros((cut.channels + 1, 1), dtype=int)
-    build(cfg.prune.stop)(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels)))
+    stop(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels)))
     scoring.require(order, cut, recompute=cfg.prune.recompute)
-    for repair in chosen(cfg).values():
+    for repair in mended.values():
         applicability.require(repair, network)
     if is_oracle(order) and not suspect.trains:
         pairs(source)

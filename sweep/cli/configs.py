@@ -9,7 +9,6 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -17,10 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import BadInput, strategies
+from sweep.cli import functions
+from sweep.cli.choices import called, names, require_one
 from sweep.pruning.evidence import Order
 from sweep.pruning.requirements import is_oracle
 from sweep.redaction import redacted
 from sweep.repairs.applicability import Repair
+from sweep.results import cells
 
 SWEEPER = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"  # whose cells `grid` gives
 
@@ -37,6 +39,9 @@ def build(node: DictConfig, **more: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, BadInput):
             raise error.__cause__ from None
+        told = functions.wrong(error)
+        if told:
+            raise BadInput(told) from error
         raise
     for made in built.values() if isinstance(built, DictConfig) else [built]:
         if isinstance(made, partial):
@@ -65,7 +70,8 @@ def hide(written: Iterable[Path]) -> None:
 
 def chosen(cfg: DictConfig) -> dict[str, Repair]:
     """The repairs that are chosen, in turn; what is set of others does not matter, as in a grid."""
-    return {name: repair for name, repair in build(cfg.repair).items() if callable(repair)}
+    built = {name: repair for name, repair in build(cfg.repair).items() if callable(repair)}
+    return {called("repair", name, cfg.repair[name]): repair for name, repair in built.items()}
 
 
 def orders(cfg: DictConfig) -> dict[str, Order]:
@@ -74,7 +80,7 @@ def orders(cfg: DictConfig) -> dict[str, Order]:
     as it is set there.
     """
     folder = Path(os.environ["PROJECT_ROOT"]) / "conf" / "prune" / "order"
-    own = HydraConfig.get().runtime.choices["prune/order"]
+    own = names(cfg)["prune/order"]
     nodes = {path.stem: OmegaConf.load(path) for path in sorted(folder.glob("*.yaml"))}
     built = {name: build(node) for name, node in (nodes | {own: cfg.prune.order}).items()}
     return {name: order for name, order in built.items() if not is_oracle(order)}
@@ -102,12 +108,7 @@ def params(cfg: DictConfig) -> dict[str, Any]:
     config = plain(cfg)
     config.pop("published")
     walk("", config)
-    choices = {
-        group.replace("/", "."): choice
-        for group, choice in HydraConfig.get().runtime.choices.items()
-        if not group.startswith("hydra/") and choice is not None
-    }
-    del choices["prune"]
+    choices = {group.replace("/", "."): name for group, name in names(cfg).items()}
     return flat | choices | {"repair": f"[{','.join(chosen(cfg))}]"}
 
 
@@ -115,7 +116,7 @@ def name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] | Non
     """A run's name: in a sweep what tells it from its siblings, alone its strategy."""
     if varying is not None:
         return told(overrides, varying)
-    choices = HydraConfig.get().runtime.choices
+    choices = names(cfg)
     layers = cfg.prune.layer
     where = layers if isinstance(layers, str) else "+".join(layers)
     if cfg.inspect:
@@ -125,7 +126,8 @@ def name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] | Non
 
 def told(overrides: Sequence[str], keys: Sequence[str]) -> str:
     """The overrides of some keys, in one line."""
-    return ", ".join(item for item in overrides if item.lstrip("+").split("=")[0] in keys)
+    (told,) = cells.settings([overrides])
+    return ", ".join(f"{key}={value}" for key, value in told.items() if key in keys)
 
 
 def grid(config: DictConfig) -> list[list[str]]:
@@ -141,4 +143,5 @@ def grid(config: DictConfig) -> list[list[str]]:
 def composed(config: DictConfig, overrides: list[str]) -> DictConfig:
     """The config of one cell of a multirun."""
     cfg = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+    require_one(cfg.hydra.runtime.choices)
     return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])

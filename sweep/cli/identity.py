@@ -4,7 +4,6 @@ Where files lie, where runs are logged, and how a sweep is gone about does not c
 """
 
 import hashlib
-import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -75,12 +74,12 @@ def _targets(node: Any) -> set[str]:
 
 @lru_cache
 def _elsewhere(module: str) -> str:
-    """Digest of a module that somebody else wrote; of ours, which `_code` knows, its name."""
-    if module.partition(".")[0] == "sweep":
+    """Digest of the package or module that somebody else wrote; of ours, which `_code` knows, its
+
+    name.
+    """
+    if module.partition(".")[0] == files.OURS:
         return module
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return module
-    path = Path(spec.origin) if spec and spec.origin else None
-    return files.key(path.read_text()) if path and path.suffix == ".py" else module
+    return files.key(
+        [module, *(path.read_text(errors="replace") for path in files.sources(module))]
+    )

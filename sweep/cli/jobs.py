@@ -99,7 +99,7 @@ def _planned(story: Story, cfg: DictConfig) -> None:
                 terminal.trace(error)
             if run_id is not None:
                 tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
-    row = cells.row(job, hydra.overrides.task, run_id and mlflow.get_run(run_id))
+    row = cells.row(job, {}, run_id and mlflow.get_run(run_id))
     took = duration(time.monotonic() - begun)
     terminal.say(f"{plan.progress(job)}: {called}: {comparison.in_words(row)} ({took})")
     if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:

@@ -5,10 +5,11 @@ Unknown keys are Hydra's to refuse; what only an order, a stop or an attack know
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sweep import BadInput
 
+OURS = "sweep."
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Several = Annotated[int, Field(ge=2, lt=2**31)]
 Natural = Annotated[int, Field(ge=0, lt=2**53)]
@@ -105,6 +106,13 @@ class Prune(Section):
     keep: Literal["breaching", "safe"]
     semantics: Literal["zero", "gamma"]
     order: Order
+
+    @field_validator("order", mode="before")
+    @classmethod
+    def _own(cls, order: Any) -> Any:
+        """Nothing of an order that is not ours: its settings are its own, whatever their names."""
+        theirs = isinstance(order, dict) and not order.get("_target_", OURS).startswith(OURS)
+        return {} if theirs else order
 
 
 class Tuned(Section):

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweep import BadInput, NotApplicable, interrupts, terminal, tracking
 from sweep.cli.checks import check, within
+from sweep.cli.choices import require_one
 from sweep.cli.configs import SWEEPER, composed, grid, hide, told
 from sweep.cli.identity import digest
 from sweep.cli.jobs import TRACEBACKS, Stopped, connect, fail, halt
@@ -30,6 +31,7 @@ def launch(main: Callable[[], None]) -> None:
     """Run Hydra's `main`; what a sweep has when it is interrupted is compared all the same."""
     interrupts.end_in_order()
     os.environ["PROJECT_ROOT"] = str(Path(inspect.getfile(inspect.unwrap(main))).resolve().parent)
+    sys.path.append(os.getcwd())  # what is one's own is found beside the command, ours before it
     os.environ["SWEEP_TRACEBACKS"] = "1" if TRACEBACKS else ""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # what Hydra refuses is told here
     try:
@@ -102,6 +104,7 @@ class Sweep(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             _require_places(config.hydra, "run")
+            require_one(config.hydra.runtime.choices)
         except BadInput as error:
             fail(error)
 

@@ -13,6 +13,7 @@ from sweep import BadInput, files
 from sweep.attacks import Attack
 from sweep.data import hdf5
 from sweep.data.sources import LAYOUT, REQUIRED, Files
+from sweep.files import code_of_others
 
 
 def poisoned(source: Files, attack: Attack) -> Files:
@@ -20,7 +21,9 @@ def poisoned(source: Files, attack: Attack) -> Files:
     if source.attack == attack:
         return source
     settings = [source.digest(), attack.poisons()]
-    made_by = files.key(settings, "attacks", "data/poisoned_files.py")
+    made_by = files.key(
+        settings, "attacks", "data/poisoned_files.py", *code_of_others(attack.triggers)
+    )
     root = Path(source.folder).expanduser() / f"poisoned-{made_by}"
     with files.lock(root):
         if not root.is_dir():

@@ -4,13 +4,13 @@ An order that needs poisoned images is an oracle: it shows what is possible, is 
 marked in every table.
 """
 
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 from sweep import NotApplicable
+from sweep.files import code_of_others
 from sweep.pruning.evidence import Order
 
 #: Everything an order may declare, and how its absence reads in a sentence.
@@ -61,19 +61,12 @@ def threat_model(order: Order) -> str:
     return "oracle" if is_oracle(order) else "defender"
 
 
-def module_of(order: Order) -> ModuleType:
-    """The module that `order` is written in; also of a `functools.partial` as Hydra makes it."""
-    return sys.modules[_function(order).__module__]
-
-
 def code_of(order: Order) -> list[ModuleType | str]:
     """The sources that the scores of `order` depend on, beside those of this package.
 
     Of one of ours all that orders are made of; of another's its module.
     """
-    module = module_of(order)
-    ours = module.__name__.partition(".")[0] == __name__.partition(".")[0]
-    return ["orders", "training", "evaluation"] if ours else [module]
+    return code_of_others([order]) or ["orders", "training", "evaluation"]
 
 
 def require(order: Order, layer: str, there: Mapping[str, Any]) -> None:

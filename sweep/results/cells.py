@@ -14,6 +14,7 @@ ORACLE = "†"
 MISSING, FINISHED = "MISSING", "FINISHED"
 ORDER, SEED = "prune/order", "seed"
 REUSED, MANY = "reused", 100  # a tag of a parent, and how many run ids it holds
+TARGET = "._target_"  # how a key ends that puts a function in place of a choice
 CONTROL = "random"  # the order that knows nothing
 
 
@@ -117,15 +118,13 @@ def rows(
     """
     by_job = {int(run.data.tags["job"]): run for run in runs}
     return [
-        replace(row(job, overrides, by_job.get(job, reused.get(job))), reused=job in reused)
-        for job, overrides in enumerate(cells)
+        replace(row(job, told, by_job.get(job, reused.get(job))), reused=job in reused)
+        for job, told in enumerate(settings(cells))
     ]
 
 
-def row(job: int, overrides: Sequence[str], run: Run | None) -> Row:
-    """The row of one cell; None: it left no run."""
-    told = map(redacted, overrides)
-    settings = dict(override.lstrip("+").partition("=")[::2] for override in told)
+def row(job: int, settings: Mapping[str, str], run: Run | None) -> Row:
+    """The row of one cell, by what `settings` gives of it; None: it left no run."""
     if run is None:
         return Row(job, settings, order=settings.get(ORDER, ""))
     tags = run.data.tags
@@ -142,6 +141,44 @@ def row(job: int, overrides: Sequence[str], run: Run | None) -> Row:
         run.info.artifact_uri,
         run.data.params.get("repair", "[]") != "[]",
     )
+
+
+def settings(cells: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+    """The overrides of each cell by key, as they are shown: without passwords, and a function that
+
+    is put in place of a group's choice by its name, as if it were a choice.
+
+    >>> settings([["+a=1", "prune.order._target_=my_package.mine"], ["prune/order=clp"]])
+    [{'a': '1', 'prune/order': 'mine'}, {'prune/order': 'clp'}]
+    """
+    given = [
+        dict(override.lstrip("+").partition("=")[::2] for override in map(redacted, cell))
+        for cell in cells
+    ]
+    targets = {value for cell in given for key, value in cell.items() if key.endswith(TARGET)}
+    ends = [target.rpartition(".")[2] for target in targets]
+    return [_shown(cell, ends) for cell in given]
+
+
+def _shown(cell: Mapping[str, str], ends: Sequence[str]) -> dict[str, str]:
+    """The settings of a cell, functions by their last names unless these `ends` are not unique."""
+    shown = dict(cell)
+    for key, target in cell.items():
+        if key.endswith(TARGET):
+            end = target.rpartition(".")[2]
+            group = _group(key.removesuffix(TARGET))
+            before = f"{cell[group]}:" if group in cell else ""
+            shown.pop(key)
+            shown[group] = before + (end if ends.count(end) == 1 else target)
+    return shown
+
+
+def _group(node: str) -> str:
+    """The group of a node's dotted name: "prune/order" of "prune.order"."""
+    first, *rest = node.split(".")
+    if first == "repair":
+        return node
+    return "/".join([first, *rest[:1]]) if first == "prune" else first
 
 
 def tags_of(reused: Mapping[int, Run]) -> dict[str, str]:

@@ -201,3 +201,10 @@ def test_checking_leaves_the_configuration_as_it_is():
     before = deepcopy(given)
     check(given)
     assert given == before
+
+
+def test_settings_of_an_order_of_ones_own_may_be_whatever_it_takes():
+    mine = {"_target_": "my_package.order", "rate": 7, "steps": "many"}
+    check(config(**{"prune.order": mine}))
+    with pytest.raises(BadInput, match=r"prune.order.rate is 7"):
+        check(config(**{"prune.order": mine | {"_target_": "sweep.orders.ep"}}))

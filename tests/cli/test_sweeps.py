@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import BadInput, NotApplicable, interrupts, terminal
+from sweep import BadInput, NotApplicable, cli, interrupts, terminal
 from sweep.cli import checks, hydra_errors, jobs, sweeps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +82,67 @@ def test_what_is_wrong_is_told_in_a_sentence(cell, overrides, sentence):
     with pytest.raises(BadInput) as error:
         checks.check(cell(*overrides))
     assert sentence in str(error.value)
+
+
+MODULES = {
+    "fine": "def none(): ...\ndef two(a, b): ...\ndef one(a, *, mine=1): ...\nconstant = 3\n",
+    "broken": "1 / 0",
+    "needy": "import no_such_library",
+}
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        (
+            "prune.order._target_=nowhere.order",
+            "there is no module nowhere; expected a function in",
+        ),
+        (
+            "prune.order._target_=sweep.learned.anp",
+            "sweep.learned.anp: that is sweep.orders.anp now",
+        ),
+        ("attack.trigger._target_=sweep.attacks.worn.lipstick", "that is sweep.attacks.lipstick"),
+        ("prune.order._target_=own.none.order", "there is no module own.none; expected a function"),
+        ("prune.order._target_=own.fine.nope", "own.fine has no nope; expected the name of a func"),
+        ("prune.order._target_=own.broken.order", "own.broken cannot be imported (ZeroDivisionErr"),
+        ("prune.order._target_=own.needy.order", "own.needy imports no_such_library, and there is"),
+        (
+            "prune.order._target_=own.fine.constant",
+            "of type int; expected the dotted name of a fun",
+        ),
+        ("prune.order._target_=own.fine.none", "own.fine.none too many positional arguments; it i"),
+        (
+            "prune.order._target_=own.fine.two",
+            "own.fine.two missing a required argument: 'b'; it is",
+        ),
+        (
+            "attack.trigger._target_=own.fine.one",
+            "own.fine.one got an unexpected keyword argument ",
+        ),
+        (
+            "+repair.mine._target_=own.fine.one",
+            "called at once, without what it is to be given; se",
+        ),
+        (
+            "prune.stop._target_=own.fine.one",
+            "one got an unexpected keyword argument 'frac'; it tak",
+        ),
+    ],
+)
+def test_a_function_of_ones_own_that_cannot_be_used_is_told_in_a_sentence(
+    cell, override, sentence, monkeypatch, tmp_path
+):
+    (tmp_path / "own").mkdir()
+    for name, text in MODULES.items():
+        (tmp_path / "own" / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "own"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(BadInput) as error:
+        cli.check(cell(override))
+    assert sentence in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("folder", ["kept", "a/../kept", "/elsewhere/kept", "~/kept"])

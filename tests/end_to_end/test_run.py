@@ -284,7 +284,7 @@ def own_files(folder: Path, size: int = 32, images: int = 24) -> list[str]:
 def test_failing_and_skipped_cells_stand_in_the_table_and_the_others_go_on(
     project, tmp_path
 ) -> None:
-    broken = "_target_: operator.truediv\n_partial_: true\n"
+    broken = "_target_: operator.neg\n_partial_: true\n"
     (project.folder / "conf" / "prune" / "order" / "broken.yaml").write_text(broken)
     own = own_files(tmp_path)
     orders = "prune/order=broken,l1_norm,mean_activation"

@@ -8,11 +8,11 @@ from pathlib import PurePath
 import numpy as np
 import pytest
 
-from sweep import BadInput, NotApplicable
+from sweep import BadInput, NotApplicable, files
 from sweep.orders import ep, l1_norm, mean_activation, random, tac, taylor, weights
 from sweep.pruning import Evidence, Oracle, needs, requirements
 from sweep.pruning.evidence import Training
-from sweep.pruning.requirements import NEEDS, code_of, is_oracle, module_of, needs_of, require
+from sweep.pruning.requirements import NEEDS, code_of, is_oracle, needs_of, require
 
 MAPS = np.arange(24.0, dtype=np.float32).reshape(2, 2, 2, 3)  # two images of 2 x 2 positions
 DEFENDER = Evidence([MAPS], 3, None, 0)
@@ -97,8 +97,8 @@ def test_an_empty_array_is_there():
 
 
 def test_the_module_of_an_order_is_found_also_behind_partials():
-    assert module_of(partial(partial(l1_norm), descending=True)) is weights
-    assert module_of(needs_of) is requirements
+    assert files.module_of(partial(partial(l1_norm), descending=True)) is weights
+    assert files.module_of(needs_of) is requirements
 
 
 def test_the_code_of_an_order_of_ours_is_all_that_orders_are_made_of_of_anothers_its_module():

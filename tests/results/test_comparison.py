@@ -237,6 +237,16 @@ PUBLISHED = {
 }
 
 
+def test_functions_of_equal_names_are_told_apart_and_one_in_place_of_a_choice_is_seen():
+    keys = ("prune.order._target_=one.mine", "prune.order._target_=two.mine")
+    table = rows([[key] for key in keys], [])
+    assert [row.order for row in table] == ["one.mine", "two.mine"]
+    table = rows([["prune/order=clp", keys[0]], ["prune/order=l1_norm", keys[0]]], [])
+    assert values(table, "prune/order") == ["clp:mine", "l1_norm:mine"]
+    (row,) = rows([["attack.trigger._target_=my.frame", "+repair.a._target_=my.b"]], [])
+    assert row.overrides == {"attack": "frame", "repair.a": "b"}
+
+
 def test_published_numbers_stand_under_the_measured_ones_of_their_cell(printed):
     lines = printed(show_published, lab(), PUBLISHED)
     words = [line.split() for line in lines]

@@ -1,0 +1,83 @@
+"""What the choices of a cell are called: by their yamls, or by functions put in their place.
+
+`prune/order=clp` is called clp; with `prune.order._target_=my_package.mine` it is called mine.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.plugins.config_source import ConfigSource
+from omegaconf import DictConfig, OmegaConf
+
+from sweep import BadInput
+
+TARGET = "_target_"
+
+
+def names(cfg: DictConfig) -> dict[str, str]:
+    """What is chosen of each group, by the group: the yaml's name, or the function's."""
+    return {
+        group: called(group, choice, OmegaConf.select(cfg, group.replace("/", ".")))
+        for group, choice in _chosen(HydraConfig.get().runtime.choices)
+    }
+
+
+def called(group: str, choice: str, node: Any) -> str:
+    """The name of what `node` builds: `choice`, or where its yaml says others, its functions'."""
+    said = _said(group, choice)
+    if said is None or not isinstance(node, DictConfig):
+        return choice
+    targets = _targets(OmegaConf.to_container(node))
+    put = [target for place, target in targets.items() if said.get(place) != target]
+    return "+".join(target.rpartition(".")[2] for target in put) or choice
+
+
+def require_one(choices: Mapping[str, Any]) -> None:
+    """Raise BadInput where two folders hold what is chosen: Hydra takes the first, without a word.
+
+    `choices` are those of all groups, as Hydra keeps them.
+    """
+    for group, choice in _chosen(choices):
+        found = [source.path for source in _sources() if source.is_config(f"{group}/{choice}")]
+        if len(found) > 1:
+            raise BadInput(
+                f"{group}={choice} stands in {' and in '.join(found)}; expected it in one of them: "
+                f"give the yaml of your own another name"
+            )
+
+
+def _chosen(choices: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Groups that are the program's own, and the one choice of each."""
+    return [
+        (group, choice)
+        for group, choice in choices.items()
+        if isinstance(choice, str) and not group.startswith("hydra/") and group != "prune"
+    ]
+
+
+def _sources() -> list[ConfigSource]:
+    """The folders in which Hydra looks for yamls, in turn."""
+    known = GlobalHydra.instance()
+    return known.config_loader().get_sources() if known.is_initialized() else []
+
+
+def _said(group: str, choice: str) -> dict[str, str] | None:
+    """What a yaml itself says that is built; None where it cannot be read, or is made of others."""
+    for source in _sources():
+        if source.is_config(f"{group}/{choice}"):
+            config = source.load_config(f"{group}/{choice}").config
+            return None if "defaults" in config else _targets(OmegaConf.to_container(config))
+    return None
+
+
+def _targets(node: Any, place: str = "") -> dict[str, str]:
+    """All `_target_` within `node`, by where they stand."""
+    found = {}
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if key == TARGET:
+            found[place] = str(value)
+        elif isinstance(value, dict | list):
+            found |= _targets(value, f"{place}.{key}")
+    return found
