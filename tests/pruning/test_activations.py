@@ -194,7 +194,7 @@ def test_batches_that_were_exchanged_are_made_anew(passes, drawn, tmp_path):
     passes.clear()
     again = Activations(Cut(network, "conv_2"), images(), process(tmp_path))
     np.testing.assert_array_equal(again.predict_steps(CHANNELS), told)
-    assert_passes(passes, crossing=2, predict_steps=BATCHES)
+    assert_passes(passes, boundary=2, predict_steps=BATCHES)
 
 
 def test_images_without_a_key_are_never_kept(passes, drawn, tmp_path):
@@ -294,7 +294,7 @@ def test_the_part_behind_the_cut_takes_several_batches_together(passes, drawn, m
         cut.tail_batch_size = at_once
         passes.clear()
         np.testing.assert_array_equal(Activations(cut, images()).predict_steps(CHANNELS), plain)
-        assert_passes(passes, boundary=BATCHES, answers=expected)
+        assert_passes(passes, boundary=BATCHES, predict_steps=expected)
 
 
 class Asked:
@@ -416,7 +416,7 @@ def test_everything_is_made_anew_where_the_code_of_a_custom_layer_changes(passes
         digests.add(digest(network))
         told = Activations(Cut(network, "conv"), images(), process(tmp_path / "cache"))
         told = told.predict_steps(CHANNELS)
-        assert passes["boundary"] == passes["predictions"] == expected
+        assert passes["boundary"] == passes["predict_steps"] == expected
         plain = Activations(Cut(network, "conv"), images()).predict_steps(CHANNELS)
         np.testing.assert_array_equal(told, plain)
         passes.clear()
