@@ -62,8 +62,8 @@ def _alone(story: Story, cfg: DictConfig) -> None:
     with _run(experiment, cfg, name(cfg, overrides, None), tags) as log:
         _cell(story, cfg, log)
     if not cfg.inspect:
-        comparison.show(cells.rows([overrides], [mlflow.get_run(log.run_id)]))
-    terminal.say(f"Look at the run in a browser: {store.how_to_look()}", wrap=False)
+        comparison.show(cells.cells_of([overrides], [mlflow.get_run(log.run_id)]))
+    terminal.say(f"Look at the run in a browser: {store.view_command()}", wrap=False)
 
 
 def _of_sweep(story: Story, cfg: DictConfig) -> None:
@@ -99,9 +99,9 @@ def _planned(story: Story, cfg: DictConfig) -> None:
                 terminal.trace(error)
             if run_id is not None:
                 tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
-    row = cells.row(job, {}, run_id and mlflow.get_run(run_id))
+    row = cells.cell_of(job, {}, run_id and mlflow.get_run(run_id))
     took = duration(time.monotonic() - begun)
-    terminal.say(f"{plan.progress(job)}: {called}: {comparison.in_words(row)} ({took})")
+    terminal.say(f"{plan.progress(job)}: {called}: {comparison.summary(row)} ({took})")
     if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:
         plan.stop()
 
@@ -132,7 +132,7 @@ class Stopped(BaseException):
 
 def halt(error: Exception) -> None:
     """Raise Stopped where `error` says that nothing more can be logged: nor could the next cell."""
-    told = store.unwritable(error)
+    told = store.logging_failure(error)
     if told is not None:
         store.give_up()
         raise Stopped(str(told)) from error
@@ -141,7 +141,7 @@ def halt(error: Exception) -> None:
 def fail(error: Exception) -> NoReturn:
     """End the program with `error`: one sentence for bad input, a traceback for all else."""
     interrupts.obey()
-    told = store.unwritable(error) or hydra_errors.refused(error) or error
+    told = store.logging_failure(error) or hydra_errors.refused(error) or error
     if not isinstance(told, BadInput) or TRACEBACKS:
         terminal.trace(error)
         raise SystemExit(1)
