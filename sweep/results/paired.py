@@ -10,7 +10,6 @@ images, or another B, would hardly agree on all.
 import argparse
 import csv
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from sweep import BadInput, terminal
 from sweep.evaluation import significance
 from sweep.evaluation.significance import holm
+from sweep.redaction import redacted
 from sweep.results.cells import ORACLE, Cell, Group, describe, distinguishing_keys
 from sweep.tracking import artifacts, store
 
@@ -227,7 +227,7 @@ def _run(run_id: str) -> Run:
     try:
         return mlflow.get_run(run_id)
     except MlflowException as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = redacted(str(error)).splitlines()[0][:200]
         raise BadInput(
             f"run {run_id} cannot be read from {mlflow.get_tracking_uri()} ({reason}); expected a "
             f"run's id as in comparison.csv or in the browser"
@@ -246,6 +246,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         show(given.run, given.uri)
     except BadInput as error:
-        print(f"prunesweep: {error}", file=sys.stderr)
+        terminal.complain(str(error))
         return 2
     return 0

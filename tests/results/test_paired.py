@@ -287,3 +287,14 @@ def test_files_are_read_in_order_and_those_missing_are_none(tmp_path):
     found = artifacts.read([place.as_uri() for place in places], "x.csv")
     assert found == [b"one", None, b"three"]
     assert artifacts.read([], "x.csv") == []
+
+
+def test_a_long_password_is_not_told_where_a_reason_is_cut(monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    before = mlflow.get_tracking_uri()
+    told = paired.main(["a", "b", "--uri", f"http://me:{'SECRET' * 50}@127.0.0.1:1"])
+    mlflow.set_tracking_uri(before)
+    assert told == 2
+    error = capsys.readouterr().err
+    assert error.startswith("prunesweep: run a cannot be read from http://me:***@127.0.0.1:1 (")
+    assert "SECRET" not in error

@@ -16,7 +16,7 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.tracking import MlflowClient
 
 from sweep import BadInput
-from sweep.tracking import store
+from sweep.tracking import artifacts, store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,6 +104,21 @@ def test_a_server_that_does_not_answer_is_told_in_a_sentence_at_once(tmp_path, m
         began = time.monotonic()
         assert str(store.logging_failure(asked(uri))).startswith(told.format(uri, "timed out"))
     assert time.monotonic() - began < 10
+
+
+def test_files_of_runs_are_not_asked_for_one_by_one_of_a_server_that_is_gone(monkeypatch):
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(name, "1")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri("http://127.0.0.1:1")
+    places = ["http://127.0.0.1:1/api/2.0/mlflow-artifacts/artifacts/1/a/artifacts"] * 100
+    began = time.monotonic()
+    with pytest.raises(mlflow.MlflowException) as error:
+        artifacts.read(places, "curve.csv")
+    mlflow.set_tracking_uri(before)
+    assert "(Connection refused)" in str(store.unwritable(error.value))
+    assert time.monotonic() - began < 30
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
 
 
 def test_a_database_server_that_is_not_there_is_told_and_a_locked_file_is_not(root, monkeypatch):
