@@ -67,8 +67,8 @@ def _alone(story: Story, cfg: DictConfig) -> None:
         log.tags({"threat_model": threat_model(parts.order)})
         _cell(story, cfg, parts, log)
     if not cfg.inspect:
-        comparison.show(cells.rows([overrides], [mlflow.get_run(log.run_id)]))
-    terminal.say(f"Look at the run in a browser: {store.how_to_look()}", wrap=False)
+        comparison.show(cells.cells_of([overrides], [mlflow.get_run(log.run_id)]))
+    terminal.say(f"Look at the run in a browser: {store.view_command()}", wrap=False)
 
 
 def _of_sweep(story: Story, cfg: DictConfig) -> None:
@@ -106,9 +106,9 @@ def _planned(story: Story, cfg: DictConfig) -> None:
                 terminal.trace(error)
             if run_id is not None:
                 tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
-    row = cells.row(job, {}, mlflow.get_run(run_id) if run_id else None)
+    row = cells.cell_of(job, {}, mlflow.get_run(run_id) if run_id else None)
     took = duration(time.monotonic() - started)
-    terminal.say(f"{plan.progress(job)}: {name}: {comparison.in_words(row)} ({took})")
+    terminal.say(f"{plan.progress(job)}: {name}: {comparison.summary(row)} ({took})")
     if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:
         plan.stop()
 
@@ -138,7 +138,7 @@ class Stopped(BaseException):
 
 def halt(error: Exception) -> None:
     """Raise Stopped where `error` says that nothing more can be logged: nor could the next cell."""
-    reason = store.unwritable(error)
+    reason = store.logging_failure(error)
     if reason is not None:
         store.give_up()
         raise Stopped(str(reason)) from error
@@ -147,7 +147,7 @@ def halt(error: Exception) -> None:
 def fail(error: Exception) -> NoReturn:
     """End the program with `error`: one sentence for bad input, a traceback for all else."""
     interrupts.obey()
-    cause = store.unwritable(error) or hydra_errors.refused(error) or error
+    cause = store.logging_failure(error) or hydra_errors.refused(error) or error
     if not isinstance(cause, BadInput) or TRACEBACKS:
         terminal.trace(error)
         raise SystemExit(1)

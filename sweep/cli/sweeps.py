@@ -22,8 +22,8 @@ from sweep.cli.grid import SWEEPER, config_of_cell, overrides_of_cells, redact_f
 from sweep.cli.identity import digest
 from sweep.cli.jobs import TRACEBACKS, Stopped, connect, fail, halt
 from sweep.cli.plans import Plan
-from sweep.results import cells, comparison, paired
-from sweep.results.cells import Row
+from sweep.results import cells, comparison, paired, tradeoffs
+from sweep.results.cells import Cell
 from sweep.tracking import run_history, store
 
 UNWELL = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not run"}
@@ -174,8 +174,8 @@ class Sweep(Callback):
     def _start(self, config: DictConfig) -> None:
         """Check all cells, plan which are to be run, and create the parent run."""
         self.config, self.overrides = config, overrides_of_cells(config)
-        table = cells.rows(self.overrides, [])
-        varying = cells.varying(table)
+        table = cells.cells_of(self.overrides, [])
+        varying = cells.distinguishing_keys(table)
         cfg, digests = self._checked(config, varying)
         self.experiment = connect(cfg)
         self.published = cfg.published
@@ -190,7 +190,7 @@ class Sweep(Callback):
         if cfg.dry_run:
             self._list(varying)
             raise SystemExit(0)
-        swept = [f"{key}={','.join(cells.values(table, key))}" for key in varying]
+        swept = [f"{key}={','.join(cells.values_of(table, key))}" for key in varying]
         tags = tracking.origin()
         tags |= {"overrides": " ".join(config.hydra.overrides.task), "cells": len(table)}
         self.parent = mlflow.MlflowClient().create_run(
@@ -240,34 +240,34 @@ class Sweep(Callback):
         ]
         terminal.table(["cell", "", ""], lines, 3)
 
-    def _compare(self) -> tuple[list[Row], str]:
+    def _compare(self) -> tuple[list[Cell], str]:
         """Log the comparison of the cells, of which those that are missing are rows.
 
         With them a line on paired.csv; "" where there is none.
         """
         runs = run_history.children(self.experiment, self.parent.info.run_id)
         reused = self.plan.elsewhere(runs)
-        table = cells.rows(self.overrides, runs, reused)
+        table = cells.cells_of(self.overrides, runs, reused)
         log = tracking.Log(self.parent.info.run_id)
         log.tags(cells.tags_of(reused))
         log.text("comparison.csv", comparison.to_csv(table))
         if any(row.measured for row in table):
-            log.figure("figures/comparison.png", comparison.figure(table))
-        tradeoff = comparison.tradeoff(table)
+            log.figure("figures/comparison.png", comparison.comparison_figure(table))
+        tradeoff = tradeoffs.tradeoff_figure(table)
         if tradeoff is not None:
             log.figure("figures/tradeoff.png", tradeoff)
-        differences, line = paired.sweep(table)
+        differences, line = paired.to_csv(table)
         if differences:
             log.text("paired.csv", differences)
         return table, line if differences else ""
 
-    def _show(self, table: list[Row], line: str) -> None:
+    def _show(self, table: list[Cell], line: str) -> None:
         comparison.show(table)
         if self.published:
             comparison.show_published(table, plain(self.published, resolve=False))
         if line:
             terminal.say(line)
-        terminal.say(f"Compare the runs in a browser: {store.how_to_look()}", wrap=False)
+        terminal.say(f"Compare the runs in a browser: {store.view_command()}", wrap=False)
 
     def _ended(self, status: str) -> None:
         mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)

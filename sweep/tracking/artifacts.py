@@ -23,8 +23,8 @@ AT_ONCE = 8  # files asked of a server at the same time
 
 def local(place: str) -> Path | None:
     """The folder that a place of artifacts is; None: a server's."""
-    path = place.removeprefix("file://")
-    path = Path(path if path == place else unquote(path))
+    name = place.removeprefix("file://")
+    path = Path(name if name == place else unquote(name))
     return path if path.is_absolute() else None
 
 

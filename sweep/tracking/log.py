@@ -178,7 +178,7 @@ def run(
         status = "FINISHED"
         raise
     except Exception as error:
-        if store.unwritable(error):
+        if store.logging_failure(error):
             store.give_up()
         with suppress(Exception):  # a full disk takes neither
             log.tags({"error": sentence(error)})

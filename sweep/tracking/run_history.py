@@ -32,7 +32,7 @@ def finished(experiment_id: str, cell: str, *, models: bool = False) -> Run | No
 
 
 def mark_dead_runs(experiment_id: str) -> int:
-    """Mark the runs KILLED whose process died on this machine before it could; how many.
+    """Mark the runs KILLED whose process died on this machine before it could; return how many.
 
     What they had not finished logging is deleted.
     """
@@ -47,10 +47,11 @@ def mark_dead_runs(experiment_id: str) -> int:
 
 
 def _search(experiment_id: str, wanted: str) -> list[Run]:
-    found, token = [], None
+    runs: list[Run] = []
+    token = None
     while True:
         page = MlflowClient().search_runs([experiment_id], wanted, page_token=token)
-        found += page
+        runs += page
         token = page.token
         if not token:
-            return found
+            return runs

@@ -31,7 +31,7 @@ def default_uri(root: Path | None = None) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{LOCAL}{root / 'mlflow.db'}"
 
 
-def reopen(uri: str | None = None) -> None:
+def use_existing(uri: str | None = None) -> None:
     """Point MLflow at the runs at `uri`; BadInput where it is a database that is not there."""
     uri = uri or default_uri()
     database = _file(uri)
@@ -60,7 +60,7 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
         except BadInput:
             raise
         except Exception as error:  # of MLflow, and of what it stands on
-            if unwritable(error):
+            if logging_failure(error):
                 raise
             told = redacted(f"{type(error).__name__}: {error}")  # what is cut is not known again
             reason = textwrap.shorten(told, 200, placeholder=" ...")
@@ -72,7 +72,7 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
     return found.experiment_id
 
 
-def how_to_look() -> str:
+def view_command() -> str:
     """The command that shows the runs: bare where `mlflow ui` reads what is used here."""
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
@@ -81,7 +81,7 @@ def how_to_look() -> str:
     return "mlflow ui" if here else f"mlflow ui --backend-store-uri {uri}"
 
 
-def unwritable(error: BaseException | None) -> BadInput | None:
+def logging_failure(error: BaseException | None) -> BadInput | None:
     """A sentence for an error after which nothing more can be logged: a full disk, a folder that
 
     can't be written, a server that does not answer.
