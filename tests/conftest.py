@@ -5,6 +5,7 @@ Keras is imported by what needs it, so that tests of the numpy parts start at on
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -49,6 +50,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
             MlflowClient(f"sqlite:///{path}")
+            gc.collect()  # what goes later takes its lines from under a doctest that begins
     return path
 
 
