@@ -38,7 +38,7 @@ def tracked(story: Story) -> Callable[[DictConfig], None]:
 
     @wraps(story)
     def job(cfg: DictConfig) -> None:
-        interrupts.end_in_order()
+        interrupts.raise_on_signals()
         if HydraConfig.get().mode == RunMode.RUN:
             try:
                 _alone(story, cfg)
@@ -68,7 +68,7 @@ def _alone(story: Story, cfg: DictConfig) -> None:
 
 def _of_sweep(story: Story, cfg: DictConfig) -> None:
     """A cell of a sweep, which ends the sweep where nothing more can be logged."""
-    interrupts.obey()
+    interrupts.raise_pending()
     try:
         _planned(story, cfg)
     except Exception as error:
@@ -92,11 +92,11 @@ def _planned(story: Story, cfg: DictConfig) -> None:
             check(cfg)
             _cell(story, cfg, log)
     except Exception as error:
-        interrupts.obey()
+        interrupts.raise_pending()
         halt(error)
         if not isinstance(error, BadInput):
             if TRACEBACKS:
-                terminal.trace(error)
+                terminal.print_traceback(error)
             if run_id is not None:
                 tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
     row = cells.row(job, {}, run_id and mlflow.get_run(run_id))
@@ -140,12 +140,12 @@ def halt(error: Exception) -> None:
 
 def fail(error: Exception) -> NoReturn:
     """End the program with `error`: one sentence for bad input, a traceback for all else."""
-    interrupts.obey()
+    interrupts.raise_pending()
     told = store.unwritable(error) or hydra_errors.refused(error) or error
     if not isinstance(told, BadInput) or TRACEBACKS:
-        terminal.trace(error)
+        terminal.print_traceback(error)
         raise SystemExit(1)
-    terminal.complain(str(told))
+    terminal.print_error(str(told))
     raise SystemExit(2)
 
 
