@@ -8,7 +8,7 @@ mlflow ui                                          compare the runs in a browser
 from sweep import interrupts
 
 if __name__ == "__main__":
-    interrupts.end_at_once()  # until something is begun
+    interrupts.use_default_ctrl_c()  # until something is begun
 
 from collections.abc import Mapping
 

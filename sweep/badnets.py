@@ -49,7 +49,7 @@ class FromFile:
         theirs = custom_objects.load_custom_objects(self.custom_objects)
         keras.saving.get_custom_objects().update(theirs)  # copies of the network need them too
         pairs = tuple(theirs.items())
-        return _loaded(path, files.stamp(path), self.architecture, tuple(shape), pairs)
+        return _loaded(path, files.size_and_times(path), self.architecture, tuple(shape), pairs)
 
     def check(self, source: Files | Faces, attack: Attack) -> None:
         """Nothing: the network is there, or `blueprint` says so."""

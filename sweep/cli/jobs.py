@@ -41,7 +41,7 @@ def tracked(story: Story) -> Callable[[DictConfig], None]:
 
     @wraps(story)
     def job(cfg: DictConfig) -> None:
-        interrupts.end_in_order()
+        interrupts.raise_on_signals()
         if HydraConfig.get().mode == RunMode.RUN:
             try:
                 _alone(story, cfg)
@@ -73,7 +73,7 @@ def _alone(story: Story, cfg: DictConfig) -> None:
 
 def _of_sweep(story: Story, cfg: DictConfig) -> None:
     """A cell of a sweep, which ends the sweep where nothing more can be logged."""
-    interrupts.obey()
+    interrupts.raise_pending()
     try:
         _planned(story, cfg)
     except Exception as error:
@@ -99,11 +99,11 @@ def _planned(story: Story, cfg: DictConfig) -> None:
             check(cfg, parts)
             _cell(story, cfg, parts, log)
     except Exception as error:
-        interrupts.obey()
+        interrupts.raise_pending()
         halt(error)
         if not isinstance(error, BadInput):
             if TRACEBACKS:
-                terminal.trace(error)
+                terminal.print_traceback(error)
             if run_id is not None:
                 tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
     row = cells.cell_of(job, {}, mlflow.get_run(run_id) if run_id else None)
@@ -146,12 +146,12 @@ def halt(error: Exception) -> None:
 
 def fail(error: Exception) -> NoReturn:
     """End the program with `error`: one sentence for bad input, a traceback for all else."""
-    interrupts.obey()
+    interrupts.raise_pending()
     cause = store.logging_failure(error) or hydra_errors.refused(error) or error
     if not isinstance(cause, BadInput) or TRACEBACKS:
-        terminal.trace(error)
+        terminal.print_traceback(error)
         raise SystemExit(1)
-    terminal.complain(str(cause))
+    terminal.print_error(str(cause))
     raise SystemExit(2)
 
 

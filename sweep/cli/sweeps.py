@@ -31,7 +31,7 @@ UNWELL = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not r
 
 def launch(main: Callable[[], None]) -> None:
     """Run Hydra's `main`; what a sweep has when it is interrupted is compared all the same."""
-    interrupts.end_in_order()
+    interrupts.raise_on_signals()
     os.environ["PROJECT_ROOT"] = str(Path(inspect.getfile(inspect.unwrap(main))).resolve().parent)
     sys.path.append(os.getcwd())  # what is one's own is found beside the command, ours before it
     os.environ["SWEEP_TRACEBACKS"] = "1" if TRACEBACKS else ""
@@ -39,10 +39,10 @@ def launch(main: Callable[[], None]) -> None:
     try:
         _run_hydra(main)
     except KeyboardInterrupt as interrupt:
-        terminal.complain("interrupted")
+        terminal.print_error("interrupted")
         _end("KILLED", interrupts.exit_code(interrupt))
     except Stopped as stopped:
-        terminal.complain(str(stopped))
+        terminal.print_error(str(stopped))
         _end("FAILED", 1)
     except SystemExit as ended:
         _end("FAILED", ended.code)
@@ -50,7 +50,7 @@ def launch(main: Callable[[], None]) -> None:
 
 def _end(status: str, code: Any) -> NoReturn:
     """End the program, and before it a sweep that is still at work."""
-    interrupts.no_more()
+    interrupts.ignore_signals()
     if Sweep.current is not None:
         with suppress(BaseException):  # who is in a hurry goes without the table, so a full disk
             Sweep.current.end(status)
@@ -62,7 +62,7 @@ def _run_hydra(main: Callable[[], None]) -> None:
     try:
         main()
     except BrokenPipeError:  # of what Hydra prints itself
-        terminal.no_reader(sys.stdout)
+        terminal.discard_output(sys.stdout)
         raise SystemExit(128 + signal.SIGPIPE) from None
     except Exception as error:
         fail(error)

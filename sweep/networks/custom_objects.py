@@ -19,7 +19,7 @@ from typing import Any
 import keras
 
 from sweep import BadInput
-from sweep.files import stamp
+from sweep.files import size_and_times
 
 
 def load_custom_objects(names: str | Sequence[str] | None) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def _of_file(name: str) -> dict[str, Any]:
     path = Path(os.path.expanduser(name)).absolute()
     if not path.is_file():
         raise BadInput(f"badnet.custom_objects: there is no file {os.path.normpath(path)}")
-    module = _executed(path, stamp(path))
+    module = _executed(path, size_and_times(path))
     own = {name: it for name, it in vars(module).items() if not name.startswith("_")}
     return {n: it for n, it in own.items() if _is_code(it) and it.__module__ == module.__name__}
 

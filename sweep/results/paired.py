@@ -246,6 +246,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         show(given.run, given.uri)
     except BadInput as error:
-        terminal.complain(str(error))
+        terminal.print_error(str(error))
         return 2
     return 0

@@ -217,7 +217,7 @@ def origin() -> dict[str, Any]:
     root = Path(__file__).parents[2]
     tags = {
         "mlflow.source.name": "run.py",
-        **processes.this(),
+        **processes.current_process(),
         "python": sys.version.split()[0],
         "keras": version("keras"),
         "tensorflow": version("tensorflow"),

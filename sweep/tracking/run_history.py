@@ -37,7 +37,7 @@ def mark_dead_runs(experiment_id: str) -> int:
     What they had not finished logging is deleted.
     """
     running = _search(experiment_id, "attributes.status = 'RUNNING'")
-    dead = [run for run in running if processes.dead(run.data.tags)]
+    dead = [run for run in running if processes.is_dead(run.data.tags)]
     client = MlflowClient()
     for run in dead:
         client.set_tag(run.info.run_id, "error", DEAD)

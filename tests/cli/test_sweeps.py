@@ -280,7 +280,7 @@ def test_whatever_ends_the_program_ends_a_sweep_that_is_at_work(error, status, c
     work = Work()
     for name in ("PROJECT_ROOT", "HYDRA_FULL_ERROR", "SWEEP_TRACEBACKS"):
         monkeypatch.setenv(name, "")
-    for name in ("end_in_order", "no_more"):
+    for name in ("raise_on_signals", "ignore_signals"):
         monkeypatch.setattr(interrupts, name, lambda: None)
     monkeypatch.setattr(sweeps.Sweep, "current", work)
     with pytest.raises(SystemExit) as ended:

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         text = page(*read(given.uri, given.experiment))
     except BadInput as error:
-        terminal.complain(str(error))
+        terminal.print_error(str(error))
         return 2
     if given.page is None:
         print(text, end="")
