@@ -35,7 +35,7 @@ class FromFile:
 
     `architecture` ("deepid") is needed by files that hold weights only. `custom_objects` names what
     the network is made of beyond Keras, dotted names or Python files: THEIR CODE RUNS, see
-    `strangers`.
+    `networks.custom_objects`.
     """
 
     path: str | Sequence[str] | None = None
