@@ -6,10 +6,12 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweep import BadInput
+from sweep import BadInput, strategies
 from sweep.cli.choices import chosen_names
 from sweep.cli.parts import chosen_repairs
 from sweep.results import cells
+
+OmegaConf.register_new_resolver("strategies", strategies.text, replace=True)  # for --help
 
 
 def plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
