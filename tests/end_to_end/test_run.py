@@ -13,7 +13,7 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from sweep import attacks, networks
+from sweep import attacks, networks, strategies
 from sweep.data import faces
 from sweep.networks import architectures, forward
 
@@ -291,6 +291,12 @@ def test_failing_and_skipped_cells_stand_in_the_table_and_the_others_go_on(
     metrics = cells[2].data.metrics
     assert "goodnet/false_alarm_rate" in metrics
     assert not [key for key in metrics if key.endswith(POISONED)]
+
+
+def test_the_help_tells_the_keys_and_all_strategies(project):
+    printed = project.run("--help")
+    assert strategies.text() in printed
+    assert "prune/stop=NAME: how many channels" in printed
 
 
 def test_bad_input_starts_nothing_and_says_so_in_a_sentence(project, tmp_path) -> None:
