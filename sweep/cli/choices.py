@@ -43,8 +43,8 @@ def require_one(choices: Mapping[str, Any]) -> None:
         folders = [source.path for source in _sources() if source.is_config(f"{group}/{choice}")]
         if len(folders) > 1:
             raise BadInput(
-                f"{group}={choice} stands in {' and in '.join(folders)}; expected it in one of them: "
-                f"give the yaml of your own another name"
+                f"{group}={choice} stands in {' and in '.join(folders)}; expected it in one of "
+                f"them: give the yaml of your own another name"
             )
 
 
