@@ -23,7 +23,7 @@ class Cell:
     """One cell: its number, its overrides, and what its run left (none where it never started)."""
 
     job: int
-    overrides: dict[str, str]
+    overrides: Mapping[str, str]
     run_id: str = ""
     status: str = MISSING
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -66,8 +66,9 @@ def to_csv(cells: Sequence[Cell]) -> str:
     for cell in cells:
         given = [cell.overrides.get(key, "") for key in settings]
         measured = [cell.metrics.get(key, "") for key in metrics]
-        head = [cell.job, cell.run_id, cell.status, str(cell.reused).lower(), cell.threat_model]
-        out.writerow([*head, *given, *measured, cell.error])
+        reused = str(cell.reused).lower()
+        known = [cell.job, cell.run_id, cell.status, reused, cell.threat_model]
+        out.writerow([*known, *given, *measured, cell.error])
     return text.getvalue()
 
 

@@ -29,9 +29,11 @@ ROW = 0.35  # inches that a row of the comparison takes, where there are few
 ROWS = 27.0  # inches that all of them take at most
 MOST_ROWS = 300  # more rows than this cannot be read
 
+Style = str | tuple[int, tuple[float, ...]]  # of a line, as matplotlib takes it
+
 # What tells orders apart: Okabe and Ito's colours, in every line style
 COLOURS = (BLUE, RED, GREEN, "#cc79a7", "#e69f00", SKY)
-STYLES = ("-", (0, (6, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+STYLES: tuple[Style, ...] = ("-", (0, (6, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 IDEAL = "#f0e442"  # the star in the corner where everyone wants to be
 NOTE = {"ha": "center", "zorder": 8, "bbox": {"color": "white", "alpha": 0.8, "pad": 1}}
 ZOOM = 0.1  # clean accuracy that the near view of the trade-off spans below B's
@@ -55,8 +57,8 @@ class OrderCurves:
     """
 
     name: str
-    curves: Sequence[NDArray[np.float64]]
-    stops: Sequence[tuple[int, int]] = field(default_factory=list)
+    curves: list[NDArray[np.float64]]
+    stops: list[tuple[int, int]] = field(default_factory=list)
     oracle: bool = False
     control: bool = False
 
@@ -164,12 +166,12 @@ def _looks(orders: Sequence[OrderCurves]) -> list[dict[str, Any]]:
     for order in orders:
         thin = 0.8 if len(order.curves) > 1 else 1.6
         if order.oracle:
-            look = ("black", next(oracles), 4)
+            colour, style, zorder = "black", next(oracles), 4
         elif order.control:
-            look = (GREY, next(controls), 1)
+            colour, style, zorder = GREY, next(controls), 1
         else:
-            look = (*next(colours), 2)
-        looks.append(dict(zip(("color", "linestyle", "zorder"), look, strict=True), linewidth=thin))
+            (colour, style), zorder = next(colours), 2
+        looks.append(dict(color=colour, linestyle=style, zorder=zorder, linewidth=thin))
     return looks
 
 
