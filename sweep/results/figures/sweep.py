@@ -80,7 +80,7 @@ def comparison(cells: Sequence[CellRates], title: str) -> Figure:
                 look = _mark(colour, marker, size * max(small, 0.4) ** 0.5, cell.oracle)
                 panel.plot(ends, [row, row], color=colour, linewidth=1, gid=f"{key} over seeds")
                 panel.plot(seeds.mean(), row, **look, clip_on=False, gid=key)
-    panel.set_yticks(range(len(cells)), [_told(cell) for cell in cells])
+    panel.set_yticks(range(len(cells)), [_label(cell) for cell in cells])
     for label, cell in zip(panel.get_yticklabels(), cells, strict=True):
         label.set(color=GREY if cell.oracle else "black", fontsize=min(10, 16 * small))
     panel.set(ylim=(len(cells) - 0.5, -0.5), title=title)
@@ -93,17 +93,17 @@ def comparison(cells: Sequence[CellRates], title: str) -> Figure:
 
 def _legend(cells: Sequence[CellRates]) -> list[Line2D]:
     """What the marks of the comparison mean, those that are there."""
-    found = [
+    handles = [
         Line2D([], [], **_mark(colour, marker, size, oracle=False), label=label)
         for key, label, colour, marker, size in MARKS
         if any(key in cell.rates for cell in cells)
     ]
     if any(len(set(seeds)) > 1 for cell in cells for seeds in cell.rates.values()):
-        found.append(Line2D([], [], color="black", linewidth=1, label="lowest to highest seed"))
+        handles.append(Line2D([], [], color="black", linewidth=1, label="lowest to highest seed"))
     if any(cell.oracle for cell in cells):
         look = _mark(GREY, "o", 6, oracle=True)
-        found.append(Line2D([], [], **look, label=f"{ORACLE} hollow: oracle, no defence"))
-    return found
+        handles.append(Line2D([], [], **look, label=f"{ORACLE} hollow: oracle, no defence"))
+    return handles
 
 
 def _mark(colour: str, marker: str, size: float, oracle: bool) -> dict[str, Any]:
@@ -137,7 +137,9 @@ def tradeoff(orders: Sequence[OrderCurves], title: str) -> Figure:
                 dots = dict(color=look["color"], zorder=look["zorder"] + 1, markersize=6)
                 dots |= dict(markerfacecolor="white" if order.oracle else look["color"])
                 panel.plot(accuracy[steps], attack[steps], "o", **dots, gid="stops")
-        handles.append(Line2D([], [], **look | {"linewidth": 1.8}, label=_told(order, " (oracle)")))
+        handles.append(
+            Line2D([], [], **look | {"linewidth": 1.8}, label=_label(order, " (oracle)"))
+        )
     starts = np.array([curve[:, 0] for order in orders for curve in order.curves])
     best = starts[:, 0].max()
     most = max(curve[0].max() for order in orders for curve in order.curves)
@@ -175,6 +177,6 @@ def _looks(orders: Sequence[OrderCurves]) -> list[dict[str, Any]]:
     return looks
 
 
-def _told(what: CellRates | OrderCurves, oracle: str = "") -> str:
+def _label(what: CellRates | OrderCurves, oracle: str = "") -> str:
     """The name, and what it is for where it is no defence."""
     return what.name + (oracle if what.oracle else " (control)" if what.control else "")

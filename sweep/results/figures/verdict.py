@@ -59,8 +59,8 @@ def reversed_triggers(
         for panel, picture in zip(column, (stamped, alone, where), strict=True):
             _show(panel, picture)
         outlier = RED if indices[place] > OUTLIER else "black"
-        told = f"class {classes[place]}\nsize {sizes[place]:.2g}\nindex {indices[place]:.1f}"
-        column[0].set_title(told, fontsize="small", color=outlier)
+        heading = f"class {classes[place]}\nsize {sizes[place]:.2g}\nindex {indices[place]:.1f}"
+        column[0].set_title(heading, fontsize="small", color=outlier)
     for column in panels.T[len(order) :]:
         for panel in column:
             panel.set_axis_off()
