@@ -23,7 +23,7 @@ class Cell:
     """One cell: its number, its overrides, and what its run left (none where it never started)."""
 
     job: int
-    overrides: dict[str, str]
+    overrides: Mapping[str, str]
     run_id: str = ""
     status: str = MISSING
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -79,17 +79,17 @@ class Group:
         >>> Group([tac]).words(["prune.frac", "prune/order"]), Group([tac]).words(["prune.frac"])
         (['0.1', 'tac†'], ['0.1†'])
         """
-        told = [self.first.overrides.get(key, "") for key in keys]
+        values = [self.first.overrides.get(key, "") for key in keys]
         if SEED in keys and len(self.cells) > 1:
-            told[keys.index(SEED)] = str(len(self.cells))
-        if told and self.first.oracle:
-            told[keys.index(ORDER) if ORDER in keys else 0] += ORACLE
-        return told
+            values[keys.index(SEED)] = str(len(self.cells))
+        if values and self.first.oracle:
+            values[keys.index(ORDER) if ORDER in keys else 0] += ORACLE
+        return values
 
     def mean(self, metric: str) -> float | None:
         """Mean over the cells that have it, None where none has."""
-        found = self.all(metric)
-        return None if not found else found[0] if len(set(found)) == 1 else fmean(found)
+        rates = self.all(metric)
+        return None if not rates else rates[0] if len(set(rates)) == 1 else fmean(rates)
 
     def all(self, metric: str) -> list[float]:
         """The metric of every cell that has it."""
@@ -98,14 +98,15 @@ class Group:
 
 def groups(cells: Sequence[Cell]) -> list[Group]:
     """The cells of a sweep, those together that differ only in their seed."""
-    found: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
+    by_settings: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
     for cell in cells:
         alike = tuple(item for item in cell.overrides.items() if item[0] != SEED)
-        found.setdefault(alike, []).append(cell)
+        by_settings.setdefault(alike, []).append(cell)
     if all(
-        len({cell.overrides.get(SEED) for cell in same}) == len(same) for same in found.values()
+        len({cell.overrides.get(SEED) for cell in same}) == len(same)
+        for same in by_settings.values()
     ):
-        return [Group(same) for same in found.values()]
+        return [Group(same) for same in by_settings.values()]
     return [Group([cell]) for cell in cells]  # the same cell twice
 
 

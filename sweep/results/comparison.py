@@ -66,8 +66,9 @@ def to_csv(cells: Sequence[Cell]) -> str:
     for cell in cells:
         given = [cell.overrides.get(key, "") for key in settings]
         measured = [cell.metrics.get(key, "") for key in metrics]
-        head = [cell.job, cell.run_id, cell.status, str(cell.reused).lower(), cell.threat_model]
-        out.writerow([*head, *given, *measured, cell.error])
+        reused = str(cell.reused).lower()
+        known = [cell.job, cell.run_id, cell.status, reused, cell.threat_model]
+        out.writerow([*known, *given, *measured, cell.error])
     return text.getvalue()
 
 
@@ -76,7 +77,7 @@ def comparison_figure(cells: Sequence[Cell]) -> Figure:
     keys = [key for key in distinguishing_keys(cells) if key != SEED]
     drawn = []
     for group in groups(cells):
-        rates = {key: found for key, *_ in sweep.MARKS if (found := group.all(key))}
+        rates = {key: values for key, *_ in sweep.MARKS if (values := group.all(key))}
         first, label = group.first, describe(keys, group.words(keys))
         if any(cell.measured for cell in group.cells):
             label = label or first.ranked_by
@@ -105,20 +106,20 @@ def summary(cell: Cell) -> str:
 def show(cells: Sequence[Cell]) -> None:
     """Print the comparison, and a sentence for each cell that has no numbers."""
     keys = differing_keys(cells)
-    lines, found = [], groups(cells)
-    seeds = sorted({len(group.cells) for group in found})
-    several = len(found) < len(cells)
+    lines, grouped = [], groups(cells)
+    seeds = sorted({len(group.cells) for group in grouped})
+    several = len(grouped) < len(cells)
     if several and len(seeds) == 1 and len(keys) > 1:
         keys.remove(SEED)  # the legend says how many
     names = ["seeds" if several and key == SEED else head for key, head in short_names(keys)] or [
         ""
     ]
-    badnet = _badnet_rates(found)
+    badnet = _badnet_rates(grouped)
     if badnet:
         lines.append(["B", *[""] * (len(names) - 1), "0", *badnet])
     if len(cells) == 1 and cells[0].repaired:
         lines.append(["pruned", *_numbers(Group([_before_repairs(cells[0])]))])
-    for group in found:
+    for group in grouped:
         words = group.words(keys) or [f"B'{ORACLE}" if group.first.oracle else "B'"]
         if several and SEED in keys:
             words[keys.index(SEED)] = str(len(group.cells))
@@ -127,7 +128,7 @@ def show(cells: Sequence[Cell]) -> None:
     repaired = any(cell.repaired for cell in cells)
     notes = [LEGEND.format(", repaired" if repaired else ""), _intervals(cells)]
     if several:
-        notes[1:1] = [SEEDS.format(" to ".join(map(str, seeds))), _seed_spread(found)]
+        notes[1:1] = [SEEDS.format(" to ".join(map(str, seeds))), _seed_spread(grouped)]
     terminal.say(" ".join(filter(None, notes)))
     if any(cell.oracle for cell in cells):
         terminal.say(NO_DEFENCE)
@@ -156,9 +157,9 @@ def _intervals(cells: Sequence[Cell]) -> str:
     )
 
 
-def _seed_spread(found: Sequence[Group]) -> str:
+def _seed_spread(grouped: Sequence[Group]) -> str:
     """How far apart the seeds of a line are, at most, in a rate that is shown."""
-    rates = [group.all(name) for group in found for name, _ in COLUMNS]
+    rates = [group.all(name) for group in grouped for name, _ in COLUMNS]
     largest = max((max(seeds) - min(seeds) for seeds in rates if len(seeds) > 1), default=0.0)
     points = math.ceil(1000 * largest - 1e-9) / 10
     return f"Between the seeds of a line a rate differs by up to {points:.1f} points."
@@ -166,11 +167,11 @@ def _seed_spread(found: Sequence[Group]) -> str:
 
 def _errors(cells: Sequence[Cell]) -> dict[str, list[int]]:
     """The cells that each error befell, by their numbers."""
-    found: dict[str, list[int]] = {}
+    jobs_by_error: dict[str, list[int]] = {}
     for cell in cells:
         if cell.error:
-            found.setdefault(f"{cell.status}: {cell.error}", []).append(cell.job)
-    return found
+            jobs_by_error.setdefault(f"{cell.status}: {cell.error}", []).append(cell.job)
+    return jobs_by_error
 
 
 def _cell_numbers(jobs: Sequence[int]) -> str:
@@ -181,8 +182,8 @@ def _cell_numbers(jobs: Sequence[int]) -> str:
     """
     starts = [job for job in jobs if job - 1 not in jobs]
     ends = [job for job in jobs if job + 1 not in jobs]
-    told = (str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
-    return f"cell{'s' if len(jobs) > 1 else ''} {', '.join(told)}"
+    ranges = (str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
+    return f"cell{'s' if len(jobs) > 1 else ''} {', '.join(ranges)}"
 
 
 def show_published(cells: Sequence[Cell], published: Mapping[str, Any]) -> None:
@@ -217,13 +218,13 @@ def _applies(when: Mapping[str, Any], cell: Cell) -> bool:
 def _numbers(group: Group) -> list[str]:
     """Channels pruned, or why there is none, and the rates of `COLUMNS`; a dash: not known."""
     pruned = group.mean("prune/channels")
-    told = "-" if pruned is None else f"{pruned:.{0 if float(pruned).is_integer() else 1}f}"
+    first_column = "-" if pruned is None else f"{pruned:.{0 if float(pruned).is_integer() else 1}f}"
     bad = [cell.status for cell in group.cells if not cell.finished]
     if bad:
-        told = min(bad, key=lambda status: status == SKIPPED)  # a failure is worse
+        first_column = min(bad, key=lambda status: status == SKIPPED)  # a failure is worse
     elif not all(cell.stop_reached for cell in group.cells):
-        told += "*"
-    return [told, *(terminal.percent(group.mean(name)) for name, _ in COLUMNS)]
+        first_column += "*"
+    return [first_column, *(terminal.percent(group.mean(name)) for name, _ in COLUMNS)]
 
 
 def _before_repairs(cell: Cell) -> Cell:
@@ -238,14 +239,14 @@ def _before_repairs(cell: Cell) -> Cell:
 
 def _badnet_rates(groups: Sequence[Group]) -> list[str] | None:
     """The rates of B itself, where it is the same in all cells."""
-    found = {
+    rates = {
         tuple(map(group.mean, BADNET))
         for group in groups
         if any(cell.measured for cell in group.cells)
     }
-    if len(found) != 1:
+    if len(rates) != 1:
         return None
-    return [*map(terminal.percent, found.pop()), "", "", "", ""]
+    return [*map(terminal.percent, rates.pop()), "", "", "", ""]
 
 
 def _override_equals(override: str | None, value: Any) -> bool:

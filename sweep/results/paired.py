@@ -76,14 +76,14 @@ def hits(predictions: Mapping[str, NDArray[np.integer]]) -> Hits:
 
     GoodNet hits where B and B' do: where they disagree it says "backdoored", which is no class.
     """
-    found, images = {}, {}
+    by_metric, images = {}, {}
     for metric, _, name in RATES:
         if f"{name}_label" in predictions:
             label, badnet = predictions[f"{name}_label"], predictions[f"{name}_badnet"]
             hit = predictions[f"{name}_repaired"] == label
-            found[metric] = hit & (badnet == label) if metric.startswith("goodnet") else hit
+            by_metric[metric] = hit & (badnet == label) if metric.startswith("goodnet") else hit
             images[name] = (len(label), _digest(label), _digest(badnet))
-    return Hits(images, found)
+    return Hits(images, by_metric)
 
 
 def _digest(classes: NDArray[np.integer]) -> str:
@@ -92,14 +92,14 @@ def _digest(classes: NDArray[np.integer]) -> str:
 
 def compare(a: Hits, b: Hits) -> list[Difference]:
     """The differences of two cells on the images that are the same; [] where none are."""
-    found = []
+    differences = []
     for metric, _, name in RATES:
         if name in a.images and a.images[name] == b.images.get(name):
             one, other = a.hits[metric], b.hits[metric]
-            counts = significance.paired(one, other)
-            rates = float(one.mean()), float(other.mean())
-            found.append(Difference(metric, len(one), *rates, *counts))
-    return found
+            only_a, only_b, p = significance.paired(one, other)
+            a_rate, b_rate = float(one.mean()), float(other.mean())
+            differences.append(Difference(metric, len(one), a_rate, b_rate, only_a, only_b, p))
+    return differences
 
 
 def unlike(a: Hits, b: Hits, name: str) -> str:
@@ -116,8 +116,8 @@ def unlike(a: Hits, b: Hits, name: str) -> str:
 
 def read(places: Sequence[str]) -> list[Hits | None]:
     """What each run has logged, by where its artifacts lie; None where it has no answers.npz."""
-    found = artifacts.read(places, "answers.npz")
-    return [None if data is None else hits(np.load(BytesIO(data))) for data in found]
+    answers = artifacts.read(places, "answers.npz")
+    return [None if data is None else hits(np.load(BytesIO(data))) for data in answers]
 
 
 def to_csv(cells: Sequence[Cell]) -> tuple[str, str]:
@@ -129,22 +129,22 @@ def to_csv(cells: Sequence[Cell]) -> tuple[str, str]:
     logged = zip(finished, read([cell.artifacts for cell in finished]), strict=True)
     known = [(cell, hits) for cell, hits in logged if hits is not None]
     pairs, line = choose_pairs(*zip(*known, strict=True)) if known else ([], "")
-    found = [(a, b, one) for a, b in pairs for one in compare(known[a][1], known[b][1])]
-    raised = np.empty(len(found))
-    for metric in {one.metric for *_, one in found}:
-        same = [number for number, (*_, one) in enumerate(found) if one.metric == metric]
-        raised[same] = holm([found[number][2].p for number in same])
+    differences = [(a, b, one) for a, b in pairs for one in compare(known[a][1], known[b][1])]
+    raised = np.empty(len(differences))
+    for metric in {one.metric for *_, one in differences}:
+        same = [number for number, (*_, one) in enumerate(differences) if one.metric == metric]
+        raised[same] = holm([differences[number][2].p for number in same])
     keys, text = distinguishing_keys(cells), StringIO()
     out = csv.writer(text, lineterminator="\n")
-    told = ("images", "rate_a", "rate_b", "difference", "only_a", "only_b", "p", "p_holm")
-    out.writerow(["job_a", "job_b", "run_a", "run_b", "a", "b", "metric", *told])
-    for (a, b, one), p in zip(found, raised.tolist(), strict=True):
+    numbers = ("images", "rate_a", "rate_b", "difference", "only_a", "only_b", "p", "p_holm")
+    out.writerow(["job_a", "job_b", "run_a", "run_b", "a", "b", "metric", *numbers])
+    for (a, b, one), p in zip(differences, raised.tolist(), strict=True):
         both = known[a][0], known[b][0]
         names = [describe(keys, Group([cell]).words(keys)) for cell in both]
         ids = [*(cell.job for cell in both), *(cell.run_id for cell in both)]
         counts = [one.a, one.b, one.b - one.a, one.only_a, one.only_b, one.p, p]
         out.writerow([*ids, *names, one.metric, one.images, *counts])
-    return (text.getvalue(), line) if found else ("", "")
+    return (text.getvalue(), line) if differences else ("", "")
 
 
 def choose_pairs(cells: Sequence[Cell], hits: Sequence[Hits]) -> tuple[list[Pair], str]:
@@ -188,16 +188,19 @@ def show(ids: Sequence[str], uri: str | None = None) -> None:
     """
     store.use_existing(uri)
     runs = list(map(_run, ids))
-    told = read([run.info.artifact_uri for run in runs])
-    for run, hit in zip(runs, told, strict=True):
-        if hit is None:
+    logged = read([run.info.artifact_uri for run in runs])
+    known = []
+    for run, answers in zip(runs, logged, strict=True):
+        if answers is None:
             raise BadInput(
                 f"run {run.info.run_id} ({run.info.run_name}) has no answers.npz; expected a cell "
                 f"that came to its end, not a sweep's parent or a run of an earlier version"
             )
-    reasons = [reason for name in WORDS if (reason := unlike(*told, name))]
-    found = compare(*told)
-    if not found:
+        known.append(answers)
+    a, b = known
+    reasons = [reason for name in WORDS if (reason := unlike(a, b, name))]
+    differences = compare(a, b)
+    if not differences:
         raise BadInput(f"the runs cannot be compared image by image: {'; '.join(reasons)}")
     for letter, run in zip("ab", runs, strict=True):
         oracle = ORACLE if run.data.tags.get("threat_model") == "oracle" else ""
@@ -214,7 +217,7 @@ def show(ids: Sequence[str], uri: str | None = None) -> None:
             str(one.only_b),
             "<1e-99" if one.p < 1e-99 else f"{one.p:.2g}",
         ]
-        for one in found
+        for one in differences
     ]
     heads = ["", "images", "a", "b", "b - a", "only a", "only b", "p"]
     terminal.table(heads, lines, 1)

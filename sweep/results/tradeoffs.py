@@ -22,13 +22,16 @@ def tradeoff_figure(cells: Sequence[Cell]) -> Figure | None:
     """
     done = [cell for cell in cells if cell.finished]
     logged = artifacts.read([cell.artifacts for cell in done], "curve.csv")
-    curves = {cell.job: _curve(text) for cell, text in zip(done, logged, strict=True) if text}
-    done = [cell for cell in done if curves.get(cell.job) is not None]
+    curves: dict[int, Curve] = {}
+    for cell, text in zip(done, logged, strict=True):
+        if text and (curve := _curve(text)) is not None:
+            curves[cell.job] = curve
+    done = [cell for cell in done if cell.job in curves]
     keys = _curve_keys(done, curves)
     orders: dict[str, sweep.OrderCurves] = {}
     for cell in done:
-        told, curve = [cell.overrides.get(key, "") for key in keys], curves[cell.job]
-        label = " ".join(filter(None, [cell.ranked_by, describe(keys, told)]))
+        words, curve = [cell.overrides.get(key, "") for key in keys], curves[cell.job]
+        label = " ".join(filter(None, [cell.ranked_by, describe(keys, words)]))
         order = orders.setdefault(
             label, sweep.OrderCurves(label, [], [], cell.oracle, cell.control)
         )
@@ -54,7 +57,8 @@ def _curve_keys(cells: Sequence[Cell], curves: Mapping[int, Curve]) -> list[str]
     """The settings on which curves depend, but for order and seed: not those of the stop."""
     keys = [key for key in differing_keys(cells) if key not in (ORDER, SEED)]
     for key in list(keys):
-        others, alike = {ORDER, SEED, *keys} - {key}, {}
+        others = {ORDER, SEED, *keys} - {key}
+        alike: dict[tuple[str | None, ...], list[Curve]] = {}
         for cell in cells:
             rest = tuple(cell.overrides.get(other) for other in others)
             alike.setdefault(rest, []).append(curves[cell.job])

@@ -10,7 +10,8 @@ import mlflow
 import numpy as np
 
 
-class GoodNetModel(mlflow.pyfunc.PythonModel):
+# MLflow loads its module `pyfunc` lazily, so that mypy cannot see the class
+class GoodNetModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
     """Images float32 (n, height, width, channels), as B sees them, to classes int64 (n,)."""
 
     def load_context(self, context: Any) -> None:

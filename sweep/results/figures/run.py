@@ -49,15 +49,15 @@ def of_cell(
     """
     layers = ", ".join(means) if len(means) < 4 else f"{len(means)} layers"
     title = f"{layers}, {len(pruned.channels)} channels, order {order}"
-    found = {"figures/curve.png": curve(pruned, step, title)}
+    figures = {"figures/curve.png": curve(pruned, step, title)}
     places = list(map(named, pruned.channels.tolist()))
     for layer, maps in means.items():
         own = np.array([channel for place, channel in places if place == layer])
         gone = sum(place == layer for place, _ in places[:step])
         name = "activations" if len(means) == 1 else f"activations/{layer}"
         head = title if len(means) == 1 else f"{layer}: {title}"
-        found[f"figures/{name}.png"] = activations(maps, own, gone, head)
-    return found
+        figures[f"figures/{name}.png"] = activations(maps, own, gone, head)
+    return figures
 
 
 def curve(pruned: PruningCurve, step: int, title: str) -> Figure:

@@ -29,9 +29,11 @@ ROW = 0.35  # inches that a row of the comparison takes, where there are few
 ROWS = 27.0  # inches that all of them take at most
 MOST_ROWS = 300  # more rows than this cannot be read
 
+Style = str | tuple[int, tuple[float, ...]]  # of a line, as matplotlib takes it
+
 # What tells orders apart: Okabe and Ito's colours, in every line style
 COLOURS = (BLUE, RED, GREEN, "#cc79a7", "#e69f00", SKY)
-STYLES = ("-", (0, (6, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+STYLES: tuple[Style, ...] = ("-", (0, (6, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 IDEAL = "#f0e442"  # the star in the corner where everyone wants to be
 NOTE = {"ha": "center", "zorder": 8, "bbox": {"color": "white", "alpha": 0.8, "pad": 1}}
 ZOOM = 0.1  # clean accuracy that the near view of the trade-off spans below B's
@@ -55,8 +57,8 @@ class OrderCurves:
     """
 
     name: str
-    curves: Sequence[NDArray[np.float64]]
-    stops: Sequence[tuple[int, int]] = field(default_factory=list)
+    curves: list[NDArray[np.float64]]
+    stops: list[tuple[int, int]] = field(default_factory=list)
     oracle: bool = False
     control: bool = False
 
@@ -78,7 +80,7 @@ def comparison(cells: Sequence[CellRates], title: str) -> Figure:
                 look = _mark(colour, marker, size * max(small, 0.4) ** 0.5, cell.oracle)
                 panel.plot(ends, [row, row], color=colour, linewidth=1, gid=f"{key} over seeds")
                 panel.plot(seeds.mean(), row, **look, clip_on=False, gid=key)
-    panel.set_yticks(range(len(cells)), [_told(cell) for cell in cells])
+    panel.set_yticks(range(len(cells)), [_label(cell) for cell in cells])
     for label, cell in zip(panel.get_yticklabels(), cells, strict=True):
         label.set(color=GREY if cell.oracle else "black", fontsize=min(10, 16 * small))
     panel.set(ylim=(len(cells) - 0.5, -0.5), title=title)
@@ -91,17 +93,17 @@ def comparison(cells: Sequence[CellRates], title: str) -> Figure:
 
 def _legend(cells: Sequence[CellRates]) -> list[Line2D]:
     """What the marks of the comparison mean, those that are there."""
-    found = [
+    handles = [
         Line2D([], [], **_mark(colour, marker, size, oracle=False), label=label)
         for key, label, colour, marker, size in MARKS
         if any(key in cell.rates for cell in cells)
     ]
     if any(len(set(seeds)) > 1 for cell in cells for seeds in cell.rates.values()):
-        found.append(Line2D([], [], color="black", linewidth=1, label="lowest to highest seed"))
+        handles.append(Line2D([], [], color="black", linewidth=1, label="lowest to highest seed"))
     if any(cell.oracle for cell in cells):
         look = _mark(GREY, "o", 6, oracle=True)
-        found.append(Line2D([], [], **look, label=f"{ORACLE} hollow: oracle, no defence"))
-    return found
+        handles.append(Line2D([], [], **look, label=f"{ORACLE} hollow: oracle, no defence"))
+    return handles
 
 
 def _mark(colour: str, marker: str, size: float, oracle: bool) -> dict[str, Any]:
@@ -135,7 +137,9 @@ def tradeoff(orders: Sequence[OrderCurves], title: str) -> Figure:
                 dots = dict(color=look["color"], zorder=look["zorder"] + 1, markersize=6)
                 dots |= dict(markerfacecolor="white" if order.oracle else look["color"])
                 panel.plot(accuracy[steps], attack[steps], "o", **dots, gid="stops")
-        handles.append(Line2D([], [], **look | {"linewidth": 1.8}, label=_told(order, " (oracle)")))
+        handles.append(
+            Line2D([], [], **look | {"linewidth": 1.8}, label=_label(order, " (oracle)"))
+        )
     starts = np.array([curve[:, 0] for order in orders for curve in order.curves])
     best = starts[:, 0].max()
     most = max(curve[0].max() for order in orders for curve in order.curves)
@@ -164,15 +168,15 @@ def _looks(orders: Sequence[OrderCurves]) -> list[dict[str, Any]]:
     for order in orders:
         thin = 0.8 if len(order.curves) > 1 else 1.6
         if order.oracle:
-            look = ("black", next(oracles), 4)
+            colour, style, zorder = "black", next(oracles), 4
         elif order.control:
-            look = (GREY, next(controls), 1)
+            colour, style, zorder = GREY, next(controls), 1
         else:
-            look = (*next(colours), 2)
-        looks.append(dict(zip(("color", "linestyle", "zorder"), look, strict=True), linewidth=thin))
+            (colour, style), zorder = next(colours), 2
+        looks.append(dict(color=colour, linestyle=style, zorder=zorder, linewidth=thin))
     return looks
 
 
-def _told(what: CellRates | OrderCurves, oracle: str = "") -> str:
+def _label(what: CellRates | OrderCurves, oracle: str = "") -> str:
     """The name, and what it is for where it is no defence."""
     return what.name + (oracle if what.oracle else " (control)" if what.control else "")

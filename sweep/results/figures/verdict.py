@@ -23,12 +23,12 @@ NAMED = 5  # outliers that bear their class's number
 
 def reversed_triggers(
     image: NDArray[np.floating],
-    classes: Sequence[int],
+    classes: NDArray[np.integer],
     sizes: NDArray[np.floating],
     indices: NDArray[np.floating],
     masks: NDArray[np.floating],
     paints: NDArray[np.floating],
-    limits: tuple[float, float],
+    limits: tuple[float, float] | NDArray[np.floating],
     title: str = "",
     figure: Figure | SubFigure | None = None,
 ) -> Figure | SubFigure:
@@ -46,7 +46,7 @@ def reversed_triggers(
     gain = 1.0 if covers else span / (2 * max(float(abs(paints[order]).max()), 1e-6 * span))
     figure = figure or Figure(figsize=(WIDTH, 7.4), layout="constrained")
     figure.suptitle(title)
-    above, below = figure.subfigures(2, 1, height_ratios=(2.1, 1))
+    above, below = figure.subfigures(2, 1, height_ratios=(2.1, 1), squeeze=False)[:, 0]
     panels = above.subplots(3, SHOWN, squeeze=False)
     names = ("trigger", "mask") if covers else (f"change x {gain:.1f}", "how far")
     for line, name in zip(panels, ("stamped", *names), strict=True):
@@ -59,8 +59,8 @@ def reversed_triggers(
         for panel, picture in zip(column, (stamped, alone, where), strict=True):
             _show(panel, picture)
         outlier = RED if indices[place] > OUTLIER else "black"
-        told = f"class {classes[place]}\nsize {sizes[place]:.2g}\nindex {indices[place]:.1f}"
-        column[0].set_title(told, fontsize="small", color=outlier)
+        heading = f"class {classes[place]}\nsize {sizes[place]:.2g}\nindex {indices[place]:.1f}"
+        column[0].set_title(heading, fontsize="small", color=outlier)
     for column in panels.T[len(order) :]:
         for panel in column:
             panel.set_axis_off()
@@ -112,17 +112,27 @@ def of_verdict(verdict: Verdict, layer: str) -> Figure:
     costs = [
         (cost.order, verdict.accuracy - cost.accuracy, cost.differs)
         for cost in verdict.costs
-        if cost.accuracy is not None
+        if cost.accuracy is not None and cost.differs is not None
     ]
     where = f" Pruning at {layer}." if costs else ""
-    heights = [6.6] * len(verdict.triggers) + [1 + 0.24 * len(costs)] * bool(costs)
+    heights = [6.6] * len(verdict.triggers)
+    if costs:
+        heights.append(1 + 0.24 * len(costs))
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     figure.suptitle("\n".join(textwrap.wrap(verdict.sentence + where, 110)))
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for part, (kind, found) in zip(parts, verdict.triggers.items(), strict=False):
-        told = (found.classes, found.sizes, verdict.indices[kind])
-        shown = (*told, found.masks, found.paints, found.pixel_range)
-        reversed_triggers(verdict.image, *shown, f"reversed triggers: {kind}", part)
+    for part, (kind, triggers) in zip(parts, verdict.triggers.items(), strict=False):
+        reversed_triggers(
+            verdict.image,
+            triggers.classes,
+            triggers.sizes,
+            verdict.indices[kind],
+            triggers.masks,
+            triggers.paints,
+            triggers.pixel_range,
+            title=f"reversed triggers: {kind}",
+            figure=part,
+        )
     if costs:
         _costs(parts[-1].subplots(), costs)
     return figure

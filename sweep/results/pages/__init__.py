@@ -47,13 +47,19 @@ Numbers are means over the seeds. A dash: not measured, or not there.
 """
 
 
-def page(tried: Sequence[StrategyRun], told: Sequence[Case]) -> str:
+def page(tried: Sequence[StrategyRun], cases: Sequence[Case]) -> str:
     """The whole page, in Markdown: whole strategies first, then orders and stops; one may lack."""
-    there = [(whole_strategies, tried)] * bool(tried) + [(orders_by_stops, told)] * bool(told)
+    parts, legends, limits = [], [], []
+    if tried:
+        parts.append(whole_strategies.part(tried))
+        legends.append(whole_strategies.LEGEND)
+        limits.append(whole_strategies.LIMITS)
+    if cases:
+        parts.append(orders_by_stops.part(cases))
+        legends.append(orders_by_stops.LEGEND)
+        limits.append(orders_by_stops.LIMITS)
     return PAGE.format(
-        parts="\n\n".join(module.part(found) for module, found in there),
-        legend="\n".join(module.LEGEND for module, _ in there),
-        limits="\n".join(module.LIMITS for module, _ in there),
+        parts="\n\n".join(parts), legend="\n".join(legends), limits="\n".join(limits)
     )
 
 
@@ -62,14 +68,14 @@ def read(uri: str | None, experiment: str) -> tuple[list[StrategyRun], list[Case
 
     Raises BadInput where there is none of it, or where it cannot be read.
     """
-    tried, told = strategy_runs.read(uri, experiment), sweeps.read(uri, experiment)
-    if not tried and not told:
+    tried, cases = strategy_runs.read(uri, experiment), sweeps.read(uri, experiment)
+    if not tried and not cases:
         raise BadInput(
             f"MLflow's experiment {experiment!r} holds no finished cell of {strategy_runs.SWEEP} "
             f"and no finished sweep with {sweeps.SWEEP}; run: python run.py {strategy_runs.SWEEP} "
             f"case=faces, or: python run.py {sweeps.SWEEP} case=faces"
         )
-    return tried, told
+    return tried, cases
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

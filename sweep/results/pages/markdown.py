@@ -49,20 +49,20 @@ def versions(run: Run) -> str:
 
 def tag(runs: Iterable[Run], name: str) -> str:
     """The values of a tag, each once; digests in short."""
-    found = dict.fromkeys(run.data.tags[name] for run in runs if name in run.data.tags)
+    unique = dict.fromkeys(run.data.tags[name] for run in runs if name in run.data.tags)
     short = 12 if name.endswith("_digest") else None
-    return ", ".join(value[:short] for value in found) or NONE
+    return ", ".join(value[:short] for value in unique) or NONE
 
 
 def skipped(cells: Sequence[Run], param: str) -> list[str]:
     """A paragraph for each reason why cells were skipped: which by `param`, how many, and why."""
-    told = []
+    paragraphs = []
     for error in dict.fromkeys(cell.data.tags.get("error", "") for cell in cells):
         alike = [cell for cell in cells if cell.data.tags.get("error", "") == error]
         several = "1 cell" if len(alike) == 1 else f"{len(alike)} cells"
         names = ", ".join(f"`{name}`" for name in values(alike, param))
-        told.append(filled(f"Skipped: {names} ({several}): {error.rstrip('.')}."))
-    return told
+        paragraphs.append(filled(f"Skipped: {names} ({several}): {error.rstrip('.')}."))
+    return paragraphs
 
 
 def measured(runs: Iterable[Run], metric: str) -> list[float]:
@@ -72,32 +72,32 @@ def measured(runs: Iterable[Run], metric: str) -> list[float]:
 
 def mean(runs: Iterable[Run], metric: str, show: Callable[[float], str] = percent) -> str:
     """The mean of a metric over the runs that have it."""
-    found = measured(runs, metric)
-    return show(fmean(found)) if found else NONE
+    numbers = measured(runs, metric)
+    return show(fmean(numbers)) if numbers else NONE
 
 
-def spread(found: Sequence[float], show: Callable[[float], str] = percent, to: str = "-") -> str:
+def spread(rates: Sequence[float], show: Callable[[float], str] = percent, to: str = "-") -> str:
     """Mean, and lowest to highest where they differ.
 
     >>> spread([0.5, 0.25]), spread([1.0, 1.0]), spread([])
     ('37.50 (25.00-50.00)', '100.0', '-')
     """
-    if not found:
+    if not rates:
         return NONE
-    told = ends(found, show, to)
-    average = show(fmean(found))
-    return average if told == show(min(found)) else f"{average} ({told})"
+    extent = ends(rates, show, to)
+    average = show(fmean(rates))
+    return average if extent == show(min(rates)) else f"{average} ({extent})"
 
 
-def ends(found: Sequence[float], show: Callable[[float], str] = percent, to: str = "-") -> str:
+def ends(rates: Sequence[float], show: Callable[[float], str] = percent, to: str = "-") -> str:
     """Lowest to highest, or one number where they do not differ.
 
     >>> ends([0.5, 0.25]), ends([1.0, 1.0]), ends([])
     ('25.00-50.00', '100.0', '-')
     """
-    if not found:
+    if not rates:
         return NONE
-    low, high = show(min(found)), show(max(found))
+    low, high = show(min(rates)), show(max(rates))
     return low if low == high else f"{low}{to}{high}"
 
 

@@ -37,30 +37,30 @@ LIMITS = """\
   a case is one and the same: what another one would give is not in the brackets."""
 
 
-def part(told: Sequence[Case]) -> str:
+def part(cases: Sequence[Case]) -> str:
     """Every order by every stop, case by case, in Markdown."""
     parts = [
         "## Orders and stops",
         "One order and one stop at a time: what each is worth on its own.",
-        markdown.commands(case.sweep for case in told),
-        _head(told),
+        markdown.commands(case.sweep for case in cases),
+        _head(cases),
     ]
-    return "\n\n".join([*parts, *(section for case in told for section in _sections(case))])
+    return "\n\n".join([*parts, *(section for case in cases for section in _sections(case))])
 
 
-def _head(told: Sequence[Case]) -> str:
+def _head(cases: Sequence[Case]) -> str:
     """Where the numbers of each case come from, a column a case."""
     rows = [
-        ["date", *(markdown.date(case.sweep) for case in told)],
-        ["commit", *(markdown.commit(case.sweep) for case in told)],
-        [", ".join(markdown.VERSIONS), *(markdown.versions(case.sweep) for case in told)],
-        ["seeds", *(", ".join(case.seeds) for case in told)],
-        ["cells", *(str(len(case.cells)) for case in told)],
-        ["skipped cells", *(str(len(case.skipped)) for case in told)],
-        ["digest of the images", *(tag(case.measured, "data_digest") for case in told)],
-        ["digest of B", *(tag(case.measured, "network_digest") for case in told)],
+        ["date", *(markdown.date(case.sweep) for case in cases)],
+        ["commit", *(markdown.commit(case.sweep) for case in cases)],
+        [", ".join(markdown.VERSIONS), *(markdown.versions(case.sweep) for case in cases)],
+        ["seeds", *(", ".join(case.seeds) for case in cases)],
+        ["cells", *(str(len(case.cells)) for case in cases)],
+        ["skipped cells", *(str(len(case.skipped)) for case in cases)],
+        ["digest of the images", *(tag(case.measured, "data_digest") for case in cases)],
+        ["digest of B", *(tag(case.measured, "network_digest") for case in cases)],
     ]
-    return table(["", *(case.name for case in told)], rows, "l" * (len(told) + 1))
+    return table(["", *(case.name for case in cases)], rows, "l" * (len(cases) + 1))
 
 
 def _sections(case: Case) -> list[str]:
@@ -99,8 +99,8 @@ def _badnet(case: Case) -> str:
 
 def _setting(case: Case) -> str:
     """Where B is pruned, on what, and what ASR counts."""
-    told = [cell.data.metrics for cell in case.measured]
-    channels = sorted({round(of[PRUNED] / of[SHARE]) for of in told if of.get(SHARE)})
+    metrics = [cell.data.metrics for cell in case.measured]
+    channels = sorted({round(of[PRUNED] / of[SHARE]) for of in metrics if of.get(SHARE)})
     where = f"Pruned at {tag(case.measured, 'layer')}"
     where += f" ({' or '.join(map(str, channels))} channels)" if channels else ""
     where += f", on {case.images.get('valid', NONE)} clean validation images a seed."
@@ -131,8 +131,8 @@ def _stop(case: Case, stop: str, orders: Mapping[str, Sequence[Run]]) -> list[st
             mean(ours, "goodnet/detection_rate_at_5"),
         ]
         rows.append(row)
-    told = [f"Settings: {', '.join(settings)}."] if settings else []
-    return [f"#### Stop: {stop}", *told, table(HEADS, rows)]
+    notes = [f"Settings: {', '.join(settings)}."] if settings else []
+    return [f"#### Stop: {stop}", *notes, table(HEADS, rows)]
 
 
 def _orders(cells: Sequence[Run]) -> dict[str, list[Run]]:
@@ -140,14 +140,14 @@ def _orders(cells: Sequence[Run]) -> dict[str, list[Run]]:
     alike: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
     for params in (cell.data.params for cell in cells):
         alike.setdefault((params[ORDER], params[STOP], params[SEED]), []).append(params)
-    pairs = [(one, some[0]) for some in alike.values() for one in some]
+    pairs = [(one, same[0]) for same in alike.values() for one in same]
     apart = sorted({k for a, b in pairs for k in {*a, *b} if a.get(k) != b.get(k)})
-    found: dict[str, list[Run]] = {}
+    by_order: dict[str, list[Run]] = {}
     for cell in cells:
         params = cell.data.params
         more = [f"{key}={params.get(key, NONE).rpartition('/')[2]}" for key in apart]
-        found.setdefault(" ".join([params[ORDER], *more]), []).append(cell)
-    return found
+        by_order.setdefault(" ".join([params[ORDER], *more]), []).append(cell)
+    return by_order
 
 
 def _rank(order: tuple[str, Sequence[Run]]) -> tuple[float, str]:
@@ -170,9 +170,9 @@ def _marked(name: str, cells: Sequence[Run], case: Case, ours: Sequence[Run] | N
 
 def _seeds(cells: Sequence[Run], metric: str) -> list[float]:
     """A metric of the whole curve, once a seed: it is the same whatever the stop."""
-    found = {
+    by_seed = {
         cell.data.params[SEED]: cell.data.metrics[metric]
         for cell in cells
         if metric in cell.data.metrics
     }
-    return list(found.values())
+    return list(by_seed.values())

@@ -87,9 +87,9 @@ class StrategyRun:
 
         or where a class stands out that was not compared with a network learned anew.
         """
-        told = self.cell.data.metrics
-        suspects = told.get("inspect/suspects")
-        if suspects and "inspect/reference_accuracy" not in told:
+        metrics = self.cell.data.metrics
+        suspects = metrics.get("inspect/suspects")
+        if suspects and "inspect/reference_accuracy" not in metrics:
             return None
         return None if suspects is None else suspects > 0
 
@@ -142,11 +142,11 @@ def newest_strategy_runs(runs: Sequence[Run]) -> list[StrategyRun]:
     cells.sort(key=lambda run: run.info.start_time)
     names, rates = _names(cells), _rates(cells)
     newest = {(*_network(cell), names[cell.info.run_id]): cell for cell in cells}
-    told = [
+    strategy_runs = [
         StrategyRun(cell, ours[cell.info.run_id][1], name, _attack(cell, rates))
         for (*_, name), cell in newest.items()
     ]
-    return sorted(told, key=lambda run: run.place)
+    return sorted(strategy_runs, key=lambda run: run.place)
 
 
 def _ended(cell: Run) -> bool:
@@ -170,11 +170,11 @@ def _network(cell: Run) -> tuple[str, ...]:
 
 def _rates(cells: Iterable[Run]) -> dict[tuple[str, str], set[str]]:
     """How much was poisoned, by case and attack; networks without a backdoor aside."""
-    found: dict[tuple[str, str], set[str]] = {}
+    by_attack: dict[tuple[str, str], set[str]] = {}
     for cell in filter(_attacked, cells):
         case, attack, rate, _ = _network(cell)
-        found.setdefault((case, attack), set()).add(rate)
-    return found
+        by_attack.setdefault((case, attack), set()).add(rate)
+    return by_attack
 
 
 def _attack(cell: Run, rates: Mapping[tuple[str, str], set[str]]) -> str:
@@ -204,10 +204,10 @@ def _names(cells: Sequence[Run]) -> dict[str, str]:
     for strategy in {cell.data.params[STRATEGY] for cell in cells}:
         ours = [cell for cell in cells if cell.data.params[STRATEGY] == strategy]
         different = {(_network(cell), _settings(cell)): None for cell in reversed(ours)}
-        found = [settings for _, settings in different]
-        usual = max(found, key=found.count)  # the first of several
+        known = [settings for _, settings in different]
+        usual = max(known, key=known.count)  # the first of several
         for cell in ours:
-            apart = _apart(dict(_settings(cell)), dict(usual), [dict(one) for one in found])
+            apart = _apart(dict(_settings(cell)), dict(usual), [dict(one) for one in known])
             names[cell.info.run_id] = ", ".join([strategy, *apart])
     return names
 
@@ -220,9 +220,9 @@ def _apart(
     A setting that only one of both has follows from another choice, as from `repair`; it is told
     where other cells have it otherwise. One that repeats another is not.
     """
-    told: dict[str, str] = {}
+    differing: dict[str, str] = {}
     for key, value in sorted(ours.items(), key=lambda item: (item[0].count("."), item[0])):
         others = {usual[key]} if key in usual else {one[key] for one in known if key in one}
-        if others != {value} and told.get(REPEATS.sub("prune.", key)) != value:
-            told[key] = value
-    return [f"{key}={value}" for key, value in told.items()]
+        if others != {value} and differing.get(REPEATS.sub("prune.", key)) != value:
+            differing[key] = value
+    return [f"{key}={value}" for key, value in differing.items()]

@@ -23,24 +23,24 @@ STANDING = ("cases", "networks", "points lost", "B' ASR", "time in s")
 
 def by_name(runs: Iterable[StrategyRun]) -> dict[str, list[StrategyRun]]:
     """The runs by strategy and settings."""
-    found: dict[str, list[StrategyRun]] = {}
+    groups: dict[str, list[StrategyRun]] = {}
     for run in runs:
-        found.setdefault(run.name, []).append(run)
-    return found
+        groups.setdefault(run.name, []).append(run)
+    return groups
 
 
 def by_case(runs: Iterable[StrategyRun]) -> dict[tuple[str, str], list[StrategyRun]]:
     """The runs by case and attack."""
-    found: dict[tuple[str, str], list[StrategyRun]] = {}
+    groups: dict[tuple[str, str], list[StrategyRun]] = {}
     for run in runs:
-        found.setdefault((run.case, run.attack), []).append(run)
-    return found
+        groups.setdefault((run.case, run.attack), []).append(run)
+    return groups
 
 
 def sweeps(runs: Iterable[StrategyRun]) -> list[Run]:
     """The sweeps of the runs, oldest first."""
-    found = {run.sweep.info.run_id: run.sweep for run in runs}
-    return sorted(found.values(), key=lambda sweep: sweep.info.start_time)
+    by_id = {run.sweep.info.run_id: run.sweep for run in runs}
+    return sorted(by_id.values(), key=lambda sweep: sweep.info.start_time)
 
 
 def rates(runs: Iterable[StrategyRun], metric: str) -> list[float]:
@@ -108,32 +108,32 @@ def points(share: float) -> str:
 
 def time(runs: Sequence[StrategyRun]) -> str:
     """The median time of a cell without the training of B, in seconds."""
-    told = [run.cell.data.metrics for run in runs]
-    times = [of["time/total"] - of.get("time/badnet", 0.0) for of in told if "time/total" in of]
+    metrics = [run.cell.data.metrics for run in runs]
+    times = [of["time/total"] - of.get("time/badnet", 0.0) for of in metrics if "time/total" in of]
     return f"{median(times):.0f}" if times else NONE
 
 
 def judged(runs: Iterable[StrategyRun]) -> list[StrategyRun]:
     """Of each network the newest run with a verdict: that is of the network alone."""
-    told = [run for run in runs if run.signs is not None]
-    told.sort(key=lambda run: run.cell.info.start_time)
-    newest = {(run.attacked, *run.network): run for run in told}
+    with_verdict = [run for run in runs if run.signs is not None]
+    with_verdict.sort(key=lambda run: run.cell.info.start_time)
+    newest = {(run.attacked, *run.network): run for run in with_verdict}
     return sorted(newest.values(), key=lambda run: run.place)
 
 
 def signs(runs: Iterable[StrategyRun]) -> str:
     """Of how many of the networks that were judged it was that there are signs of a backdoor."""
-    found = [run.signs for run in runs if run.signs is not None]
-    return f"{sum(found)} of {len(found)}" if found else NONE
+    verdicts = [run.signs for run in runs if run.signs is not None]
+    return f"{sum(verdicts)} of {len(verdicts)}" if verdicts else NONE
 
 
 def by_which(case: Sequence[StrategyRun], seeds: Set[str]) -> str:
     """With how many seeds a case reaches the aim; and by what, where B' and G are not alike."""
     by = {"B'": sum(t.by_repaired() for t in case), "G": sum(t.by_goodnet() for t in case)}
     reached, missing = sum(run.reached() for run in case), len(seeds) - len(case)
-    told = f"{reached} of {len(case)}"
+    text = f"{reached} of {len(case)}"
     if missing > 0:
-        told += f", {missing} missing"
+        text += f", {missing} missing"
     if set(by.values()) == {reached}:
-        return told
-    return told + f" ({', '.join(f'{name} {count}' for name, count in by.items() if count)})"
+        return text
+    return text + f" ({', '.join(f'{name} {count}' for name, count in by.items() if count)})"

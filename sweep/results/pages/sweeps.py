@@ -50,12 +50,12 @@ class Case:
 
 def read(uri: str | None, experiment: str) -> list[Case]:
     """The cases of the experiment at MLflow's `uri`, each with its latest finished sweep."""
-    told = cases(search(uri, experiment, SWEEP))
-    places = [(case.measured or case.cells)[0].info.artifact_uri for case in told]
+    latest = cases(search(uri, experiment, SWEEP))
+    places = [(case.measured or case.cells)[0].info.artifact_uri for case in latest]
     answers = artifacts.read(places, "answers.npz")
     return [
         Case(case.name, case.sweep, case.cells, _sizes(data))
-        for case, data in zip(told, answers, strict=True)
+        for case, data in zip(latest, answers, strict=True)
     ]
 
 
@@ -72,13 +72,13 @@ def search(uri: str | None, experiment: str, sweep: str) -> list[Run]:
         if known is None:
             return []
         wanted = f"tags.overrides LIKE '%{sweep}%'"
-        found = mlflow.search_runs([known.experiment_id], wanted, output_format="list")
-        for parent in list(found):
+        runs = mlflow.search_runs([known.experiment_id], wanted, output_format="list")
+        for parent in list(runs):
             cells = f"tags.`{PARENT}` = '{parent.info.run_id}'"
-            found += mlflow.search_runs([known.experiment_id], cells, output_format="list")
-        there = {run.info.run_id for run in found}
-        reused = dict.fromkeys(run_id for sweep in found for run_id in reused_by(sweep))
-        return found + [mlflow.get_run(run_id) for run_id in reused if run_id not in there]
+            runs += mlflow.search_runs([known.experiment_id], cells, output_format="list")
+        there = {run.info.run_id for run in runs}
+        reused = dict.fromkeys(run_id for sweep in runs for run_id in reused_by(sweep))
+        return runs + [mlflow.get_run(run_id) for run_id in reused if run_id not in there]
     except MlflowException as error:
         reason = str(error).splitlines()[0]
         uri = mlflow.get_tracking_uri()
@@ -103,15 +103,15 @@ def cases(runs: Sequence[Run]) -> list[Case]:
 
     A command may sweep several cases; a case may have several commands.
     """
-    found: dict[str, Case] = {}
+    by_name: dict[str, Case] = {}
     sweeps = [run for run in runs if SWEEP in overrides(run) and run.info.status == FINISHED]
     for sweep in sorted(sweeps, key=lambda run: run.info.start_time, reverse=True):
         ours = cells_of(sweep, runs)
         ours.sort(key=lambda run: int(run.data.tags["job"]))
         for name in dict.fromkeys(map(name_of, ours)):
             cells = [run for run in ours if name_of(run) == name]
-            found.setdefault(name, Case(name, sweep, cells))
-    return [found[name] for name in sorted(found)]
+            by_name.setdefault(name, Case(name, sweep, cells))
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def name_of(cell: Run) -> str:

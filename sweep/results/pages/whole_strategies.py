@@ -91,8 +91,8 @@ UNHARMED = {"networks": lambda runs: str(len(runs))} | B | LOST | {"G alarm": _s
 
 def part(tried: Sequence[StrategyRun]) -> str:
     """Every strategy on every case, the answer before all others, in Markdown."""
-    told = [run for run in tried if run.measured]
-    attacked = [run for run in told if run.attacked]
+    measured = [run for run in tried if run.measured]
+    attacked = [run for run in measured if run.attacked]
     seeds = _seeds(attacked)
     ranked = sorted(by_name(attacked).items(), key=lambda item: summaries.rank(item[1], seeds))
     usual = {name: runs for name, runs in ranked if not runs[0].variant}
@@ -105,8 +105,8 @@ def part(tried: Sequence[StrategyRun]) -> str:
         _cases(ours, seeds),
         *(_compared(case, usual, seeds) for case in dict.fromkeys(run.case for run in attacked)),
         _intervals(ours),
-        _verdicts(summaries.judged(told)),
-        _unharmed([run for run in told if not run.attacked]),
+        _verdicts(summaries.judged(measured)),
+        _unharmed([run for run in measured if not run.attacked]),
         _variants(variants, usual),
     ]
     return "\n\n".join(paragraph for section in sections for paragraph in section)
@@ -122,8 +122,8 @@ def _head(tried: Sequence[StrategyRun]) -> str:
     """Where the numbers come from."""
     sweeps = summaries.sweeps(tried)
 
-    def each(told: Iterable[str]) -> str:
-        return "; ".join(dict.fromkeys(told))
+    def each(words: Iterable[str]) -> str:
+        return "; ".join(dict.fromkeys(words))
 
     rows = [
         ["date", each(map(markdown.date, sweeps))],
@@ -147,9 +147,9 @@ def _strategies(usual: Strategies, seeds: Set[str]) -> list[str]:
         f"{100 * ALARMS:g} % of the clean test images."
     )
     reached = [_reached(usual[ANSWER], seeds)] if ANSWER in usual else []
-    told = [aim, *reached, *_incomparable(usual)]
+    paragraphs = [aim, *reached, *_incomparable(usual)]
     rows = [[marked(runs), *standing(runs, seeds)] for runs in usual.values()]
-    return [*map(filled, told), table(["strategy", *STANDING], rows)]
+    return [*map(filled, paragraphs), table(["strategy", *STANDING], rows)]
 
 
 def _reached(ours: Sequence[StrategyRun], seeds: Set[str]) -> str:
@@ -166,19 +166,22 @@ def _reached(ours: Sequence[StrategyRun], seeds: Set[str]) -> str:
 
 def _incomparable(usual: Strategies) -> list[str]:
     """Networks on which strategies do not compare: not the same for all, or with no attack in B."""
-    found: dict[str, list[StrategyRun]] = {}
+    by_network: dict[str, list[StrategyRun]] = {}
     everywhere = (run for runs in usual.values() for run in runs)
     for run in sorted(everywhere, key=lambda run: run.place):
-        found.setdefault("{} {} seed {}".format(*run.network), []).append(run)
+        by_network.setdefault("{} {} seed {}".format(*run.network), []).append(run)
     unlike, harmless = [], []
-    for name, runs in found.items():
+    for name, runs in by_network.items():
         digests = {markdown.tag([run.cell], "network_digest") for run in runs}
         if len(digests) > 1:
             unlike.append(name)
         if any(rate <= SUCCESS for rate in rates(runs, B_ASR)):
             harmless.append(name)
-    told = {"Not the same B for all strategies": unlike, "No attack to remove from B": harmless}
-    return [f"{words}: {', '.join(names)}." for words, names in told.items() if names]
+    by_reason = {
+        "Not the same B for all strategies": unlike,
+        "No attack to remove from B": harmless,
+    }
+    return [f"{words}: {', '.join(names)}." for words, names in by_reason.items() if names]
 
 
 def _cases(ours: Sequence[StrategyRun], seeds: Set[str]) -> list[str]:
@@ -195,9 +198,9 @@ def _compared(case: str, usual: Strategies, seeds: Set[str]) -> list[str]:
     attacks = dict.fromkeys(t.attack for t in sorted(case_runs, key=lambda run: run.place))
 
     def means(runs: Sequence[StrategyRun]) -> str:
-        left = percent(fmean(found)) if (found := rates(runs, ASR)) else NONE
-        told = f"{points(fmean(run.lost for run in runs))} / {left}"
-        return f"**{told}**" if through(runs, seeds) else told
+        left = percent(fmean(successes)) if (successes := rates(runs, ASR)) else NONE
+        text = f"{points(fmean(run.lost for run in runs))} / {left}"
+        return f"**{text}**" if through(runs, seeds) else text
 
     def ranges(runs: Sequence[StrategyRun]) -> str:
         lost = ends([run.lost for run in runs], points, " to ")
@@ -206,9 +209,9 @@ def _compared(case: str, usual: Strategies, seeds: Set[str]) -> list[str]:
     def all_of(tell: Column) -> str:
         rows = []
         for runs in by_name(case_runs).values():
-            found = by_case(runs)
-            told = [tell(found[case, a]) if (case, a) in found else NONE for a in attacks]
-            rows.append([marked(runs), *told])
+            cases = by_case(runs)
+            texts = [tell(cases[case, a]) if (case, a) in cases else NONE for a in attacks]
+            rows.append([marked(runs), *texts])
         return table(["strategy", *attacks], rows)
 
     if not case_runs:
@@ -230,11 +233,11 @@ def _verdicts(judged: Sequence[StrategyRun]) -> list[str]:
     """What was said of networks, with a backdoor and without."""
     attacked = [run for run in judged if run.attacked]
     clean = [run for run in judged if not run.attacked]
-    told = [f"{signs(attacked)} networks with a backdoor"] if attacked else []
-    told += [f"{signs(clean)} without one"] if clean else []
-    if not told:
+    texts = [f"{signs(attacked)} networks with a backdoor"] if attacked else []
+    texts += [f"{signs(clean)} without one"] if clean else []
+    if not texts:
         return []
-    parts = ["### Is there a backdoor?", f"Signs of one are found in {', and in '.join(told)}."]
+    parts = ["### Is there a backdoor?", f"Signs of one are found in {', and in '.join(texts)}."]
     return parts + ([_table(["images", "attack"], by_case(attacked), VERDICTS)] if attacked else [])
 
 
@@ -242,15 +245,15 @@ def _unharmed(clean: Sequence[StrategyRun]) -> list[str]:
     """What strategies cost networks without a backdoor."""
     if not clean:
         return []
-    found = {}
+    groups = {}
     for case in dict.fromkeys(run.case for run in clean):
         case_runs = by_name(run for run in clean if run.case == case)
         for runs in sorted(case_runs.values(), key=lambda runs: summaries.rank(runs, set())):
-            found[case, marked(runs)] = runs
+            groups[case, marked(runs)] = runs
     return [
         "### Networks without a backdoor",
         "What it costs a network that no attack was trained into.",
-        _table(["images", "strategy"], found, UNHARMED),
+        _table(["images", "strategy"], groups, UNHARMED),
     ]
 
 
@@ -264,11 +267,11 @@ def _variants(variants: Strategies, usual: Strategies) -> list[str]:
         same = [t for t in usual.get(runs[0].strategy, []) if t.network in networks]
         rows.append([marked(runs), *standing(runs)])
         rows += [[f"{marked(same)}, on the same", *standing(same)]] if same else []
-    told = (
+    legend = (
         "Strategies with other settings, each with the strategy itself on the same networks below "
         "it. A case counts by the seeds that are there."
     )
-    return ["### What was tried beside it", filled(told), table(["strategy", *STANDING], rows)]
+    return ["### What was tried beside it", filled(legend), table(["strategy", *STANDING], rows)]
 
 
 def _table(
