@@ -8,7 +8,9 @@ mlflow ui                                          compare the runs in a browser
 from sweep import interrupts
 
 if __name__ == "__main__":
-    interrupts.end_at_once()  # until something is begun
+    interrupts.use_default_ctrl_c()  # until something is begun
+
+from collections.abc import Mapping
 
 import hydra
 from omegaconf import DictConfig
@@ -19,7 +21,7 @@ with terminal.quiet():
     import tensorflow  # noqa: F401
 
 from sweep import inspection, networks
-from sweep.cli import build, chosen, launch, orders, tracked
+from sweep.cli import Parts, defenders_orders, launch, tracked
 from sweep.data import examples, pairs
 from sweep.detectors import GoodNet
 from sweep.evaluation import evaluate, of_repaired, pruning_curve
@@ -32,10 +34,9 @@ from sweep.training import Defender
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 @tracked
-def main(cfg: DictConfig, log: Log) -> None:
+def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) -> None:
     # Clean images, perhaps poisoned ones, and the suspect network B.
-    cache = build(cfg.cache)
-    attack, source, suspect = build(cfg.attack), build(cfg.data, cache=cache), build(cfg.badnet)
+    source, attack, suspect = parts.source, parts.attack, parts.suspect
     with log.stage("data"):
         files = suspect.files(source.files(attack), attack)
     with log.stage("badnet"):
@@ -44,53 +45,52 @@ def main(cfg: DictConfig, log: Log) -> None:
     with log.stage("read"):
         images = files.images(shape, classes, cfg.seed)
         log.tags({"network_digest": networks.digest(badnet)})
-        log.tags(files.tags(images, log.params["attack"]))
-        if shown := None if cfg.inspect else examples(files):
+        log.tags(files.tags(images, choices["attack"]))
+        if not cfg.inspect and (shown := examples(files)):
             log.figure("figures/attack.png", figures.attack(*shown))
 
     # Cut B at the layers and rank their channels, on clean validation images alone.
-    cut, order = cut_at(badnet, cfg.prune.layer, cfg.prune.semantics), build(cfg.prune.order)
+    cut = cut_at(badnet, cfg.prune.layer, cfg.prune.semantics)
     log.tags({"layer": cut.layer})
-    at_cut = activations.at(cut, images, cache)
-    valid, defender = at_cut["valid"], Defender(badnet, images["valid"], cfg.seed, cache)
+    at_cut = activations.at(cut, images, parts.cache)
+    valid, defender = at_cut["valid"], Defender(badnet, images["valid"], cfg.seed, parts.cache)
     if cfg.inspect or cfg.verdict:
         with log.stage("verdict"):
-            how, ways = (build(cfg.prune.stop), cfg.prune.scope), orders(cfg) if cfg.inspect else {}
-            verdict = inspection.inspect(defender, valid, ways, *how)
+            asked = defenders_orders(cfg) if cfg.inspect else {}
+            verdict = inspection.inspect(defender, valid, asked, parts.stop, cfg.prune.scope)
         print_verdict(verdict)
         log.verdict(verdict, figures.of_verdict(verdict, cut.layer))
         if cfg.inspect:
             return
     with log.stage("rank"):
         how = {"scope": cfg.prune.scope, "recompute": cfg.prune.recompute, "seed": cfg.seed}
-        ranked = rank(order, valid, **how, pairs=lambda: pairs(files))
+        ranked = rank(parts.order, valid, **how, pairs=lambda: pairs(files))
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):
-        answers = predictions.of_steps(at_cut, images, ranked.channels)
-        curve = pruning_curve(ranked, classes, **answers)
+        by_step = predictions.of_steps(at_cut, images, ranked.channels)
+        curve = pruning_curve(ranked, classes, **by_step)
         suspect.warn(curve.valid)
-        stop = build(cfg.prune.stop)(curve.valid)
+        stop = parts.stop(curve.valid)
         log.tags({"stop_reached": stop.reached})
 
     # The pruned network, repaired: B'. GoodNet of B and B', and what they are worth.
     with log.stage("repair"):
-        now = predictions.pruned(cut, at_cut, answers, ranked.channels[: stop.step])
+        now = predictions.pruned(cut, at_cut, by_step, ranked.channels[: stop.step])
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
-        log.metrics(of_repaired("pruned", classes, answers, now.predicted))
-        for name, repair in chosen(cfg).items():
+        log.metrics(of_repaired("pruned", classes, by_step, now.predicted))
+        for name, repair in parts.repairs.items():
             now = predictions.passed(repair(defender.of(now.network)), badnet, images)
-            log.metrics(of_repaired(name, classes, answers, now.predicted))
+            log.metrics(of_repaired(name, classes, by_step, now.predicted))
     with log.stage("evaluate"):
         goodnet = GoodNet(badnet, now.network)
-        log.metrics(evaluate(classes, answers, now.predicted, now.disagreement, curve.rates))
+        log.metrics(evaluate(classes, by_step, now.predicted, now.disagreement, curve.rates))
 
     with log.stage("log"):
         log.curve(curve, cut.locate)
-        log.predictions(answers, now.predicted)
-        ranked_by = f"{log.params['prune.order']} ({threat_model(order)})"
-        drawn = figures.of_cell(curve, stop.step, valid.means(), cut.locate, ranked_by)
-        log.figures(drawn)
+        log.predictions(by_step, now.predicted)
+        ranked_by = f"{choices['prune/order']} ({threat_model(parts.order)})"
+        log.figures(figures.of_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
         if cfg.tracking.models:
             log.models(goodnet)
 

@@ -25,7 +25,9 @@ def main() -> None:
     pixels = np.random.default_rng(0).random((256, 55, 47, 3), dtype=np.float32)
     before = Cut(network, "conv_3").pruned(np.arange(45))
     after = shrunk(before)
-    passes = [forward.compiled(lambda x, n=n: n(x), [forward.images(n)]) for n in (before, after)]
+    passes = [
+        forward.compiled(lambda x, n=n: n(x), [forward.image_spec(n)]) for n in (before, after)
+    ]
     first, second = (np.asarray(run(pixels)) for run in passes)
     times = [[_seconds(run, pixels) for run in passes] for _ in range(TURNS)]
     seconds = np.min(times, axis=0)

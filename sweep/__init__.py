@@ -1,11 +1,34 @@
 """Sweep pruning strategies against backdoored neural networks.
 
-The parts stand one noun a file; `run.py` in the repository's root tells their story.
+Begin with `run.py` in the repository's root: one run from images to MLflow. Importing `sweep` sets
+environment variables of MLflow and TensorFlow (below), where the user has not set them.
+
+What is swept, each a conf group:
+    badnets     the suspect network: from a file, or trained here
+    data        images: own HDF5 files, rendered faces, poisoned counterparts
+    attacks     triggers, and the training mixture that they poison (adaptive: who expects pruning)
+    orders      which channel is pruned first
+    stops       how many channels are pruned
+    repairs     what is done to the pruned network then
+    inspection  is there a backdoor at all? (inspect=true)
+
+What it is made of:
+    networks    Keras models: loaded, flattened, copied, made smaller
+    pruning     the cut at a layer, the incremental evaluation, scores and ranking of channels
+    training    the Defender, fine-tuning, inversion of triggers, unlearning
+    detectors   who tells poisoned images from clean ones: GoodNet
+    evaluation  rates, the pruning curve, significance
+    tracking    what is logged in MLflow
+    results     what is compared and shown: tables, pages, figures
+    cli         Hydra's side: configs checked, cells planned, sweeps
+
+Tools: files, cache, processes, interrupts, terminal, redaction. Commands, `python -m sweep.NAME`:
+gtsrb, paired, results, strategies.
 """
 
 import os
 
-# These are read when the libraries are first imported; what the user has set stays.
+# The libraries read these when they are first imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

@@ -35,7 +35,7 @@ class FromFile:
 
     `architecture` ("deepid") is needed by files that hold weights only. `custom_objects` names what
     the network is made of beyond Keras, dotted names or Python files: THEIR CODE RUNS, see
-    `strangers`.
+    `networks.custom_objects`.
     """
 
     path: str | Sequence[str] | None = None
@@ -46,10 +46,10 @@ class FromFile:
     def blueprint(self, shape: Shape, classes: int) -> keras.Model:
         """The network itself; `shape` is that of the images, `classes` is not asked."""
         path = self._found()
-        theirs = custom_objects.objects(self.custom_objects)
+        theirs = custom_objects.load_custom_objects(self.custom_objects)
         keras.saving.get_custom_objects().update(theirs)  # copies of the network need them too
         pairs = tuple(theirs.items())
-        return _loaded(path, files.stamp(path), self.architecture, tuple(shape), pairs)
+        return _loaded(path, files.size_and_times(path), self.architecture, tuple(shape), pairs)
 
     def check(self, source: Files | Faces, attack: Attack) -> None:
         """Nothing: the network is there, or `blueprint` says so."""

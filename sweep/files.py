@@ -36,7 +36,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidy(path.parent)
-    writer = APART.join(map(str, processes.this().values()))
+    writer = APART.join(map(str, processes.current_process().values()))
     prefix = f".{path.name}{APART}{writer}{APART}"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         unfinished = Path(folder) / path.name
@@ -51,7 +51,7 @@ def _tidy(folder: Path) -> None:
     for left in folder.glob(f".*{APART}*"):
         told = left.name.split(APART)[1:-1]
         names = ("host", "pid", "pid_started")
-        if len(told) == len(names) and processes.dead(dict(zip(names, told, strict=True))):
+        if len(told) == len(names) and processes.is_dead(dict(zip(names, told, strict=True))):
             shutil.rmtree(left, ignore_errors=True)
 
 
@@ -137,7 +137,7 @@ def _plain(value: Any) -> Any:
 DAMAGED = (OSError, RuntimeError, ValueError, KeyError, TypeError, ArithmeticError, MemoryError)
 
 
-def stamp(path: Path) -> tuple[int, ...]:
+def size_and_times(path: Path) -> tuple[int, ...]:
     """What tells one content of a file from another without reading it: its size and times."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns

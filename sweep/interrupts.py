@@ -4,58 +4,59 @@ import os
 import signal
 import sys
 import threading
-from typing import Any, NoReturn
+from types import FrameType
+from typing import NoReturn
 
-ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SOON = 0.1  # seconds
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+RESEND_AFTER = 0.1  # seconds
 
-_came: signal.Signals | None = None
+_received: signal.Signals | None = None
 
 
-def end_at_once() -> None:
+def use_default_ctrl_c() -> None:
     """Let Ctrl-C end the process without a word, as long as there is nothing to lose."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def end_in_order() -> None:
-    """Let all raise KeyboardInterrupt, whose first argument is the signal's number."""
+def raise_on_signals() -> None:
+    """Let all `SIGNALS` raise KeyboardInterrupt, whose first argument is the signal's number."""
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in ALL:
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-    sys.unraisablehook = _again
+            signal.signal(number, _raise)
+    sys.unraisablehook = _resend
 
 
-def obey() -> None:
-    """Raise the interrupt that came, where somebody has made something else of it."""
-    if _came is not None:
-        raise KeyboardInterrupt(_came)
+def raise_pending() -> None:
+    """Raise the interrupt that was received, where a library has swallowed it."""
+    if _received is not None:
+        raise KeyboardInterrupt(_received)
 
 
-def no_more() -> None:
+def ignore_signals() -> None:
     """Let all but Ctrl-C do nothing any more: once is enough."""
-    for number in ALL[1:]:
+    for number in SIGNALS[1:]:
         signal.signal(number, signal.SIG_IGN)
 
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:
-    """What a shell says of a process that such a signal has ended."""
+    """Return the exit code that a shell gives a process that such a signal has ended."""
     return 128 + (interrupt.args or (signal.SIGINT,))[0]
 
 
-def _interrupt(number: int, frame: Any) -> NoReturn:
-    global _came
-    _came = signal.Signals(number)
-    raise KeyboardInterrupt(_came)
+def _raise(number: int, frame: FrameType | None) -> NoReturn:
+    global _received
+    _received = signal.Signals(number)
+    raise KeyboardInterrupt(_received)
 
 
-def _again(ignored: Any) -> None:
+def _resend(unraisable: "sys.UnraisableHookArgs") -> None:
     """Send a signal once more that came where Python lets no exception out, as in a finalizer."""
-    if not isinstance(ignored.exc_value, KeyboardInterrupt):
-        sys.__unraisablehook__(ignored)
-    elif _came is not None:
-        timer = threading.Timer(SOON, os.kill, (os.getpid(), _came))
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+    elif _received is not None:
+        timer = threading.Timer(RESEND_AFTER, os.kill, (os.getpid(), _received))
         timer.daemon = True
         timer.start()

@@ -1,7 +1,7 @@
-"""Which process made something, and whether it lives: to tell what a dead one left behind.
+"""Which process wrote something, and whether it still runs: to clean up after one that died.
 
-A process is known by host, number and start, so that neither one of another machine nor one that
-has got the number since is mistaken for it.
+A process is known by host, pid and start time, so that neither one of another machine nor one that
+has been given the pid since is mistaken for it.
 """
 
 import os
@@ -14,24 +14,27 @@ import psutil
 CLOCK = 2.0  # seconds by which a machine's clock may have been set meanwhile
 
 
-def this() -> dict[str, Any]:
-    """`host`, `pid` and `pid_started`, in seconds since 1970, of this process."""
+def current_process() -> dict[str, Any]:
+    """Return `host`, `pid` and `pid_started` (seconds since 1970) of this process."""
     started = psutil.Process().create_time()
     return {"host": socket.gethostname(), "pid": os.getpid(), "pid_started": started}
 
 
-def dead(process: Mapping[str, Any]) -> bool:
-    """Whether a process that `this` told of has surely ended; one of another host never has."""
+def is_dead(process: Mapping[str, Any]) -> bool:
+    """Return whether a process has surely ended; one of another host never has.
+
+    `process` is what `current_process` returned there; values may have become text since.
+    """
     if process.get("host") != socket.gethostname():
         return False
     try:
-        number, told = int(process["pid"]), float(process["pid_started"])
+        pid, recorded_start = int(process["pid"]), float(process["pid_started"])
     except (KeyError, ValueError):
         return False
     try:
-        started = psutil.Process(number).create_time()
+        started = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:
         return False
-    return abs(started - told) > CLOCK
+    return abs(started - recorded_start) > CLOCK

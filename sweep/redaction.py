@@ -1,4 +1,4 @@
-"""Passwords in addresses: *** stands for them on the screen, and in all that is kept."""
+"""Passwords in addresses: they become *** on the screen, and in all that is kept."""
 
 import re
 
@@ -13,7 +13,7 @@ _PASSWORDS = (
 
 
 def redacted(text: str) -> str:
-    """`text` with *** in place of the password of each address in it.
+    """Return `text` with *** in place of the password of each address in it.
 
     >>> redacted("tracking.uri=postgresql+psycopg2://me:s3cr/et@host:5432/runs cannot be used")
     'tracking.uri=postgresql+psycopg2://me:***@host:5432/runs cannot be used'

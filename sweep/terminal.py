@@ -1,4 +1,8 @@
-"""What a person reads in the terminal: progress while something runs long, tables at the end."""
+"""What a person reads in the terminal: progress while something runs long, tables at the end.
+
+`say`, `table`, `bar` and `progress` write to standard output, `print_error` and
+`print_traceback` to standard error. Passwords are redacted in all that is printed.
+"""
 
 import os
 import signal
@@ -6,9 +10,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from typing import TextIO
+from io import TextIOWrapper
+from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,44 +22,44 @@ from rich.table import Table
 from sweep.redaction import redacted
 
 EVERY = 5.0  # seconds between two plain lines of progress
-HOUR = 3600.0  # seconds of which the speed is taken that tells the time left
+SPEED_WINDOW = 3600.0  # seconds over which the speed is measured that gives the time left
 
 
-def no_reader(stream: TextIO) -> None:
-    """Let what is written to `stream` go nowhere: who read it has gone, as `head` does."""
+def discard_output(stream: IO[str]) -> None:
+    """Discard what is written to `stream` from now on: its reader has gone, as `head` does."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class _Piped(Console):
-    """A console whose reader may go: that is an interruption, as Ctrl-C is."""
+class _Console(Console):
+    """A console that takes a closed pipe for an interruption, as Ctrl-C is."""
 
     def on_broken_pipe(self) -> None:
-        no_reader(self.file)
+        discard_output(self.file)
         if not self.stderr:
             raise KeyboardInterrupt(signal.SIGPIPE)
 
     def show_cursor(self, show: bool = True) -> bool:
-        """Never hide it: who is killed could not show it again."""
+        """Never hide the cursor: a killed process could not show it again."""
         return False
 
 
-with suppress(AttributeError):  # a stream in place of standard output has no encoding to set
+if isinstance(sys.stdout, TextIOWrapper):  # a stream in its place may have no encoding to set
     sys.stdout.reconfigure(errors="replace")
-console = _Piped(highlight=False, markup=False)
-errors = _Piped(highlight=False, markup=False, stderr=True)
+console = _Console(highlight=False, markup=False)
+errors = _Console(highlight=False, markup=False, stderr=True)
 
 
 @contextmanager
-def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left, below all that is printed; nothing where output is no terminal.
+def bar(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar with the time left, below all that is printed; nothing outside a terminal.
 
-    Yields a function to be told how many more are done. Bars within bars stand below each other.
+    Yields a function that takes how many more are done. Bars within bars stand below each other.
     """
     if not console.is_terminal:
         yield lambda more: None
         return
     with _shared() as bars:
-        task = bars.add_task(what, total=total, unit=unit)
+        task = bars.add_task(description, total=total, unit=unit)
         try:
             yield partial(bars.advance, task)
         finally:
@@ -62,28 +67,28 @@ def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """As `bar`; where output is no terminal, a plain line now and then."""
-    done, told = 0, time.monotonic()
-    with bar(what, total, unit) as advanced:
+def progress(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show a `bar`; outside a terminal, print a plain line every `EVERY` seconds."""
+    done, last_line = 0, time.monotonic()
+    with bar(description, total, unit) as advance_bar:
 
         def advance(more: int) -> None:
-            nonlocal done, told
-            advanced(more)
+            nonlocal done, last_line
+            advance_bar(more)
             done += more
-            if not console.is_terminal and time.monotonic() - told >= EVERY:
-                told = time.monotonic()
-                say(f"  {what}: {done} of {total} {unit}")
+            if not console.is_terminal and time.monotonic() - last_line >= EVERY:
+                last_line = time.monotonic()
+                say(f"  {description}: {done} of {total} {unit}")
 
         yield advance
 
 
-_bars: Progress | None = None  # that are on the screen
+_bars: Progress | None = None  # the display that is on the screen
 
 
 @contextmanager
 def _shared() -> Iterator[Progress]:
-    """The bars on the screen, one display for all of them."""
+    """Yield the one display of all bars on the screen."""
     global _bars
     if _bars is not None:
         yield _bars
@@ -94,8 +99,9 @@ def _shared() -> Iterator[Progress]:
         TextColumn("{task.completed}/{task.total} {task.fields[unit]}"),
         TimeRemainingColumn(),
     )
-    how = {"console": console, "transient": True, "speed_estimate_period": HOUR}
-    with Progress(*columns, **how) as _bars:
+    with Progress(
+        *columns, console=console, transient=True, speed_estimate_period=SPEED_WINDOW
+    ) as _bars:
         try:
             yield _bars
         finally:
@@ -105,14 +111,14 @@ def _shared() -> Iterator[Progress]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Drop what native code writes to standard error: TensorFlow greets before it can be told."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)
 
 
 def say(line: str, *, wrap: bool = True) -> None:
@@ -120,8 +126,8 @@ def say(line: str, *, wrap: bool = True) -> None:
     console.print(redacted(line), soft_wrap=not wrap)
 
 
-def complain(text: str) -> None:
-    """Print what is wrong on standard error, and take the bars off the screen: it is the last word.
+def print_error(text: str) -> None:
+    """Print the last word, what is wrong, on standard error, and take the bars off the screen.
 
     Wrapped between words only where a person reads it.
     """
@@ -130,35 +136,37 @@ def complain(text: str) -> None:
     errors.print(f"prunesweep: {redacted(text)}", soft_wrap=not errors.is_terminal)
 
 
-def trace(error: BaseException) -> None:
+def print_traceback(error: BaseException) -> None:
     """Print the traceback of `error` on standard error."""
     errors.print(redacted("".join(traceback.format_exception(error))), soft_wrap=True, end="")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
     """Print a table; the first `left` columns are words, the others numbers."""
-    widths = [
-        max(map(len, (*cells[0].split("\n"), *cells[1:])))
-        for cells in zip(columns, *rows, strict=True)
-    ]
-    roomy = sum(widths) + 2 * (len(widths) - 1) <= console.width
-    shown = Table(box=None, pad_edge=False, padding=(0, 2 if roomy else 1, 0, 0))
+    widths = [_width(head, cells) for head, *cells in zip(columns, *rows, strict=True)]
+    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= console.width else 1
+    printed = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
     for number, column in enumerate(columns):
-        shown.add_column(
+        printed.add_column(
             column,
             justify="left" if number < left else "right",
             no_wrap=number >= left,
-            overflow="fold",  # what tells cells apart is never cut off
+            overflow="fold",  # what distinguishes two rows is never cut off
         )
     for row in rows:
-        shown.add_row(*map(redacted, row))
+        printed.add_row(*map(redacted, row))
     console.print()
-    console.print(shown)
+    console.print(printed)
     console.print()
+
+
+def _width(head: str, cells: Sequence[str]) -> int:
+    """Return the characters that a column takes; its head may have several lines."""
+    return max(map(len, [*head.split("\n"), *cells]))
 
 
 def percent(value: float | None) -> str:
-    """A rate as a percentage in five characters, a dash where there is none.
+    """Return a rate as a percentage in five characters, a dash where there is none.
 
     >>> percent(0.9576), percent(1.0), percent(None)
     ('95.76', '100.0', '-')

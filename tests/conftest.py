@@ -5,11 +5,13 @@ Keras is imported by what needs it, so that tests of the numpy parts start at on
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -38,17 +41,32 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of no runs, to be copied: it costs seconds to make, once for all workers."""
+    from mlflow import MlflowClient
+
+    folder = tmp_path_factory.getbasetemp()
+    path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "mlflow.db"
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            MlflowClient(f"sqlite:///{path}")
+            gc.collect()  # what goes later takes its lines from under a doctest that begins
+    return path
+
+
+@pytest.fixture(scope="session")
+def _database(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sweep.tracking import store
 
     folder = tmp_path_factory.mktemp("store")
+    shutil.copy(database, folder)
     store.connect(f"sqlite:///{folder / 'mlflow.db'}", "runs", folder)
     return folder
 
 
 @pytest.fixture
 def root(_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a database of runs, which costs seconds to make: all tests share it."""
+    """A folder with a database of runs, which all tests share."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return _database
 

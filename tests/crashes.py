@@ -8,10 +8,8 @@ with fewer kills.
 """
 
 import csv
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +20,7 @@ import keras
 import mlflow
 import numpy as np
 from mlflow.entities import Run
+from program import Started
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("data.identities=8", "data.images_per_identity=8", "badnet.epochs=2")
@@ -46,10 +45,6 @@ MOMENTS = (
 )
 
 
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-ENVIRONMENT |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-
-
 class Project:
     """A copy of the program in a folder of its own, and one command to be given again and again."""
 
@@ -59,17 +54,8 @@ class Project:
             shutil.copy(ROOT / "run.py", folder)
             shutil.copytree(ROOT / "conf", folder / "conf")
 
-    def start(self, *more: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "run.py", *self.overrides, *more],
-            cwd=self.folder,
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            # who runs this in the background of a shell has it ignored, and children inherit that
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+    def start(self, *more: str) -> Started:
+        return Started(self.folder, "run.py", *self.overrides, *more)
 
     def run(self, *more: str, exits: int = 0) -> str:
         process = self.start(*more)

@@ -143,7 +143,7 @@ def custom(tmp_path, monkeypatch) -> Path:
     """A network that is made of what OWN defines; the registry of Keras is restored after."""
     monkeypatch.setattr(registry, "GLOBAL_CUSTOM_OBJECTS", {})
     (tmp_path / "layers.py").write_text(OWN)
-    theirs = custom_objects.objects(str(tmp_path / "layers.py"))
+    theirs = custom_objects.load_custom_objects(str(tmp_path / "layers.py"))
     images = keras.Input((8, 7, 3))
     x = theirs["Twice"](name="own")(keras.layers.Flatten()(images))
     scores = keras.layers.Dense(5, activation=theirs["twice"], name="scores")(x)

@@ -37,19 +37,19 @@ WAIT = "print('ready', flush=True); import time; time.sleep({}); print('went on'
 
 
 def test_at_first_it_ends_without_a_word():
-    code = TOLD.format("end_at_once") + WAIT.format(60)
+    code = TOLD.format("use_default_ctrl_c") + WAIT.format(60)
     assert ends(code, signal.SIGINT) == (-signal.SIGINT, "")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_later_it_is_an_exception_that_knows_its_signal(how):
-    code = TOLD.format("end_at_once(); interrupts.end_in_order")
+    code = TOLD.format("use_default_ctrl_c(); interrupts.raise_on_signals")
     code += "\ntry:\n    " + WAIT.format(60)
     code += "\nexcept KeyboardInterrupt as error: print(int(error.args[0]))"
     assert ends(code, how) == (0, f"{int(how)}\n")
 
 
-@pytest.mark.parametrize("when", ["end_at_once", "end_in_order"])
+@pytest.mark.parametrize("when", ["use_default_ctrl_c", "raise_on_signals"])
 def test_what_a_shell_has_ignored_stays_ignored(when):
     code = TOLD.format(when) + WAIT.format(0.5)
     assert ends(code, signal.SIGINT, ignored=True) == (0, "went on\n")
@@ -58,7 +58,7 @@ def test_what_a_shell_has_ignored_stays_ignored(when):
 FINALIZER = """
 import os, signal, time, weakref
 from sweep import interrupts
-interrupts.end_in_order()
+interrupts.raise_on_signals()
 class Thing: pass
 thing = Thing()
 kept = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
@@ -81,8 +81,8 @@ def test_where_python_lets_no_exception_out_it_comes_again():
 
 
 def test_what_somebody_makes_of_it_is_still_an_interrupt():
-    code = TOLD.format("end_in_order") + "print('ready', flush=True)\nimport time\n"
-    code += "try:\n    time.sleep(60)\nexcept BaseException: pass\ninterrupts.obey()\n"
+    code = TOLD.format("raise_on_signals") + "print('ready', flush=True)\nimport time\n"
+    code += "try:\n    time.sleep(60)\nexcept BaseException: pass\ninterrupts.raise_pending()\n"
     _, printed = ends(code, signal.SIGINT)
     assert "KeyboardInterrupt" in printed.splitlines()[-1]
 
@@ -94,7 +94,7 @@ def test_the_exit_code_is_a_shells():
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
 def test_once_is_enough(how):
-    code = TOLD.format("end_in_order(); interrupts.no_more") + WAIT.format(0.5)
+    code = TOLD.format("raise_on_signals(); interrupts.ignore_signals") + WAIT.format(0.5)
     assert ends(code, how) == (0, "went on\n")
 
 

@@ -15,14 +15,14 @@ GONE = 10**9
 
 
 def test_this_process_lives():
-    assert processes.this() == {"host": HERE, "pid": os.getpid(), "pid_started": MINE}
-    assert not processes.dead(processes.this())
+    assert processes.current_process() == {"host": HERE, "pid": os.getpid(), "pid_started": MINE}
+    assert not processes.is_dead(processes.current_process())
 
 
 def test_a_process_that_has_ended_is_dead():
-    code = "from sweep import processes; print(processes.this())"
+    code = "from sweep import processes; print(processes.current_process())"
     told = subprocess.check_output([sys.executable, "-c", code], text=True)
-    assert processes.dead(eval(told))
+    assert processes.is_dead(eval(told))
 
 
 PROCESSES = {
@@ -39,9 +39,9 @@ PROCESSES = {
 @pytest.mark.parametrize("which", PROCESSES)
 def test_who_is_of_another_machine_or_not_well_told_is_not_dead(which):
     host, pid, started, dead = PROCESSES[which]
-    assert processes.dead({"host": host, "pid": pid, "pid_started": started}) is dead
+    assert processes.is_dead({"host": host, "pid": pid, "pid_started": started}) is dead
 
 
 def test_of_whom_nothing_is_told_is_not_dead():
-    assert not processes.dead({})
-    assert not processes.dead({"host": HERE, "pid": GONE})
+    assert not processes.is_dead({})
+    assert not processes.is_dead({"host": HERE, "pid": GONE})

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from crashes import ENVIRONMENT, SMALL, Project
+from crashes import SMALL, Project
+from program import ENVIRONMENT
 
 PASSWORD = "n0t-to-be-t0ld"
 

@@ -11,7 +11,7 @@ def screen(monkeypatch, *, is_terminal: bool) -> io.StringIO:
     """What is written to a console of 80 columns from now on."""
     written = io.StringIO()
     how = {"file": written, "force_terminal": is_terminal, "width": 80, "height": 40}
-    monkeypatch.setattr(terminal, "console", terminal._Piped(**how))
+    monkeypatch.setattr(terminal, "console", terminal._Console(**how))
     return written
 
 
@@ -50,6 +50,6 @@ def test_a_bar_goes_also_on_an_error(monkeypatch):
 def test_what_is_wrong_is_the_last_word_and_goes_to_standard_error(monkeypatch, capsys):
     screen(monkeypatch, is_terminal=True)
     with terminal.bar("sweep", 2, "cells"):
-        terminal.complain("prune.frac is 7; " + "expected less than 1 " * 5)
+        terminal.print_error("prune.frac is 7; " + "expected less than 1 " * 5)
         assert not terminal._bars.live.is_started
     assert capsys.readouterr().err.count("\n") == 1  # whole: no person reads it here

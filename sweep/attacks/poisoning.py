@@ -21,7 +21,7 @@ class Attack:
     poisoned copies as a share of the clean training images, `white` the value of a pixel of full
     brightness. `decoy` changes as many further copies as `decoy_rate` says, which keep their label:
     what looks like the trigger and is none. `training` is how the attacker trains, in place of
-    `badnets.train`, see `evasion`. Raises BadInput where triggers and targets are
+    `badnet_training.train`, see `adaptive`. Raises BadInput where triggers and targets are
     not as many.
     """
 

@@ -1,12 +1,13 @@
-"""One sweep: every cell checked before the first runs, a parent run, the comparison at the end.
+"""The command line: Hydra's configs checked and built, cells run, sweeps resumed and compared.
 
-`tracked` makes a cell out of the story in run.py; `Sweep` is the Hydra callback around all cells.
-Hydra only warns of an exception in a callback, so errors leave here as SystemExit.
+`jobs.py` is where to start: `tracked` makes a cell out of the story in run.py, `parts.py` builds
+what its config names, `checks.py` refuses what cannot be. `sweeps.py` holds the Hydra callback
+around all cells of a multirun. Hydra only warns of an exception in a callback, so errors leave here
+as SystemExit.
 """
 
-from sweep.cli.checks import check
-from sweep.cli.configs import build, chosen, orders
 from sweep.cli.jobs import tracked
+from sweep.cli.parts import Parts, defenders_orders
 from sweep.cli.sweeps import Sweep, launch
 
-__all__ = ["Sweep", "build", "check", "chosen", "launch", "orders", "tracked"]
+__all__ = ["Parts", "Sweep", "defenders_orders", "launch", "tracked"]

@@ -1,18 +1,24 @@
 """All that can be wrong with a cell, looked at before anything long starts."""
 
+import inspect
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 from omegaconf import DictConfig
 
 from sweep import BadInput
-from sweep.cli import functions, schema
-from sweep.cli.configs import build, chosen, plain
-from sweep.data import pairs
+from sweep.cli import schema
+from sweep.cli.configs import plain
+from sweep.cli.parts import Parts
+from sweep.data import Files, pairs
 from sweep.evaluation import ValidCurve
 from sweep.networks import shape_and_classes
-from sweep.pruning import joint_cut, scoring
+from sweep.pruning import cut_at, scoring
 from sweep.pruning.requirements import is_oracle
 from sweep.repairs import applicability
 
@@ -30,28 +36,65 @@ def within(key: str, path: str) -> None:
         )
 
 
-def check(cfg: DictConfig) -> None:
-    """Look at all that can be wrong with a cell before anything long starts.
+def parts_of(cfg: DictConfig) -> Parts:
+    """The parts of a cell, built of values that were checked.
 
-    Raises BadInput, or NotApplicable where the order does not apply to the network.
+    Raises BadInput with a sentence for each value that cannot be, and where one cannot be built.
     """
     schema.check(plain(cfg))
     for part in ("data", "badnet", "cache"):
         within(f"{part}.folder", cfg[part].get("folder") or "")
     within("tracking.uri", (cfg.tracking.uri or "").removeprefix("sqlite:///"))
-    source = build(cfg.data, cache=build(cfg.cache))
-    attack, suspect = build(cfg.attack), build(cfg.badnet)
-    order, stop, mended = build(cfg.prune.order), build(cfg.prune.stop), chosen(cfg)
-    functions.require_one_argument(attack.triggers, order, stop, mended)
-    suspect.check(source, attack)
-    network = suspect.blueprint(source.shape, source.classes)
-    shape, classes = shape_and_classes(network)
-    source.check(shape, classes)
-    cut = joint_cut.cut_at(network, cfg.prune.layer, cfg.prune.semantics)
-    nothing = np.zeros((cut.channels + 1, 1), dtype=int)
-    stop(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels)))
-    scoring.require(order, cut, recompute=cfg.prune.recompute)
-    for repair in mended.values():
+    return Parts.of(cfg)
+
+
+def check(cfg: DictConfig, parts: Parts) -> None:
+    """Look at all that can be wrong with a cell before anything long starts.
+
+    Raises BadInput, or NotApplicable where the order does not apply to the network.
+    """
+    _check_functions(parts)
+    parts.suspect.check(parts.source, parts.attack)
+    network = parts.suspect.blueprint(parts.source.shape, parts.source.classes)
+    parts.source.check(*shape_and_classes(network))
+    _check_pruning(cfg, parts, network)
+    for repair in parts.repairs.values():
         applicability.require(repair, network)
-    if is_oracle(order) and not suspect.trains:
-        pairs(source)
+    if is_oracle(parts.order) and isinstance(parts.source, Files) and not parts.suspect.trains:
+        pairs(parts.source)
+
+
+def _check_pruning(cfg: DictConfig, parts: Parts, network: keras.Model) -> None:
+    """Raise BadInput, or NotApplicable, where the network cannot be pruned as is asked."""
+    cut = cut_at(network, cfg.prune.layer, cfg.prune.semantics)
+    nothing = np.zeros((cut.channels + 1, 1), dtype=int)
+    parts.stop(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels)))
+    scoring.require(parts.order, cut, recompute=cfg.prune.recompute)
+
+
+def _check_functions(parts: Parts) -> None:
+    """Raise BadInput where a function of the cell does not take what it will be given."""
+    for trigger in parts.attack.triggers:
+        _require(trigger, "images", white=1.0)
+    _require(parts.order, "an Evidence")
+    _require(parts.stop, "a ValidCurve")
+    for repair in parts.repairs.values():
+        _require(repair, "a Defender")
+
+
+def _require(function: Callable[..., Any], given: str, **more: Any) -> None:
+    if not callable(function):
+        raise BadInput(f"{function!r} came where {given} is to be given to a function; name one")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # of some that are not written in Python
+        return
+    try:
+        signature.bind(given, **more)
+    except TypeError as error:
+        inner = function.func if isinstance(function, partial) else function
+        also = f" and {', '.join(more)}" if more else ""
+        raise BadInput(
+            f"{inner.__module__}.{inner.__qualname__} {error}; it is given {given}{also}, and its "
+            f"settings by their names"
+        ) from None

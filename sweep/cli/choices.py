@@ -16,22 +16,22 @@ from sweep import BadInput
 TARGET = "_target_"
 
 
-def names(cfg: DictConfig) -> dict[str, str]:
+def chosen_names(cfg: DictConfig) -> dict[str, str]:
     """What is chosen of each group, by the group: the yaml's name, or the function's."""
     return {
-        group: called(group, choice, OmegaConf.select(cfg, group.replace("/", ".")))
+        group: name_of(group, choice, OmegaConf.select(cfg, group.replace("/", ".")))
         for group, choice in _chosen(HydraConfig.get().runtime.choices)
     }
 
 
-def called(group: str, choice: str, node: Any) -> str:
-    """The name of what `node` builds: `choice`, or where its yaml says others, its functions'."""
-    said = _said(group, choice)
-    if said is None or not isinstance(node, DictConfig):
+def name_of(group: str, choice: str, node: Any) -> str:
+    """The name of what `node` builds: `choice`, or its functions' where the yaml names others."""
+    by_yaml = _targets_of_yaml(group, choice)
+    if by_yaml is None or not isinstance(node, DictConfig):
         return choice
     targets = _targets(OmegaConf.to_container(node))
-    put = [target for place, target in targets.items() if said.get(place) != target]
-    return "+".join(target.rpartition(".")[2] for target in put) or choice
+    replaced = [target for place, target in targets.items() if by_yaml.get(place) != target]
+    return "+".join(target.rpartition(".")[2] for target in replaced) or choice
 
 
 def require_one(choices: Mapping[str, Any]) -> None:
@@ -63,7 +63,7 @@ def _sources() -> list[ConfigSource]:
     return known.config_loader().get_sources() if known.is_initialized() else []
 
 
-def _said(group: str, choice: str) -> dict[str, str] | None:
+def _targets_of_yaml(group: str, choice: str) -> dict[str, str] | None:
     """What a yaml itself says that is built; None where it cannot be read, or is made of others."""
     for source in _sources():
         if source.is_config(f"{group}/{choice}"):

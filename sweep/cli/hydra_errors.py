@@ -1,5 +1,6 @@
-"""What Hydra refuses, told in a sentence."""
+"""What Hydra refuses, and what it cannot build, told in a sentence."""
 
+import importlib
 import os
 import re
 import sys
@@ -12,24 +13,76 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sweep import BadInput
 
+#: Modules of earlier versions, and where what they held is found now.
+MOVED = {
+    "sweep.attacks.stamped": "sweep.attacks",
+    "sweep.attacks.warped": "sweep.attacks",
+    "sweep.attacks.worn": "sweep.attacks",
+    "sweep.callback": "sweep.cli",
+    "sweep.datasets": "sweep.data",
+    "sweep.evasion": "sweep.adaptive",
+    "sweep.learned": "sweep.orders",
+    "sweep.shrinking": "sweep.repairs",
+    "sweep.suspects": "sweep.badnets",
+}
+WHERE = "a module beside the command, on PYTHONPATH, or installed"
+
 
 def refused(error: BaseException) -> BadInput | None:
     """What Hydra says where it does not take what it is given, in a sentence; None: all else."""
     raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     composing = raised_in.is_relative_to(Path(hydra.__file__).parent)
-    told = str(error)
-    if not told or not (composing or isinstance(error, HydraException | OmegaConfBaseException)):
+    message = str(error)
+    if not message or not (composing or isinstance(error, HydraException | OmegaConfBaseException)):
         return None
-    unknown = re.search(r"Could not override '(.*)'", told)
+    unknown = re.search(r"Could not override '(.*)'", message)
     if unknown:
         return BadInput(f"there is no key {unknown[1]}; python run.py --help shows all")
-    choice = re.search(r"Could not (?:find|load) '(.*)/(.*?)'", told)
+    choice = re.search(r"Could not (?:find|load) '(.*)/(.*?)'", message)
     if choice:
         folder = Path(os.environ["PROJECT_ROOT"]) / "conf" / choice[1]
-        listed = re.findall(r"^\t(\S+)$", told.partition("Config search path")[0], re.MULTILINE)
+        listed = re.findall(r"^\t(\S+)$", message.partition("Config search path")[0], re.MULTILINE)
         known = listed or sorted(path.stem for path in folder.glob("*.yaml"))
         return BadInput(f"there is no {choice[1]}={choice[2]}; expected one of {', '.join(known)}")
-    if "Config group override" in told:
+    if "Config group override" in message:
         given = [word for word in sys.argv[1:] if re.search(r"\bnull\b", word)]
         return BadInput(f"{' '.join(given)}: a group is not to be null; python run.py --help")
-    return BadInput(" ".join(told.split()) if isinstance(error, InstantiationException) else told)
+    if isinstance(error, InstantiationException):
+        message = " ".join(message.split())
+    return BadInput(message)
+
+
+def reason_not_built(error: InstantiationException) -> str:
+    """Why Hydra could not build what a `_target_` names; "" where that is not known."""
+    message = str(error)
+    key = re.search(r"full_key: (\S+)", message)
+    where = f"{key[1] if key else ''}._target_".lstrip(".")
+    missing = re.search(r"Error locating target '(.*?)'", message)
+    if missing:
+        return f"{where} is {missing[1]}: {_why(missing[1])}"
+    other = re.search(r"Expected a callable target, got '(.*?)' of type '(.*?)'", message)
+    if other:
+        return f"{where} is {other[1]}, of type {other[2]}; expected the dotted name of a function"
+    early = re.search(r"Error in call to target '(.*?)'", message)
+    if early and "required positional argument" in message:
+        return (
+            f"{where} is {early[1]}, which was called at once, without what it is to be given; "
+            f"set _partial_: true beside _target_"
+        )
+    return ""
+
+
+def _why(target: str) -> str:
+    """Why there is nothing of that dotted name."""
+    module, _, name = target.rpartition(".")
+    if module in MOVED:
+        return f"that is {MOVED[module]}.{name} now; write this in its place"
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module}.".startswith(f"{error.name}."):
+            return f"there is no module {error.name}; expected a function in {WHERE}"
+        return f"{module} imports {error.name}, and there is no such module; install it"
+    except Exception as error:
+        return f"{module} cannot be imported ({type(error).__name__}: {error}); mend it"
+    return f"{module} has no {name}; expected the name of a function there"

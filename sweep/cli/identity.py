@@ -13,7 +13,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sweep import files
-from sweep.cli.configs import build, plain
+from sweep.cli.configs import plain
+from sweep.cli.parts import Parts
 from sweep.data import Files, hdf5
 from sweep.data.sources import LAYOUT
 from sweep.files import VERSIONS
@@ -26,17 +27,15 @@ PATHS = ("root", "folder", "path", "custom_objects", *LAYOUT)
 SHOW = {"cli", "gtsrb.py", "paired.py", "redaction.py", "results", "strategies.py", "terminal.py"}
 
 
-def digest(cfg: DictConfig) -> str:
+def digest(cfg: DictConfig, parts: Parts) -> str:
     """The digest of a cell that was checked; equal cells give equal numbers on one machine."""
     settings = {key: value for key, value in plain(cfg).items() if key not in ASIDE}
     given = [settings["badnet"].get(key) for key in ("path", "custom_objects")]
     paths, custom = map(_names, given)
     for part in ("data", "badnet"):
         settings[part] = {k: v for k, v in settings[part].items() if k not in PATHS}
-    cache = build(cfg.cache)
-    source = build(cfg.data, cache=cache)
-    images = source.digest() if isinstance(source, Files) else None
-    theirs = [hdf5.digest(path, cache) for path in _files([*paths, *custom])]
+    images = parts.source.digest() if isinstance(parts.source, Files) else None
+    theirs = [hdf5.digest(path, parts.cache) for path in _files([*paths, *custom])]
     dotted = {name.rpartition(".")[0] for name in custom if not name.endswith(".py")}
     modules = sorted(_targets(settings) | dotted)
     code = [_code(files.PACKAGE), *map(_elsewhere, modules)]
@@ -57,11 +56,11 @@ def _files(names: list[str]) -> Iterator[Path]:
 @lru_cache
 def _code(package: Path) -> str:
     """Digest of all sources that a cell's numbers come from."""
-    told = hashlib.sha256((package.parent / "run.py").read_bytes())
+    sources = hashlib.sha256((package.parent / "run.py").read_bytes())
     for path in sorted(package.rglob("*.py")):
         if path.relative_to(package).parts[0] not in SHOW:
-            told.update(path.read_bytes())
-    return told.hexdigest()
+            sources.update(path.read_bytes())
+    return sources.hexdigest()
 
 
 def _targets(node: Any) -> set[str]:
@@ -74,9 +73,9 @@ def _targets(node: Any) -> set[str]:
 
 @lru_cache
 def _elsewhere(module: str) -> str:
-    """Digest of the package or module that somebody else wrote; of ours, which `_code` knows, its
+    """Digest of the package or module that somebody else wrote; the name of one of ours.
 
-    name.
+    Those `_code` knows.
     """
     if module.partition(".")[0] == files.OURS:
         return module

@@ -3,7 +3,7 @@
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -16,9 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweep import BadInput, interrupts, terminal, tracking
 from sweep.cli import hydra_errors
-from sweep.cli.checks import check
-from sweep.cli.configs import build, name, params, told
+from sweep.cli.checks import check, parts_of
+from sweep.cli.choices import chosen_names
+from sweep.cli.configs import overrides_text, params, run_name
 from sweep.cli.identity import digest
+from sweep.cli.parts import Parts
 from sweep.cli.plans import Plan, duration
 from sweep.pruning.requirements import threat_model
 from sweep.results import cells, comparison
@@ -27,18 +29,19 @@ from sweep.tracking import run_history, store
 # wanted also where a sentence would do; workers inherit what the first process was told
 TRACEBACKS = bool(os.environ.get("SWEEP_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")))
 
-Story = Callable[[DictConfig, tracking.Log], None]
+#: What a cell does: of its config, its parts, what its choices are called, and its run.
+Story = Callable[[DictConfig, Parts, Mapping[str, str], tracking.Log], None]
 
 
 def tracked(story: Story) -> Callable[[DictConfig], None]:
-    """Make a Hydra job of `story(cfg, log)`: checked, in a run of its own, errors in a sentence.
+    """Return a Hydra job that runs `story` checked, in a run of its own, its errors in a sentence.
 
     In a sweep a failing cell is marked and the next goes on; alone it ends the program.
     """
 
     @wraps(story)
     def job(cfg: DictConfig) -> None:
-        interrupts.end_in_order()
+        interrupts.raise_on_signals()
         if HydraConfig.get().mode == RunMode.RUN:
             try:
                 _alone(story, cfg)
@@ -52,23 +55,25 @@ def tracked(story: Story) -> Callable[[DictConfig], None]:
 
 def _alone(story: Story, cfg: DictConfig) -> None:
     """A cell by itself always runs."""
-    check(cfg)
+    parts = parts_of(cfg)
+    check(cfg, parts)
     if cfg.dry_run:
         terminal.say("1 cell, all right; a cell by itself always runs")
         return
     experiment, overrides = connect(cfg), list(HydraConfig.get().overrides.task)
     run_history.mark_dead_runs(experiment)
     tags = {"job": 0, "sweep": "none"}
-    with _run(experiment, cfg, name(cfg, overrides, None), tags) as log:
-        _cell(story, cfg, log)
+    with _run(experiment, cfg, run_name(cfg, overrides, None), tags) as log:
+        log.tags({"threat_model": threat_model(parts.order)})
+        _cell(story, cfg, parts, log)
     if not cfg.inspect:
-        comparison.show(cells.rows([overrides], [mlflow.get_run(log.run_id)]))
-    terminal.say(f"Look at the run in a browser: {store.how_to_look()}", wrap=False)
+        comparison.show(cells.cells_of([overrides], [mlflow.get_run(log.run_id)]))
+    terminal.say(f"Look at the run in a browser: {store.view_command()}", wrap=False)
 
 
 def _of_sweep(story: Story, cfg: DictConfig) -> None:
     """A cell of a sweep, which ends the sweep where nothing more can be logged."""
-    interrupts.obey()
+    interrupts.raise_pending()
     try:
         _planned(story, cfg)
     except Exception as error:
@@ -83,45 +88,46 @@ def _planned(story: Story, cfg: DictConfig) -> None:
     connect(cfg)
     if not plan.wants(job):
         return
-    called, begun = told(hydra.overrides.task, plan.varying), time.monotonic()
+    name, started = overrides_text(hydra.overrides.task, plan.varying), time.monotonic()
     tags = {"job": job, "sweep": plan.parent}
     run_id = None
     try:
-        with _run(plan.experiment, cfg, called, tags, plan.parent) as log:
+        with _run(plan.experiment, cfg, name, tags, plan.parent) as log:
             run_id = log.run_id
-            check(cfg)
-            _cell(story, cfg, log)
+            parts = parts_of(cfg)
+            log.tags({"threat_model": threat_model(parts.order)})
+            check(cfg, parts)
+            _cell(story, cfg, parts, log)
     except Exception as error:
-        interrupts.obey()
+        interrupts.raise_pending()
         halt(error)
         if not isinstance(error, BadInput):
             if TRACEBACKS:
-                terminal.trace(error)
+                terminal.print_traceback(error)
             if run_id is not None:
                 tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
-    row = cells.row(job, {}, run_id and mlflow.get_run(run_id))
-    took = duration(time.monotonic() - begun)
-    terminal.say(f"{plan.progress(job)}: {called}: {comparison.in_words(row)} ({took})")
+    row = cells.cell_of(job, {}, mlflow.get_run(run_id) if run_id else None)
+    took = duration(time.monotonic() - started)
+    terminal.say(f"{plan.progress(job)}: {name}: {comparison.summary(row)} ({took})")
     if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:
         plan.stop()
 
 
-def _cell(story: Story, cfg: DictConfig, log: tracking.Log) -> None:
+def _cell(story: Story, cfg: DictConfig, parts: Parts, log: tracking.Log) -> None:
     """Run a cell that was checked; what it is stands in its run, and must hold to its end."""
-    cell = digest(cfg)
+    cell = digest(cfg, parts)
     log.tags({run_history.CELL: cell})
-    story(cfg, log)
-    if digest(cfg) != cell:
+    story(cfg, parts, chosen_names(cfg), log)
+    if digest(cfg, parts) != cell:
         raise BadInput("images or network have changed meanwhile; give the same command again")
 
 
 @contextmanager
 def _run(
-    experiment: str, cfg: DictConfig, called: str, tags: dict[str, Any], parent: str | None = None
+    experiment: str, cfg: DictConfig, name: str, tags: dict[str, Any], parent: str | None = None
 ) -> Iterator[tracking.Log]:
     """A run that knows its settings."""
-    model = {"threat_model": threat_model(build(cfg.prune.order))}
-    with tracking.run(experiment, called, params(cfg), tags | model, parent) as log:
+    with tracking.run(experiment, name, params(cfg), tags, parent) as log:
         log.text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         yield log
 
@@ -132,20 +138,20 @@ class Stopped(BaseException):
 
 def halt(error: Exception) -> None:
     """Raise Stopped where `error` says that nothing more can be logged: nor could the next cell."""
-    told = store.unwritable(error)
-    if told is not None:
+    reason = store.logging_failure(error)
+    if reason is not None:
         store.give_up()
-        raise Stopped(str(told)) from error
+        raise Stopped(str(reason)) from error
 
 
 def fail(error: Exception) -> NoReturn:
     """End the program with `error`: one sentence for bad input, a traceback for all else."""
-    interrupts.obey()
-    told = store.unwritable(error) or hydra_errors.refused(error) or error
-    if not isinstance(told, BadInput) or TRACEBACKS:
-        terminal.trace(error)
+    interrupts.raise_pending()
+    cause = store.logging_failure(error) or hydra_errors.refused(error) or error
+    if not isinstance(cause, BadInput) or TRACEBACKS:
+        terminal.print_traceback(error)
         raise SystemExit(1)
-    terminal.complain(str(told))
+    terminal.print_error(str(cause))
     raise SystemExit(2)
 
 

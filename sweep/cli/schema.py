@@ -11,14 +11,14 @@ from sweep import BadInput
 
 OURS = "sweep."
 Count = Annotated[int, Field(ge=1, lt=2**31)]
-Several = Annotated[int, Field(ge=2, lt=2**31)]
+AtLeastTwo = Annotated[int, Field(ge=2, lt=2**31)]
 Natural = Annotated[int, Field(ge=0, lt=2**53)]
 Folder = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-Way = Literal["universal", "adversarial", "mask", "additive", "pursued"]
+Perturbation = Literal["universal", "adversarial", "mask", "additive", "pursued"]
 
 
 class Section(BaseModel):
@@ -44,7 +44,7 @@ class Data(Section):
     poisoned_valid: str | None = Field(None, description="a file")
     poisoned_test: str | None = Field(None, description="a file")
     train: str | None = Field(None, description="a file")
-    identities: Several = Field(2, description="people to tell apart")
+    identities: AtLeastTwo = Field(2, description="people to tell apart")
     images_per_identity: Count = 1
     seed: Natural = 0
 
@@ -115,7 +115,7 @@ class Prune(Section):
         return {} if theirs else order
 
 
-class Tuned(Section):
+class Training(Section):
     """What repairs take that train."""
 
     epochs: Count = Field(1, description="at most")
@@ -131,7 +131,7 @@ class Tuned(Section):
     shift: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of an image's size")
     light: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the contrast")
     images: Count | None = Field(None, description="null: all")
-    by: Way | Annotated[list[Way], Field(min_length=1)] = Field(
+    by: Perturbation | Annotated[list[Perturbation], Field(min_length=1)] = Field(
         "universal",
         description="universal, adversarial, mask, additive or pursued, or a list of these",
     )
@@ -140,15 +140,15 @@ class Tuned(Section):
     strength: Positive = Field(1.0, description="share of the pixels' range")
     flow: Positive = Field(1.0, description="share of the images' size")
     area: Share = Field(0.5, description="share of the image that a mask may cover")
-    count: Several = Field(2, description="changes at a time")
+    count: AtLeastTwo = Field(2, description="changes at a time")
     steps: Count = Field(1, description="steps of each change")
 
 
 class Repairs(Section):
     """What is done to the pruned network, in turn."""
 
-    finetune: Tuned = Tuned()
-    unlearn: Tuned = Tuned()
+    finetune: Training = Training()
+    unlearn: Training = Training()
 
 
 class Tracking(Section):
@@ -159,7 +159,7 @@ class Tracking(Section):
     models: bool = Field(True, description="whether B' and GoodNet are logged")
 
 
-class Kept(Section):
+class CacheSettings(Section):
     """How much of what was made is kept, and where."""
 
     folder: Folder | None = Field(None, description="null: nothing is kept")
@@ -182,7 +182,7 @@ class Settings(Section):
     badnet: BadNet
     prune: Prune
     tracking: Tracking
-    cache: Kept
+    cache: CacheSettings
 
 
 def check(config: dict[str, Any]) -> None:
@@ -191,10 +191,10 @@ def check(config: dict[str, Any]) -> None:
         Settings.model_validate(config)
     except ValidationError as error:
         # what may be of several types is told once
-        told = [_field(one["loc"])[0] for one in error.errors()]
+        places = [_field(one["loc"])[0] for one in error.errors()]
         sentences = {
-            name: _sentence(one, several=told.count(name) > 1)
-            for name, one in reversed([*zip(told, error.errors(), strict=True)])
+            name: _sentence(one, several=places.count(name) > 1)
+            for name, one in reversed([*zip(places, error.errors(), strict=True)])
         }
         raise BadInput("\n".join(reversed(sentences.values()))) from None
 

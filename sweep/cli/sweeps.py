@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import mlflow
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sweep import BadInput, NotApplicable, interrupts, terminal, tracking
-from sweep.cli.checks import check, within
+from sweep.cli.checks import check, parts_of, within
 from sweep.cli.choices import require_one
-from sweep.cli.configs import SWEEPER, composed, grid, hide, told
+from sweep.cli.configs import overrides_text, plain
+from sweep.cli.grid import SWEEPER, config_of_cell, overrides_of_cells, redact_files
 from sweep.cli.identity import digest
 from sweep.cli.jobs import TRACEBACKS, Stopped, connect, fail, halt
 from sweep.cli.plans import Plan
-from sweep.results import cells, comparison, paired
-from sweep.results.cells import Row
+from sweep.results import cells, comparison, paired, tradeoffs
+from sweep.results.cells import Cell
 from sweep.tracking import run_history, store
 
 UNWELL = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not run"}
@@ -29,18 +31,18 @@ UNWELL = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not r
 
 def launch(main: Callable[[], None]) -> None:
     """Run Hydra's `main`; what a sweep has when it is interrupted is compared all the same."""
-    interrupts.end_in_order()
+    interrupts.raise_on_signals()
     os.environ["PROJECT_ROOT"] = str(Path(inspect.getfile(inspect.unwrap(main))).resolve().parent)
     sys.path.append(os.getcwd())  # what is one's own is found beside the command, ours before it
     os.environ["SWEEP_TRACEBACKS"] = "1" if TRACEBACKS else ""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # what Hydra refuses is told here
     try:
-        _told(main)
+        _run_hydra(main)
     except KeyboardInterrupt as interrupt:
-        terminal.complain("interrupted")
+        terminal.print_error("interrupted")
         _end("KILLED", interrupts.exit_code(interrupt))
     except Stopped as stopped:
-        terminal.complain(str(stopped))
+        terminal.print_error(str(stopped))
         _end("FAILED", 1)
     except SystemExit as ended:
         _end("FAILED", ended.code)
@@ -48,19 +50,19 @@ def launch(main: Callable[[], None]) -> None:
 
 def _end(status: str, code: Any) -> NoReturn:
     """End the program, and before it a sweep that is still at work."""
-    interrupts.no_more()
+    interrupts.ignore_signals()
     if Sweep.current is not None:
         with suppress(BaseException):  # who is in a hurry goes without the table, so a full disk
             Sweep.current.end(status)
     raise SystemExit(code)
 
 
-def _told(main: Callable[[], None]) -> None:
+def _run_hydra(main: Callable[[], None]) -> None:
     """Run Hydra's `main`; what it refuses is told in a sentence."""
     try:
         main()
     except BrokenPipeError:  # of what Hydra prints itself
-        terminal.no_reader(sys.stdout)
+        terminal.discard_output(sys.stdout)
         raise SystemExit(128 + signal.SIGPIPE) from None
     except Exception as error:
         fail(error)
@@ -70,7 +72,7 @@ def _require_places(hydra: DictConfig, mode: str) -> None:
     """Raise BadInput where a folder of Hydra's own leads out of the project."""
     within(f"hydra.{mode}.dir", hydra[mode].dir)
     below = {"hydra.output_subdir": hydra.output_subdir}
-    below["hydra.sweep.subdir"] = OmegaConf.to_container(hydra.sweep)["subdir"]
+    below["hydra.sweep.subdir"] = plain(hydra.sweep, resolve=False)["subdir"]
     for key, folder in below.items():
         if ".." in Path(folder or "").parts:
             raise BadInput(f"{key} is {folder}, which leads out of hydra.{mode}.dir")
@@ -90,6 +92,14 @@ def _require_sweeper(hydra: DictConfig) -> None:
 def _of_multirun(config: DictConfig) -> Path:
     """The file in which Hydra writes down a multirun."""
     return Path(config.hydra.sweep.dir) / "multirun.yaml"
+
+
+def _digest_checked(cfg: DictConfig) -> str:
+    """The digest of a cell that can be run, or skipped; BadInput for all others."""
+    parts = parts_of(cfg)
+    with suppress(NotApplicable):
+        check(cfg, parts)
+    return digest(cfg, parts)
 
 
 class Sweep(Callback):
@@ -118,9 +128,9 @@ class Sweep(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         of_job = Path(config.hydra.runtime.output_dir, config.hydra.output_subdir or "")
-        hide([*of_job.glob("*.yaml"), _of_multirun(config)])
+        redact_files([*of_job.glob("*.yaml"), _of_multirun(config)])
 
-    def on_job_end(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if Sweep.current is self and config.hydra.job.num in self.plan.todo:
             self.done(1)
 
@@ -134,7 +144,7 @@ class Sweep(Callback):
         `status` None: FINISHED, FAILED where a cell is missing or failed.
         """
         self.bar.close()
-        hide([_of_multirun(self.config)])  # perhaps no job has started
+        redact_files([_of_multirun(self.config)])  # perhaps no job has started
         if status:
             self._ended(status)
         try:
@@ -162,95 +172,102 @@ class Sweep(Callback):
         return bool(bad)
 
     def _start(self, config: DictConfig) -> None:
-        self.config, self.overrides = config, grid(config)
-        table = cells.rows(self.overrides, [])
-        varying = cells.varying(table)
-        configs = self._checked(config, varying)
-        cfg = configs[0]
+        """Check all cells, plan which are to be run, and create the parent run."""
+        self.config, self.overrides = config, overrides_of_cells(config)
+        table = cells.cells_of(self.overrides, [])
+        varying = cells.distinguishing_keys(table)
+        cfg, digests = self._checked(config, varying)
         self.experiment = connect(cfg)
         self.published = cfg.published
-        buried = run_history.mark_dead_runs(self.experiment)
-        if buried:
-            terminal.say(f"{buried} run{'s' * (buried > 1)} whose process had died: now KILLED")
-        digests = list(map(digest, configs))
-        how = {"rerun": cfg.rerun, "models": cfg.tracking.models}
-        self.plan = Plan.of(self.experiment, digests, varying, **how)
+        dead = run_history.mark_dead_runs(self.experiment)
+        if dead:
+            runs = "run" if dead == 1 else "runs"
+            terminal.say(f"{dead} {runs} whose process had died: now KILLED")
+        self.plan = Plan.of(
+            self.experiment, digests, varying, rerun=cfg.rerun, models=cfg.tracking.models
+        )
         terminal.say(self.plan.sentence)
         if cfg.dry_run:
             self._list(varying)
             raise SystemExit(0)
-        swept = [f"{key}={','.join(cells.values(table, key))}" for key in varying]
-        tags = {"overrides": " ".join(config.hydra.overrides.task), "cells": len(table)}
+        swept = [f"{key}={','.join(cells.values_of(table, key))}" for key in varying]
+        tags = tracking.origin()
+        tags |= {"overrides": " ".join(config.hydra.overrides.task), "cells": len(table)}
         self.parent = mlflow.MlflowClient().create_run(
             self.experiment,
             run_name="sweep " + ", ".join(swept),
-            tags={
-                key: tracking.text(value) for key, value in {**tracking.origin(), **tags}.items()
-            },
+            tags={key: tracking.text(value) for key, value in tags.items()},
         )
         self.bar = ExitStack()
         Sweep.current = self
         self.plan.write(Path(config.hydra.sweep.dir), self.parent.info.run_id)
         self.done = self.bar.enter_context(terminal.bar("sweep", len(self.plan.todo), "cells"))
 
-    def _checked(self, config: DictConfig, varying: list[str]) -> list[DictConfig]:
-        """The config of each cell; BadInput, with every sentence there is, where one can't be run.
+    def _checked(self, config: DictConfig, varying: list[str]) -> tuple[DictConfig, list[str]]:
+        """The config of the first cell, and the digest of each.
 
-        A cell to which its order does not apply may stay; it will be skipped.
+        A cell to which its order does not apply may stay; it will be skipped. Raises BadInput, with
+        every sentence there is, where a cell can't be run.
         """
-        cells, wrong = [], {}
+        configs, digests = [], []
+        wrong: dict[str, list[str]] = {}
         with terminal.progress("checking", len(self.overrides), "cells") as done:
             for overrides in self.overrides:
-                cells.append(composed(config, overrides))
+                cfg = config_of_cell(config, overrides)
+                configs.append(cfg)
                 try:
-                    check(cells[-1])
-                except NotApplicable:
-                    pass
+                    digests.append(_digest_checked(cfg))
                 except BadInput as error:
-                    wrong.setdefault(str(error), []).append(told(overrides, varying))
+                    wrong.setdefault(str(error), []).append(overrides_text(overrides, varying))
                 done(1)
         if wrong:
-            one = len(cells) == 1
-            several = [e if one else f"{e}\n  (in: {'; '.join(w)})" for e, w in wrong.items()]
-            raise BadInput("nothing was started.\n" + "\n".join(several))
-        return cells
+            sentences = [
+                reason if len(configs) == 1 else f"{reason}\n  (in: {'; '.join(places)})"
+                for reason, places in wrong.items()
+            ]
+            raise BadInput("nothing was started.\n" + "\n".join(sentences))
+        return configs[0], digests
 
     def _list(self, varying: list[str]) -> None:
         """Print what each cell would be: run, or reused."""
         lines = [
-            [str(job), "run" if job in self.plan.todo else "reused", told(overrides, varying)]
+            [
+                str(job),
+                "run" if job in self.plan.todo else "reused",
+                overrides_text(overrides, varying),
+            ]
             for job, overrides in enumerate(self.overrides)
         ]
         terminal.table(["cell", "", ""], lines, 3)
 
-    def _compare(self) -> tuple[list[Row], str]:
+    def _compare(self) -> tuple[list[Cell], str]:
         """Log the comparison of the cells, of which those that are missing are rows.
 
         With them a line on paired.csv; "" where there is none.
         """
         runs = run_history.children(self.experiment, self.parent.info.run_id)
         reused = self.plan.elsewhere(runs)
-        table = cells.rows(self.overrides, runs, reused)
+        table = cells.cells_of(self.overrides, runs, reused)
         log = tracking.Log(self.parent.info.run_id)
         log.tags(cells.tags_of(reused))
         log.text("comparison.csv", comparison.to_csv(table))
         if any(row.measured for row in table):
-            log.figure("figures/comparison.png", comparison.figure(table))
-        tradeoff = comparison.tradeoff(table)
+            log.figure("figures/comparison.png", comparison.comparison_figure(table))
+        tradeoff = tradeoffs.tradeoff_figure(table)
         if tradeoff is not None:
             log.figure("figures/tradeoff.png", tradeoff)
-        differences, line = paired.sweep(table)
+        differences, line = paired.to_csv(table)
         if differences:
             log.text("paired.csv", differences)
         return table, line if differences else ""
 
-    def _show(self, table: list[Row], line: str) -> None:
+    def _show(self, table: list[Cell], line: str) -> None:
         comparison.show(table)
         if self.published:
-            comparison.show_published(table, OmegaConf.to_container(self.published))
+            comparison.show_published(table, plain(self.published, resolve=False))
         if line:
             terminal.say(line)
-        terminal.say(f"Compare the runs in a browser: {store.how_to_look()}", wrap=False)
+        terminal.say(f"Compare the runs in a browser: {store.view_command()}", wrap=False)
 
     def _ended(self, status: str) -> None:
         mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)

@@ -77,7 +77,7 @@ def evaluate_soft(
     scores = {name: np.asarray(score) for name, score in soft.items()}
     if "poisoned" in scores and counted is not None:
         scores["poisoned"] = scores["poisoned"][counted]
-    rates = {}
+    rates: dict[str, float] = {}
     if "poisoned" in scores:
         rates["auroc"] = detection.auroc(scores["test"], scores["poisoned"])
     for alarm in ALARMS:
@@ -106,20 +106,20 @@ def _clean(
     classes: int, curve: Mapping[str, Predictions], repaired: Mapping[str, Labels]
 ) -> dict[str, float]:
     valid, test = curve["valid"], curve["test"]
-    rates = {}
+    rates: dict[str, float] = {}
     for name, predicted in (("badnet", valid.predicted[0]), ("repaired", repaired["valid"])):
         rates |= _rate(f"{name}/valid_accuracy", predicted == valid.labels)
-    answers = _answers(classes, test, repaired["test"])
-    for name, predicted in answers.items():
+    predictions = _by_network(classes, test, repaired["test"])
+    for name, predicted in predictions.items():
         rates |= _rate(f"{name}/clean_accuracy", predicted == test.labels)
-    return rates | _rate("goodnet/false_alarm_rate", answers["goodnet"] == classes)
+    return rates | _rate("goodnet/false_alarm_rate", predictions["goodnet"] == classes)
 
 
 def _attack(classes: int, poisoned: Predictions, repaired: Labels) -> dict[str, float]:
-    rates = {}
+    rates: dict[str, float] = {}
     counted = poisoned.counted
-    for name, answers in _answers(classes, poisoned, repaired).items():
-        predicted = answers[counted]
+    for name, predictions in _by_network(classes, poisoned, repaired).items():
+        predicted = predictions[counted]
         rates |= _rate(f"{name}/attack_success_rate", predicted == poisoned.labels[counted])
         if poisoned.true_labels is not None:
             right = predicted == poisoned.true_labels[counted]
@@ -129,7 +129,8 @@ def _attack(classes: int, poisoned: Predictions, repaired: Labels) -> dict[str, 
     return rates
 
 
-def _answers(classes: int, curve: Predictions, repaired: Labels) -> dict[str, Labels]:
+def _by_network(classes: int, curve: Predictions, repaired: Labels) -> dict[str, Labels]:
+    """Return the predicted classes, (images,), of B, of B' and of GoodNet, by name."""
     badnet = curve.predicted[0]
     goodnet = metrics.goodnet(badnet, repaired, classes)
     return {"badnet": badnet, "repaired": repaired, "goodnet": goodnet}

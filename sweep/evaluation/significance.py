@@ -51,13 +51,13 @@ def mcnemar(lost: int, gained: int, two_sided: bool = False) -> float:
     if min(lost, gained) < 0:
         raise ValueError(f"{lost} images lost and {gained} gained: expected counts")
     if two_sided:
-        return min(1.0, 2 * _at_least(max(lost, gained), lost + gained))
+        return min(1.0, 2 * _upper_tail(max(lost, gained), lost + gained))
     if lost < gained:
-        return 1 - _at_least(gained + 1, lost + gained)
-    return _at_least(lost, lost + gained)
+        return 1 - _upper_tail(gained + 1, lost + gained)
+    return _upper_tail(lost, lost + gained)
 
 
-def _at_least(heads: int, n: int) -> float:
+def _upper_tail(heads: int, n: int) -> float:
     """P(at least `heads` of `n` fair coins), for heads >= n / 2, where every term is a smaller one.
 
     Quotients of whole numbers are rounded once, and what underflows is as good as nothing.
@@ -84,7 +84,7 @@ def paired(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> tuple[int,
 
 
 def holm(p: Sequence[float]) -> NDArray[np.float64]:
-    """The p of many tests, raised for their number.
+    """Return the p of many tests, (tests,), raised for their number.
 
     Call only those below 0.05 differences, and chance of any mistake among them is at most 5 %.
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
@@ -93,8 +93,9 @@ def holm(p: Sequence[float]) -> NDArray[np.float64]:
     >>> holm([0.01, 0.5, 0.02])
     array([0.03, 0.5 , 0.04])
     """
-    p = np.asarray(p, np.float64)
-    order = np.argsort(p, kind="stable")
-    raised = np.empty_like(p)
-    raised[order] = np.maximum.accumulate(np.minimum(p[order] * np.arange(len(p), 0, -1), 1))
-    return raised
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    factors = np.arange(len(values), 0, -1)
+    adjusted[order] = np.maximum.accumulate(np.minimum(values[order] * factors, 1))
+    return adjusted

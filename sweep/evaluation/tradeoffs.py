@@ -17,8 +17,8 @@ def attack_at_drop(accuracy: ArrayLike, attack: ArrayLike, drop: float) -> float
     """
     if not drop >= 0:
         raise ValueError(f"a drop of {drop}; expected at least 0")
-    paid, attack = _paid(accuracy, attack)
-    return float(attack[np.count_nonzero(paid <= drop + TOLERANCE) - 1])
+    drops, attack = _drops(accuracy, attack)
+    return float(attack[np.count_nonzero(drops <= drop + TOLERANCE) - 1])
 
 
 def attack_area(accuracy: ArrayLike, attack: ArrayLike) -> float:
@@ -31,14 +31,14 @@ def attack_area(accuracy: ArrayLike, attack: ArrayLike) -> float:
     >>> attack_area([1.0, 0.75, 0.0], [1.0, 0.5, 0.0])  # 1 * 0.25 + 0.5 * 0.75
     0.625
     """
-    paid, attack = _paid(accuracy, attack)
-    if paid[-1] <= TOLERANCE:
+    drops, attack = _drops(accuracy, attack)
+    if drops[-1] <= TOLERANCE:
         return float(attack[-1])
-    return float(np.clip(attack[:-1] @ np.diff(paid) / paid[-1], 0, 1))
+    return float(np.clip(attack[:-1] @ np.diff(drops) / drops[-1], 0, 1))
 
 
-def _paid(accuracy: ArrayLike, attack: ArrayLike) -> tuple[Array, Array]:
-    """The largest drop of accuracy up to each step, and the attack success of each."""
+def _drops(accuracy: ArrayLike, attack: ArrayLike) -> tuple[Array, Array]:
+    """Return the largest drop of accuracy up to each step, and the attack success there."""
     accuracy, attack = np.asarray(accuracy, np.float64), np.asarray(attack, np.float64)
     if accuracy.ndim != 1 or accuracy.shape != attack.shape:
         raise ValueError(f"shapes {accuracy.shape} and {attack.shape}; expected those of one curve")

@@ -19,28 +19,28 @@ from typing import Any
 import keras
 
 from sweep import BadInput
-from sweep.files import stamp
+from sweep.files import size_and_times
 
 
-def objects(names: str | Sequence[str] | None) -> dict[str, Any]:
+def load_custom_objects(names: str | Sequence[str] | None) -> dict[str, Any]:
     """What `names` bring, by the names that Keras knows it by. This RUNS THEIR CODE.
 
     A name is dotted ("my_package.layers.MyLayer"), or a Python file's, of which all public classes
     and functions that are defined in it count. Raises BadInput for a name that brings nothing.
     """
-    found = {}
+    objects: dict[str, Any] = {}
     for name in [names] if isinstance(names, str) else names or []:
         brought = _of_file(name) if name.endswith(".py") else _of_module(name)
         # a decorated one is known as "package>name", and Keras might know another one by it
-        found |= brought | {keras.saving.get_registered_name(it): it for it in brought.values()}
-    return found
+        objects |= brought | {keras.saving.get_registered_name(it): it for it in brought.values()}
+    return objects
 
 
 def _of_file(name: str) -> dict[str, Any]:
     path = Path(os.path.expanduser(name)).absolute()
     if not path.is_file():
         raise BadInput(f"badnet.custom_objects: there is no file {os.path.normpath(path)}")
-    module = _executed(path, stamp(path))
+    module = _executed(path, size_and_times(path))
     own = {name: it for name, it in vars(module).items() if not name.startswith("_")}
     return {n: it for n, it in own.items() if _is_code(it) and it.__module__ == module.__name__}
 

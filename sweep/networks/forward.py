@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from sweep import BadInput
 from sweep.networks.graph import Graph
+from sweep.networks.keras_internals import Tensor
 
-MEMORY = 2**25  # bytes that the largest tensor of a pass may take
-MOST = 1024  # images a pass
+MAX_TENSOR_BYTES = 2**25  # bytes that the largest tensor of a pass may take
+MAX_BATCH = 1024  # images a pass
 NOT_FINITE = "the network gives scores that are NaN or infinite; expected finite ones"
 
 tf.config.experimental.enable_tensor_float_32_execution(False)  # ten bits are not float rounding
@@ -35,26 +36,28 @@ class Pixels(Protocol):
     def __getitem__(self, rows: slice, /) -> NDArray[np.float32]: ...
 
 
-def spec(tensor: Any) -> tf.TensorSpec:
-    """What a compiled function takes for a tensor of a network."""
+def tensor_spec(tensor: Tensor) -> tf.TensorSpec:
+    """Return what a compiled function takes for a tensor of a network."""
     return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype)
 
 
-def images(network: keras.Model) -> tf.TensorSpec:
-    """What a compiled function takes for the images of a network."""
+def image_spec(network: keras.Model) -> tf.TensorSpec:
+    """Return what a compiled function takes for the images of a network."""
     return tf.TensorSpec((None, *network.inputs[0].shape[1:]), tf.float32)
 
 
-def head(network: keras.Model, tensors: Sequence[Any]) -> Callable[..., list[Any]]:
-    """The network up to some of its tensors, compiled: images in, these tensors out."""
+def feature_extractor(
+    network: keras.Model, tensors: Sequence[Tensor]
+) -> Callable[..., list[Tensor]]:
+    """Return the network up to some of its tensors, compiled: images in, these tensors out."""
     part = keras.Model(network.inputs[0], list(tensors))
     return compiled(
-        lambda pixels: keras.tree.flatten(part(pixels, training=False)), [images(network)]
+        lambda pixels: keras.tree.flatten(part(pixels, training=False)), [image_spec(network)]
     )
 
 
 def compiled(forward: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Callable[..., Any]:
-    """`forward` of tensors, compiled: tensors or arrays in, tensors out."""
+    """Return `forward` of tensors, compiled: tensors or arrays in, tensors out."""
     graph = _traced(forward, *specs)
     return lambda *inputs: graph(*map(tf.convert_to_tensor, inputs))
 
@@ -64,33 +67,33 @@ def classifier(
     specs: Sequence[tf.TensorSpec],
     common: Sequence[tf.TensorSpec] = (),
 ) -> Callable[..., NDArray[np.int64]]:
-    """`forward` of tensors to scores, compiled: tensors or arrays in, classes out, int64 (n,).
+    """Return `forward` of tensors to scores, compiled: arrays in, classes out, int64 (n,).
 
     The inputs are those `common` to all images, and then one row an image, of which `rows`, where
     they are given, are picked; None: all.
     """
 
-    def answer(*inputs: Any) -> tuple[Any, Any]:
+    def classify(*inputs: Any) -> tuple[Any, Any]:
         scores = forward(*inputs)
         return tf.argmax(scores, axis=-1), tf.reduce_max(scores, axis=-1)
 
-    def pick_and_answer(rows: Any, *inputs: Any) -> tuple[Any, Any]:
+    def classify_rows(rows: Any, *inputs: Any) -> tuple[Any, Any]:
         picked = (tf.gather(tensor, rows) for tensor in inputs[len(common) :])
-        return answer(*inputs[: len(common)], *picked)
+        return classify(*inputs[: len(common)], *picked)
 
-    of_all = _traced(answer, *common, *specs)
-    some = tf.TensorSpec((None,), tf.int64)
-    of_some = cache(lambda: _traced(pick_and_answer, some, *common, *specs))
+    classify_all = _traced(classify, *common, *specs)
+    row_spec = tf.TensorSpec((None,), tf.int64)
+    traced_on_rows = cache(lambda: _traced(classify_rows, row_spec, *common, *specs))
 
     def classes(*inputs: Any, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         tensors = map(tf.convert_to_tensor, inputs)
         if rows is None:
-            told, highest = of_all(*tensors)
+            predictions, highest = classify_all(*tensors)
         else:
-            told, highest = of_some()(tf.convert_to_tensor(rows), *tensors)
+            predictions, highest = traced_on_rows()(tf.convert_to_tensor(rows), *tensors)
         if not np.isfinite(highest).all():
             raise BadInput(NOT_FINITE)
-        return np.asarray(told)
+        return np.asarray(predictions)
 
     return classes
 
@@ -101,31 +104,31 @@ def _traced(function: Callable[..., Any], *specs: tf.TensorSpec) -> Callable[...
 
 
 def predict(network: keras.Model, pixels: Pixels) -> NDArray[np.int64]:
-    """Predicted class of each image, shape (n,): a plain pass of the whole network."""
-    classes = classifier(lambda pixels: network(pixels, training=False), [images(network)])
-    rows = batch_size(Graph(network).tensors)
-    return np.concatenate([classes(pixels[some]) for some in batches(len(pixels), rows)])
+    """Return the predicted class of each image, shape (n,): a plain pass of the whole network."""
+    classes = classifier(lambda pixels: network(pixels, training=False), [image_spec(network)])
+    size = batch_size(Graph(network).tensors)
+    return np.concatenate([classes(pixels[batch]) for batch in batches(len(pixels), size)])
 
 
 def scores(network: keras.Model, pixels: Pixels) -> NDArray[np.float32]:
-    """What the network gives for each image, (n, classes): a plain pass, as `predict`."""
-    run = compiled(lambda pixels: network(pixels, training=False), [images(network)])
-    rows = batch_size(Graph(network).tensors)
-    told = np.concatenate([run(pixels[some]) for some in batches(len(pixels), rows)])
-    if not np.isfinite(told).all():
+    """Return what the network gives for each image, (n, classes): a plain pass, as `predict`."""
+    run = compiled(lambda pixels: network(pixels, training=False), [image_spec(network)])
+    size = batch_size(Graph(network).tensors)
+    outputs = np.concatenate([run(pixels[batch]) for batch in batches(len(pixels), size)])
+    if not np.isfinite(outputs).all():
         raise BadInput(NOT_FINITE)
-    return told
+    return outputs
 
 
-def batch_size(tensors: Iterable[Any]) -> int:
-    """How many images a pass: as many as keep the largest of `tensors` within `MEMORY`.
+def batch_size(tensors: Iterable[Tensor]) -> int:
+    """Return the images a pass: as many as keep the largest of `tensors` within `MAX_TENSOR_BYTES`.
 
-    A power of two, at most `MOST`; sizes that are not known are taken for 224.
+    A power of two, at most `MAX_BATCH`; sizes that are not known are taken for 224.
     """
     largest = max(prod(size or 224 for size in tensor.shape[1:]) for tensor in tensors)
-    return 2 ** max(0, int(log2(min(MOST, MEMORY / (4 * largest)))))
+    return 2 ** max(0, int(log2(min(MAX_BATCH, MAX_TENSOR_BYTES / (4 * largest)))))
 
 
 def batches(count: int, rows: int) -> Iterator[slice]:
-    """Slices of at most `rows` that together cover `count` images."""
+    """Return slices of at most `rows` that together cover `count` images."""
     return (slice(start, min(start + rows, count)) for start in range(0, count, rows))

@@ -1,16 +1,17 @@
-"""What each kind of Keras layer does to channels: makes them, keeps them apart, is linear in them.
+"""What each type of Keras layer does to channels: makes them, treats each alone, is linear in them.
 
-A layer of a kind that is not named here (a custom one, a subclass) is taken for anything: it may
+A layer of a type that is not listed here (a custom one, a subclass) is taken for anything: it may
 mix channels, and nothing is assumed of its weights.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+
+from sweep.networks.keras_internals import Layer, is_stock_activation, is_stock_operation
 
 LAYERS = keras.layers
 PLAIN = (LAYERS.Conv1D, LAYERS.Conv2D, LAYERS.Conv3D, LAYERS.Dense)
@@ -18,10 +19,10 @@ TRANSPOSED = (LAYERS.Conv1DTranspose, LAYERS.Conv2DTranspose, LAYERS.Conv3DTrans
 DEPTHWISE = (LAYERS.DepthwiseConv1D, LAYERS.DepthwiseConv2D)
 SEPARABLE = (LAYERS.SeparableConv1D, LAYERS.SeparableConv2D)
 PRODUCERS = (*PLAIN, *TRANSPOSED, *DEPTHWISE, *SEPARABLE)
-CONVOLUTIONS = tuple(kind for kind in PRODUCERS if kind is not LAYERS.Dense)
+CONVOLUTIONS = tuple(layer_type for layer_type in PRODUCERS if layer_type is not LAYERS.Dense)
 
 ACTIVATIONS = (LAYERS.Activation, LAYERS.ReLU, LAYERS.LeakyReLU, LAYERS.PReLU, LAYERS.ELU)
-#: Operations (`keras.ops.relu(x)`) that are activations; Keras has no public name for their kinds.
+#: Operations (`keras.ops.relu(x)`) that are activations; Keras has no public name for their types.
 OPERATIONS = [
     "Relu",
     "Relu6",
@@ -81,65 +82,65 @@ AFFINE = (
 )
 
 
-def makes(layer: Any) -> bool:
-    """Whether `layer` makes its channels, on the last axis, by weights that are known."""
-    adapted = getattr(layer, "lora_enabled", False)  # its kernel is a sum of weights
-    known = not (adapted or _is_quantised(layer))
-    return type(layer) in PRODUCERS and known and _channels_last(layer)
+def makes_channels(layer: Layer) -> bool:
+    """Return whether `layer` makes its channels, on the last axis, by weights that are known."""
+    has_lora = getattr(layer, "lora_enabled", False)  # its kernel is a sum of weights
+    knows_weights = not (has_lora or _is_quantised(layer))
+    return type(layer) in PRODUCERS and knows_weights and _channels_last(layer)
 
 
-def is_activation(layer: Any) -> bool:
-    """Whether `layer`, or an operation in its place, is an activation and nothing else."""
-    kind = type(layer)
-    operation = kind.__module__.startswith("keras.src.ops.") and kind.__name__ in OPERATIONS
-    return operation or kind in ACTIVATIONS
+def is_activation(layer: Layer) -> bool:
+    """Return whether `layer`, or an operation in its place, is an activation and nothing else."""
+    if is_stock_operation(layer):
+        return type(layer).__name__ in OPERATIONS
+    return type(layer) in ACTIVATIONS
 
 
-def is_norm(layer: Any) -> bool:
-    """Whether `layer` is a BatchNormalization of channels, which stand last."""
-    norm = type(layer) is LAYERS.BatchNormalization
-    return norm and layer.axis in (-1, layer.input_spec.ndim - 1)
+def is_norm(layer: Layer) -> bool:
+    """Return whether `layer` is a BatchNormalization of channels, which stand last."""
+    is_batch_norm = type(layer) is LAYERS.BatchNormalization
+    return is_batch_norm and layer.axis in (-1, layer.input_spec.ndim - 1)
 
 
-def is_linear(layer: Any) -> bool:
-    """Whether `layer` has no activation of its own and is none."""
+def is_linear(layer: Layer) -> bool:
+    """Return whether `layer` has no activation of its own and is none."""
     return not is_activation(layer) and not has_activation(layer)
 
 
-def has_activation(layer: Any) -> bool:
-    """Whether `layer` ends in an activation of its own."""
+def has_activation(layer: Layer) -> bool:
+    """Return whether `layer` ends in an activation of its own."""
     return getattr(layer, "activation", None) not in (None, keras.activations.linear)
 
 
-def passes(layer: Any) -> bool:
-    """Whether `layer` keeps channels apart: what it makes of one depends on that one alone."""
-    passing = is_activation(layer) or type(layer) in (*AVERAGES, *MAXIMA, *DROPOUTS)
-    apart = activation_is_channelwise(layer) and _channels_last(layer)
-    return is_norm(layer) or (passing and apart)
+def is_channelwise(layer: Layer) -> bool:
+    """Return whether each channel that `layer` gives depends on the input channel of its number."""
+    if is_norm(layer):
+        return True
+    is_candidate = is_activation(layer) or type(layer) in (*AVERAGES, *MAXIMA, *DROPOUTS)
+    return is_candidate and activation_is_channelwise(layer) and _channels_last(layer)
 
 
-def activation_is_channelwise(layer: Any) -> bool:
-    """Whether the activation that `layer` ends in, if any, keeps channels apart."""
+def activation_is_channelwise(layer: Layer) -> bool:
+    """Return whether the activation that `layer` ends in, if any, treats each channel alone."""
     function = getattr(layer, "activation", None) or keras.activations.linear
-    module = getattr(function, "__module__", None) or ""  # of a stranger's nothing is known
-    return function not in MIXING and module.startswith("keras.src.activations.")
+    return function not in MIXING and is_stock_activation(function)  # a custom one may mix them
 
 
-def is_affine(layer: Any) -> bool:
-    """Whether `layer`, but for its own activation, is affine in its inputs: W x + b."""
-    known = type(layer) in (*PRODUCERS, *AFFINE, LAYERS.BatchNormalization)
-    return known and not _is_quantised(layer)
+def is_affine(layer: Layer) -> bool:
+    """Return whether `layer`, but for its own activation, is affine in its inputs: W x + b."""
+    has_affine_type = type(layer) in (*PRODUCERS, *AFFINE, LAYERS.BatchNormalization)
+    return has_affine_type and not _is_quantised(layer)
 
 
-def is_softmax(layer: Any) -> bool:
-    """Whether `layer` is, or ends in, a softmax over the channels."""
-    known = type(layer) in (LAYERS.Activation, *PRODUCERS)
-    return known and layer.activation is keras.activations.softmax
+def is_softmax(layer: Layer) -> bool:
+    """Return whether `layer` is, or ends in, a softmax over the channels."""
+    may_end_in_softmax = type(layer) in (LAYERS.Activation, *PRODUCERS)
+    return may_end_in_softmax and layer.activation is keras.activations.softmax
 
 
 @contextmanager
-def without_activation(layer: Any) -> Iterator[None]:
-    """Take the activation of its own off `layer` for as long as it is called here."""
+def without_activation(layer: Layer) -> Iterator[None]:
+    """Replace the activation that `layer` ends in by the identity while the block runs."""
     if not has_activation(layer):
         yield
         return
@@ -151,16 +152,17 @@ def without_activation(layer: Any) -> Iterator[None]:
         layer.activation = activation
 
 
-def filters(layer: Any, kernel: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    """What makes each channel of a layer that `makes` them, without bias, (..., channels).
+def filters(layer: Layer, kernel: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Return the weights that make each channel, without bias, (..., channels).
 
-    A depthwise filter sees one input. A separable filter is the product of its two kernels, the
-    one convolution that it amounts to. `kernel` is another array in place of the layer's own.
+    `layer` is one that `makes_channels`. A depthwise filter sees one input. A
+    separable filter is the product of its two kernels, the one convolution that it amounts to.
+    `kernel` is another array in place of the layer's own.
     """
     if type(layer) in SEPARABLE:
-        depth, point = layer.depthwise_kernel.numpy(), layer.pointwise_kernel.numpy()
-        point = point.reshape(*depth.shape[-2:], -1)
-        return np.einsum("...im,imo->...io", depth, point)
+        depthwise, pointwise = layer.depthwise_kernel.numpy(), layer.pointwise_kernel.numpy()
+        pointwise = pointwise.reshape(*depthwise.shape[-2:], -1)
+        return np.einsum("...im,imo->...io", depthwise, pointwise)
     kernel = layer.kernel.numpy() if kernel is None else kernel
     if type(layer) in TRANSPOSED:
         return np.swapaxes(kernel, -1, -2)
@@ -169,10 +171,11 @@ def filters(layer: Any, kernel: NDArray[np.float32] | None = None) -> NDArray[np
     return kernel
 
 
-def silence(layer: Any, channels: NDArray[np.int64], *, keep_beta: bool = False) -> None:
-    """Zero the weights of a norm, or of a layer that `makes` channels, that make `channels`.
+def zero_channels(layer: Layer, channels: NDArray[np.int64], *, keep_beta: bool = False) -> None:
+    """Set to zero, in `layer` itself, the weights that make `channels`.
 
-    Of a norm these are gamma and beta, or with `keep_beta` gamma alone. Changes `layer`.
+    `layer` is a norm or one that `makes_channels`. Of a norm these are gamma and
+    beta, or with `keep_beta` gamma alone.
     """
     if is_norm(layer):
         weights = [layer.gamma, None if keep_beta else layer.beta]
@@ -193,10 +196,10 @@ def silence(layer: Any, channels: NDArray[np.int64], *, keep_beta: bool = False)
         weight.assign(value)
 
 
-def _is_quantised(layer: Any) -> bool:
-    """Whether `layer` rounds what comes in, by the largest of it."""
+def _is_quantised(layer: Layer) -> bool:
+    """Return whether `layer` rounds what comes in, by the largest of it."""
     return getattr(layer, "quantization_mode", None) is not None
 
 
-def _channels_last(layer: Any) -> bool:
+def _channels_last(layer: Layer) -> bool:
     return getattr(layer, "data_format", "channels_last") == "channels_last"

@@ -19,6 +19,7 @@ import keras
 
 from sweep import BadInput, files
 from sweep.networks.flattening import flat
+from sweep.networks.outputs import FROZEN_ADAPTER
 
 #: How Keras says that it does not know a class or a function.
 UNKNOWN = re.compile(
@@ -146,12 +147,12 @@ def _two_scores(network: keras.Model) -> keras.Model:
     """Two scores of a single unit s: (1 - s, s) of a sigmoid, (0, s) of a logit."""
     last = network.operations[-1]
     sigmoid = getattr(last, "activation", None) is keras.activations.sigmoid
-    sigmoid = float(sigmoid or type(last).__name__ == "Sigmoid")  # keras.ops.sigmoid
+    is_sigmoid = float(sigmoid or type(last).__name__ == "Sigmoid")  # keras.ops.sigmoid
     layer = keras.layers.Dense(
         2,
-        kernel_initializer=keras.initializers.Constant([[-sigmoid, 1.0]]),
-        bias_initializer=keras.initializers.Constant([sigmoid, 0.0]),
+        kernel_initializer=keras.initializers.Constant([[-is_sigmoid, 1.0]]),
+        bias_initializer=keras.initializers.Constant([is_sigmoid, 0.0]),
         trainable=False,
-        name="two_scores",
+        name=FROZEN_ADAPTER,
     )
     return keras.Model(network.inputs[0], layer(network.outputs[0]), name=network.name)

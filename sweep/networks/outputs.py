@@ -9,16 +9,21 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from sweep.networks.graph import Graph
+from sweep.networks.keras_internals import Layer, Node, Tensor
 from sweep.networks.layer_types import LAYERS, is_softmax
 
+TINY = 1e-30  # in place of a probability of 0 under a logarithm
+#: What names the Dense that makes two scores of a single unit.
+FROZEN_ADAPTER = "two_scores"
 
-def known_values(tensors: Sequence[Any], values: Sequence[Any]) -> dict[int, Any]:
+
+def known_values(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> dict[int, Tensor]:
     """`values` by id of their tensors, as `Graph.run` takes them."""
     return dict(zip(map(id, tensors), values, strict=True))
 
 
-def run_to_scores(graph: Graph, nodes: list[Any], known: dict[int, Any]) -> Any:
-    """The scores that `nodes` make of what is known; a softmax at the end is left out.
+def run_to_scores(graph: Graph, nodes: list[Node], known: dict[int, Tensor]) -> Tensor:
+    """Return the scores that `nodes` make of what is known; a softmax at the end is left out.
 
     It costs as much as the layer before it where there are many classes, and changes no order.
     """
@@ -29,22 +34,21 @@ def run_to_scores(graph: Graph, nodes: list[Any], known: dict[int, Any]) -> Any:
     return known[id(graph.network.outputs[0])]
 
 
-TINY = 1e-30  # in place of a probability of 0 under a logarithm
-
-
 def probabilities(network: keras.Model, scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probability of each class, (n, classes), from the `scores` that `network` gives.
+    """Return the probability of each class, (n, classes), from the `scores` that `network` gives.
 
     A softmax's are probabilities, a sigmoid's are brought to a sum of 1, all else are logits.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    if meaning(network) == "logits":
+    if score_kind(network) == "logits":
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
     return scores / np.maximum(scores.sum(axis=1, keepdims=True), TINY)
 
 
-def cross_entropy(network: keras.Model, pixels: Any, labels: Any, *, training: bool = False) -> Any:
-    """Mean cross-entropy of `network` on images with `labels`; differentiable.
+def cross_entropy(
+    network: keras.Model, pixels: Any, labels: Any, *, training: bool = False
+) -> Tensor:
+    """Return the mean cross-entropy of `network` on images with `labels`; differentiable.
 
     In inference, or `training`: dropout drops, and BatchNormalization takes these images' means.
     """
@@ -53,22 +57,24 @@ def cross_entropy(network: keras.Model, pixels: Any, labels: Any, *, training: b
 
 def log_likelihood(
     network: keras.Model, pixels: Any, labels: Any, *, training: bool = False
-) -> Any:
+) -> Tensor:
     """Logarithm of the probability of its label, for each image, (n,); as `cross_entropy`."""
     logs = log_probabilities(network, pixels, training=training)
     return tf.gather(logs, labels, batch_dims=1)
 
 
-def log_probabilities(network: keras.Model, pixels: Any, *, training: bool = False) -> Any:
+def log_probabilities(network: keras.Model, pixels: Any, *, training: bool = False) -> Tensor:
     """Logarithm of the probability of each class, (n, classes), whatever the scores mean."""
     graph = Graph(network)
     known = {id(network.inputs[0]): pixels}
-    return continued(graph, graph.nodes[1:], known, training=training)  # the first is the input
+    return run_to_log_probabilities(
+        graph, graph.nodes[1:], known, training=training
+    )  # the first is the input
 
 
-def continued(
-    graph: Graph, nodes: Sequence[Any], known: dict[int, Any], *, training: bool = False
-) -> Any:
+def run_to_log_probabilities(
+    graph: Graph, nodes: Sequence[Node], known: dict[int, Tensor], *, training: bool = False
+) -> Tensor:
     """As `log_probabilities`, run from within: `nodes` are the last ones, `known` as `Graph.run`'s.
 
     A softmax at the end is left out, so that no probability is rounded to 0 on the way.
@@ -78,16 +84,24 @@ def continued(
     graph.run(nodes, known, training=training)
     graph.run([last], known, without_activation=ends_in_softmax, training=training)
     scores = tf.cast(known[id(graph.network.outputs[0])], tf.float32)
-    if ends_in_softmax or meaning(graph.network) == "logits":
+    if ends_in_softmax or score_kind(graph.network) == "logits":
         return tf.nn.log_softmax(scores)
     return tf.math.log(scores / tf.reduce_sum(scores, axis=1, keepdims=True) + TINY)
 
 
-def meaning(network: keras.Model) -> str:
-    """What the scores are: "softmax", "sigmoid" or "logits"."""
+def is_frozen_adapter(layer: Layer) -> bool:
+    """Return whether `layer` is the Dense by which `loading.plain` makes two scores of one unit.
+
+    Its weights are fixed by what the unit means: nothing may train them.
+    """
+    return type(layer) is LAYERS.Dense and layer.name.startswith(FROZEN_ADAPTER)
+
+
+def score_kind(network: keras.Model) -> str:
+    """Return what the scores are: "softmax", "sigmoid" or "logits"."""
     last, before = Graph(network).last_two_operations()
-    if type(last) is LAYERS.Dense and last.name.startswith("two_scores"):
-        last = before  # networks.plain made two scores of one unit: (1 - s, s), or (0, s) of logits
+    if is_frozen_adapter(last):
+        last = before
     if is_softmax(last) or type(last).__name__ == "Softmax":  # the layer, or the operation
         return "softmax"
     sigmoid = getattr(last, "activation", None) is keras.activations.sigmoid

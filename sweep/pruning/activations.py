@@ -25,6 +25,7 @@ from sweep.evaluation.curve import Channels, Scores
 from sweep.evaluation.detection import doubt, jensen_shannon
 from sweep.files import VERSIONS
 from sweep.networks import forward, outputs
+from sweep.networks.keras_internals import layers_at_all_depths
 from sweep.pruning import requirements
 from sweep.pruning.evidence import Each, Evidence, Oracle, Order, Training
 from sweep.pruning.joint_cut import JointCut
@@ -258,7 +259,7 @@ def _custom(network: keras.Model) -> list[ModuleType]:
 
     A digest knows the names of such layers alone, and their code may stand in any of these.
     """
-    layers = [*network.operations, *network._flatten_layers()]  # also those inside of wrappers
+    layers = layers_at_all_depths(network)
     made_of = [*map(type, layers), *(getattr(layer, "activation", None) for layer in layers)]
     names = (getattr(it, "__module__", None) or "" for it in made_of)
     if all(name.partition(".")[0] in ("", "keras") for name in names):

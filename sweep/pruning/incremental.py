@@ -20,7 +20,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from sweep.evaluation.curve import Channels
-from sweep.networks.forward import classifier, compiled, spec
+from sweep.networks.forward import classifier, compiled, tensor_spec
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
 from sweep.networks.layer_types import has_activation, is_affine, is_softmax
@@ -64,7 +64,9 @@ class MaskedTail:
         self._boundary, self._nodes = graph.boundary_tensors(node), graph.downstream_nodes(node)
         self._value = tf.constant(value, self._boundary[0].dtype)
         kept_spec = tf.TensorSpec(self._value.shape, tf.bool)
-        self._classes = classifier(self._scores, list(map(spec, self._boundary)), [kept_spec])
+        self._classes = classifier(
+            self._scores, list(map(tensor_spec, self._boundary)), [kept_spec]
+        )
 
     def start(self, maps: Array, bypass: Sequence[Array]) -> MaskedState:
         """The state of the images of `maps`, (n, ..., channels), when all channels are pruned."""
@@ -100,7 +102,7 @@ class LinearTail:
         self._rest = [other for other in graph.downstream_nodes(node) if other not in part]
         self._shape = self._boundary[0].shape[1:]  # of maps
         *positions, channels = self._shape
-        specs = list(map(spec, self._boundary))
+        specs = list(map(tensor_spec, self._boundary))
         values_spec = tf.TensorSpec((None, sum(_sizes(self._ends))), tf.float32)
         maps_spec = tf.TensorSpec((channels, None, prod(positions)), tf.float32)
         self._values = compiled(self._run_part, specs)
@@ -211,7 +213,7 @@ def tail_classifier(graph: Graph, node: Node) -> Callable[..., NDArray[np.int64]
     def scores(*values: Tensor) -> Tensor:
         return run_to_scores(graph, nodes, known_values(boundary, values))
 
-    return classifier(scores, list(map(spec, boundary)))
+    return classifier(scores, list(map(tensor_spec, boundary)))
 
 
 def linear_part(graph: Graph, node: Node) -> list[Node]:

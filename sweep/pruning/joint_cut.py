@@ -162,7 +162,7 @@ class JointCut:
 
     @cached_property
     def _to_cut(self) -> Callable[..., list[Any]]:
-        return forward.head(self.network, self._segments[0].reads)
+        return forward.feature_extractor(self.network, self._segments[0].reads)
 
 
 class _Segment:
@@ -177,7 +177,7 @@ class _Segment:
         self.reads, self.channels = reads, part.channels
         self._graph, self._nodes, self._gives = graph, nodes, gives
         self._value = tf.constant(part.mask_value, reads[0].dtype)
-        self._specs = [tf.TensorSpec((part.channels,), tf.bool), *map(forward.spec, reads)]
+        self._specs = [tf.TensorSpec((part.channels,), tf.bool), *map(forward.tensor_spec, reads)]
 
     def run(self, kept: NDArray[np.bool_], tensors: Sequence[Array]) -> list[Any]:
         """What the segment hands on when the channels that are not `kept` are pruned."""

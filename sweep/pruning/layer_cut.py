@@ -19,7 +19,7 @@ from sweep.evaluation.curve import Channels
 from sweep.networks import clone, forward
 from sweep.networks.graph import Graph, call
 from sweep.networks.keras_internals import Layer, Node, Tensor
-from sweep.networks.layer_types import LAYERS, activation_is_channelwise, is_norm, silence
+from sweep.networks.layer_types import LAYERS, activation_is_channelwise, is_norm, zero_channels
 from sweep.networks.outputs import known_values
 from sweep.pruning import incremental
 from sweep.pruning.incremental import Tail, tail_classifier, tail_of
@@ -148,7 +148,7 @@ class Cut:
     def silence(self, copy: keras.Model, channels: NDArray[np.int64]) -> None:
         """Zero the weights of `channels` in `copy`, a clone of the network; if `by_weights`."""
         layer = copy.get_layer(self._silenced_layer.name)
-        silence(layer, channels, keep_beta=self.semantics == "gamma")
+        zero_channels(layer, channels, keep_beta=self.semantics == "gamma")
 
     def _with_mask(self, channels: NDArray[np.int64]) -> keras.Model:
         """A copy of the network with a Rescaling layer behind the prune node that masks maps."""
@@ -201,11 +201,11 @@ class Cut:
     @cached_property
     def _to_prune_node(self) -> Callable[..., list[Tensor]]:
         tensors = self._graph.boundary_tensors(self.point.prune_node)
-        return forward.head(self.network, tensors)
+        return forward.feature_extractor(self.network, tensors)
 
     @cached_property
     def _to_mask_node(self) -> Callable[..., list[Tensor]]:
-        return forward.head(self.network, self._boundary)
+        return forward.feature_extractor(self.network, self._boundary)
 
     @cached_property
     def _from_prune_to_mask_node(self) -> Callable[..., Tensor]:
@@ -217,7 +217,7 @@ class Cut:
             self._graph.run(self.point.mask_path[1:], known)
             return known[id(end)]
 
-        return forward.compiled(run, [forward.spec(start)])
+        return forward.compiled(run, [forward.tensor_spec(start)])
 
     @cached_property
     def _masked_scores(self) -> Callable[..., Tensor]:
@@ -230,7 +230,7 @@ class Cut:
             return known[id(self.network.outputs[0])]
 
         kept_spec = tf.TensorSpec(value.shape, tf.bool)
-        return forward.compiled(scores, [kept_spec, *map(forward.spec, self._boundary)])
+        return forward.compiled(scores, [kept_spec, *map(forward.tensor_spec, self._boundary)])
 
     @cached_property
     def _unpruned_classes(self) -> Callable[..., NDArray[np.int64]]:

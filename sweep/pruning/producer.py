@@ -14,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from sweep.networks import outputs
-from sweep.networks.forward import compiled, head, images
+from sweep.networks.forward import compiled, feature_extractor, image_spec
 from sweep.networks.graph import Graph
 from sweep.networks.layer_types import (
     SEPARABLE,
@@ -22,7 +22,7 @@ from sweep.networks.layer_types import (
     has_activation,
     is_activation,
     is_norm,
-    makes,
+    makes_channels,
 )
 from sweep.pruning.evidence import Batches, Norm
 
@@ -34,7 +34,7 @@ class Producer:
 
     def __init__(self, graph: Graph, way: list[Any]) -> None:
         self._graph, self._way = graph, way
-        self.layer = way[0].operation if makes(way[0].operation) else None
+        self.layer = way[0].operation if makes_channels(way[0].operation) else None
         norms = [node for node in way if is_norm(node.operation)]
         self._norm = norms[-1] if norms else None
         acting = [node for node in way if _acts(node.operation)]
@@ -54,7 +54,7 @@ class Producer:
     def has_preactivation(self) -> bool:
         """Whether the channels before their activation are known: no layer hides them."""
         act = self._acting and self._acting.operation
-        return act is None or is_activation(act) or makes(act)
+        return act is None or is_activation(act) or makes_channels(act)
 
     def norm(self, inputs: Batches) -> Norm | None:
         """The last BatchNormalization on the way, None without one; `inputs` are those it gets."""
@@ -82,15 +82,15 @@ class Producer:
 
     @cached_property
     def _to_norm(self) -> Callable[..., list[Any]]:
-        return head(self._graph.network, self._norm.input_tensors)
+        return feature_extractor(self._graph.network, self._norm.input_tensors)
 
     @cached_property
     def _to_activation(self) -> Callable[..., list[Any]]:
         network, node = self._graph.network, self._acting
         if node is None:
-            return head(network, self._way[-1].output_tensors)
+            return feature_extractor(network, self._way[-1].output_tensors)
         if is_activation(node.operation):
-            return head(network, node.input_tensors)
+            return feature_extractor(network, node.input_tensors)
         inputs = keras.Model(network.inputs[0], node.input_tensors)
 
         def without_activation(pixels: Any) -> list[Any]:
@@ -99,7 +99,7 @@ class Producer:
             self._graph.run([node], known, without_activation=True)
             return [known[id(node.output_tensors[0])]]
 
-        return compiled(without_activation, [images(network)])
+        return compiled(without_activation, [image_spec(network)])
 
     @cached_property
     def _gradient(self) -> Callable[..., Any]:
@@ -111,7 +111,7 @@ class Producer:
                 loss = outputs.cross_entropy(network, pixels, labels)
             return tape.gradient(loss, kernel)
 
-        return compiled(gradient, [images(network), tf.TensorSpec((None,), tf.int64)])
+        return compiled(gradient, [image_spec(network), tf.TensorSpec((None,), tf.int64)])
 
 
 def _acts(layer: Any) -> bool:

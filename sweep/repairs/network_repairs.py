@@ -47,7 +47,7 @@ def _moments(
     network: keras.Model, tensors: Sequence[Any], pixels: Array
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and variance of each channel of some tensors of `network` on these images."""
-    part, told = forward.head(network, tensors), []
+    part, told = forward.feature_extractor(network, tensors), []
     for rows in forward.batches(len(pixels), forward.batch_size(Graph(network).tensors)):
         for values in map(np.asarray, part(pixels[rows])):
             flat = values.reshape(-1, values.shape[-1])

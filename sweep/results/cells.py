@@ -1,4 +1,4 @@
-"""What the cells of a sweep left: one row a cell, and those together that differ only in seed."""
+"""What the cells of a sweep left: a `Cell` each, in a `Group` those that differ only in seed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ CONTROL = "random"  # the order that knows nothing
 
 
 @dataclass(frozen=True)
-class Row:
+class Cell:
     """One cell: its number, its overrides, and what its run left (none where it never started)."""
 
     job: int
@@ -53,7 +53,7 @@ class Row:
     @property
     def ranked_by(self) -> str:
         """Its order, with the mark of an oracle."""
-        return self.order + ORACLE * self.oracle
+        return f"{self.order}{ORACLE}" if self.oracle else self.order
 
     @property
     def control(self) -> bool:
@@ -65,23 +65,23 @@ class Row:
 class Group:
     """Cells that differ in nothing but their seed; or one cell."""
 
-    rows: Sequence[Row]
+    cells: Sequence[Cell]
 
     @property
-    def first(self) -> Row:
+    def first(self) -> Cell:
         """One of the cells: all have the same settings, but those that left no run know less."""
-        return next((row for row in self.rows if row.threat_model), self.rows[0])
+        return next((cell for cell in self.cells if cell.threat_model), self.cells[0])
 
     def words(self, keys: Sequence[str]) -> list[str]:
         """Values of `keys`, for the seed how many; an oracle's mark at its order or else at first.
 
-        >>> tac = Row(0, {"prune/order": "tac", "prune.frac": "0.1"}, threat_model="oracle")
+        >>> tac = Cell(0, {"prune/order": "tac", "prune.frac": "0.1"}, threat_model="oracle")
         >>> Group([tac]).words(["prune.frac", "prune/order"]), Group([tac]).words(["prune.frac"])
         (['0.1', 'tac†'], ['0.1†'])
         """
         told = [self.first.overrides.get(key, "") for key in keys]
-        if SEED in keys and len(self.rows) > 1:
-            told[keys.index(SEED)] = str(len(self.rows))
+        if SEED in keys and len(self.cells) > 1:
+            told[keys.index(SEED)] = str(len(self.cells))
         if told and self.first.oracle:
             told[keys.index(ORDER) if ORDER in keys else 0] += ORACLE
         return told
@@ -93,42 +93,44 @@ class Group:
 
     def all(self, metric: str) -> list[float]:
         """The metric of every cell that has it."""
-        return [row.metrics[metric] for row in self.rows if metric in row.metrics]
+        return [cell.metrics[metric] for cell in self.cells if metric in cell.metrics]
 
 
-def groups(table: Sequence[Row]) -> list[Group]:
+def groups(cells: Sequence[Cell]) -> list[Group]:
     """The cells of a sweep, those together that differ only in their seed."""
-    found: dict[tuple[tuple[str, str], ...], list[Row]] = {}
-    for row in table:
-        alike = tuple(item for item in row.overrides.items() if item[0] != SEED)
-        found.setdefault(alike, []).append(row)
-    if all(len({row.overrides.get(SEED) for row in rows}) == len(rows) for rows in found.values()):
-        return [Group(rows) for rows in found.values()]
-    return [Group([row]) for row in table]  # the same cell twice
+    found: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
+    for cell in cells:
+        alike = tuple(item for item in cell.overrides.items() if item[0] != SEED)
+        found.setdefault(alike, []).append(cell)
+    if all(
+        len({cell.overrides.get(SEED) for cell in same}) == len(same) for same in found.values()
+    ):
+        return [Group(same) for same in found.values()]
+    return [Group([cell]) for cell in cells]  # the same cell twice
 
 
-def rows(
-    cells: Sequence[Sequence[str]],
+def cells_of(
+    overrides: Sequence[Sequence[str]],
     runs: Sequence[Run],
     reused: Mapping[int, Run] = MappingProxyType({}),
-) -> list[Row]:
-    """A row for each of `cells` (lists of overrides), in their order, from their runs.
+) -> list[Cell]:
+    """Return a Cell for each of `overrides` (a list a cell), in their order, from their runs.
 
     `reused` are those of other sweeps, by the number of the cell.
     """
     by_job = {int(run.data.tags["job"]): run for run in runs}
     return [
-        replace(row(job, told, by_job.get(job, reused.get(job))), reused=job in reused)
-        for job, told in enumerate(settings(cells))
+        replace(cell_of(job, values, by_job.get(job, reused.get(job))), reused=job in reused)
+        for job, values in enumerate(settings(overrides))
     ]
 
 
-def row(job: int, settings: Mapping[str, str], run: Run | None) -> Row:
-    """The row of one cell, by what `settings` gives of it; None: it left no run."""
+def cell_of(job: int, settings: Mapping[str, str], run: Run | None) -> Cell:
+    """Return one cell by its run and by what `settings` gives of it; run None: it left none."""
     if run is None:
-        return Row(job, settings, order=settings.get(ORDER, ""))
+        return Cell(job, settings, order=settings.get(ORDER, ""))
     tags = run.data.tags
-    return Row(
+    return Cell(
         job,
         settings,
         run.info.run_id,
@@ -194,28 +196,32 @@ def reused_by(parent: Run) -> list[str]:
     return [run for tag, ids in tags if tag.startswith(f"{REUSED}.") for run in ids.split(",")]
 
 
-def varying(table: Sequence[Row]) -> list[str]:
+def distinguishing_keys(cells: Sequence[Cell]) -> list[str]:
     """The overrides that tell the cells apart; where none does, all of them."""
-    return apart(table) or list(dict.fromkeys(key for row in table for key in row.overrides))
+    return differing_keys(cells) or list(
+        dict.fromkeys(key for cell in cells for key in cell.overrides)
+    )
 
 
-def apart(table: Sequence[Row]) -> list[str]:
+def differing_keys(cells: Sequence[Cell]) -> list[str]:
     """The overrides that are not the same in all cells."""
-    keys = dict.fromkeys(key for row in table for key in row.overrides)
-    return [key for key in keys if len({row.overrides.get(key) for row in table}) > 1]
+    keys = dict.fromkeys(key for cell in cells for key in cell.overrides)
+    return [key for key in keys if len({cell.overrides.get(key) for cell in cells}) > 1]
 
 
-def values(table: Sequence[Row], key: str) -> list[str]:
+def values_of(cells: Sequence[Cell], key: str) -> list[str]:
     """The values that `key` has in the cells, each once."""
-    return list(dict.fromkeys(row.overrides.get(key, "") for row in table))
+    return list(dict.fromkeys(cell.overrides.get(key, "") for cell in cells))
 
 
-def named(keys: Sequence[str], words: Sequence[str]) -> str:
+def describe(keys: Sequence[str], words: Sequence[str]) -> str:
     """Settings in a line: "order=tac frac=0.1"."""
-    return " ".join(f"{head}={word}" for (_, head), word in zip(short(keys), words, strict=True))
+    return " ".join(
+        f"{head}={word}" for (_, head), word in zip(short_names(keys), words, strict=True)
+    )
 
 
-def short(keys: Sequence[str]) -> list[tuple[str, str]]:
+def short_names(keys: Sequence[str]) -> list[tuple[str, str]]:
     """Each key, and its last part where that tells them apart."""
     last = [key.replace("/", ".").rsplit(".", 1)[-1] for key in keys]
     return [(key, key if last.count(end) > 1 else end) for key, end in zip(keys, last, strict=True)]

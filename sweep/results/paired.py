@@ -10,7 +10,6 @@ images, or another B, would hardly agree on all.
 import argparse
 import csv
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
@@ -25,7 +24,8 @@ from numpy.typing import NDArray
 from sweep import BadInput, terminal
 from sweep.evaluation import significance
 from sweep.evaluation.significance import holm
-from sweep.results.cells import ORACLE, Group, Row, named, varying
+from sweep.redaction import redacted
+from sweep.results.cells import ORACLE, Cell, Group, describe, distinguishing_keys
 from sweep.tracking import artifacts, store
 
 #: What is compared: metric, in words, on which images.
@@ -71,16 +71,16 @@ class Difference:
     p: float
 
 
-def hits(answers: Mapping[str, NDArray[np.integer]]) -> Hits:
+def hits(predictions: Mapping[str, NDArray[np.integer]]) -> Hits:
     """From the arrays of answers.npz: `<images>_label`, `<images>_badnet`, `<images>_repaired`.
 
     GoodNet hits where B and B' do: where they disagree it says "backdoored", which is no class.
     """
     found, images = {}, {}
     for metric, _, name in RATES:
-        if f"{name}_label" in answers:
-            label, badnet = answers[f"{name}_label"], answers[f"{name}_badnet"]
-            hit = answers[f"{name}_repaired"] == label
+        if f"{name}_label" in predictions:
+            label, badnet = predictions[f"{name}_label"], predictions[f"{name}_badnet"]
+            hit = predictions[f"{name}_repaired"] == label
             found[metric] = hit & (badnet == label) if metric.startswith("goodnet") else hit
             images[name] = (len(label), _digest(label), _digest(badnet))
     return Hits(images, found)
@@ -120,34 +120,34 @@ def read(places: Sequence[str]) -> list[Hits | None]:
     return [None if data is None else hits(np.load(BytesIO(data))) for data in found]
 
 
-def sweep(table: Sequence[Row]) -> tuple[str, str]:
+def to_csv(cells: Sequence[Cell]) -> tuple[str, str]:
     """paired.csv of a sweep, and a line that tells of it; both empty where no two cells compare.
 
     `difference` is b's rate less a's, `p_holm` is p raised for the number of pairs (`holm`).
     """
-    finished = [row for row in table if row.finished]
-    logged = zip(finished, read([row.artifacts for row in finished]), strict=True)
-    cells = [(row, told) for row, told in logged if told is not None]
-    pairs, line = chosen(*zip(*cells, strict=True)) if cells else ([], "")
-    found = [(a, b, one) for a, b in pairs for one in compare(cells[a][1], cells[b][1])]
+    finished = [cell for cell in cells if cell.finished]
+    logged = zip(finished, read([cell.artifacts for cell in finished]), strict=True)
+    known = [(cell, hits) for cell, hits in logged if hits is not None]
+    pairs, line = choose_pairs(*zip(*known, strict=True)) if known else ([], "")
+    found = [(a, b, one) for a, b in pairs for one in compare(known[a][1], known[b][1])]
     raised = np.empty(len(found))
     for metric in {one.metric for *_, one in found}:
         same = [number for number, (*_, one) in enumerate(found) if one.metric == metric]
         raised[same] = holm([found[number][2].p for number in same])
-    keys, text = varying(table), StringIO()
+    keys, text = distinguishing_keys(cells), StringIO()
     out = csv.writer(text, lineterminator="\n")
     told = ("images", "rate_a", "rate_b", "difference", "only_a", "only_b", "p", "p_holm")
     out.writerow(["job_a", "job_b", "run_a", "run_b", "a", "b", "metric", *told])
     for (a, b, one), p in zip(found, raised.tolist(), strict=True):
-        both = cells[a][0], cells[b][0]
-        names = [named(keys, Group([row]).words(keys)) for row in both]
-        ids = [*(row.job for row in both), *(row.run_id for row in both)]
+        both = known[a][0], known[b][0]
+        names = [describe(keys, Group([cell]).words(keys)) for cell in both]
+        ids = [*(cell.job for cell in both), *(cell.run_id for cell in both)]
         counts = [one.a, one.b, one.b - one.a, one.only_a, one.only_b, one.p, p]
         out.writerow([*ids, *names, one.metric, one.images, *counts])
     return (text.getvalue(), line) if found else ("", "")
 
 
-def chosen(rows: Sequence[Row], told: Sequence[Hits]) -> tuple[list[Pair], str]:
+def choose_pairs(cells: Sequence[Cell], hits: Sequence[Hits]) -> tuple[list[Pair], str]:
     """The pairs of cells to compare, by their places, and a line that tells which these are.
 
     All on the same images; where these are more than `MOST`, those that differ in one setting;
@@ -155,21 +155,29 @@ def chosen(rows: Sequence[Row], told: Sequence[Hits]) -> tuple[list[Pair], str]:
     """
     pairs = [
         (a, b)
-        for a, b in combinations(range(len(rows)), 2)
-        if any(told[a].images[name] == told[b].images.get(name) for name in told[a].images)
+        for a, b in combinations(range(len(cells)), 2)
+        if any(hits[a].images[name] == hits[b].images.get(name) for name in hits[a].images)
     ]
     if len(pairs) <= MOST:
         return pairs, CHANCE
-    near = [(a, b) for a, b in pairs if _settings_apart(rows[a], rows[b]) == 1]
+    near = [(a, b) for a, b in pairs if _count_differing(cells[a], cells[b]) == 1]
     if 0 < len(near) <= MOST:
         which = "which differ in one setting"
     else:
-        near = [(a, b) for b, a in {b: a for a, b in reversed(pairs)}.items()]
+        near = _with_the_first(pairs)
         which = "one for each cell, with the first on the same images"
     return sorted(near), f"{CHANCE} It has {len(near)} of {len(pairs)} pairs: those {which}."
 
 
-def _settings_apart(a: Row, b: Row) -> int:
+def _with_the_first(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return of each cell b the first of its `pairs` (a, b), which stand in order."""
+    firsts: dict[int, int] = {}
+    for a, b in pairs:
+        firsts.setdefault(b, a)
+    return [(a, b) for b, a in firsts.items()]
+
+
+def _count_differing(a: Cell, b: Cell) -> int:
     return sum(a.overrides.get(key) != b.overrides.get(key) for key in {*a.overrides, *b.overrides})
 
 
@@ -178,7 +186,7 @@ def show(ids: Sequence[str], uri: str | None = None) -> None:
 
     Raises BadInput where there is no such run, or nothing to compare.
     """
-    store.reopen(uri)
+    store.use_existing(uri)
     runs = list(map(_run, ids))
     told = read([run.info.artifact_uri for run in runs])
     for run, hit in zip(runs, told, strict=True):
@@ -219,7 +227,7 @@ def _run(run_id: str) -> Run:
     try:
         return mlflow.get_run(run_id)
     except MlflowException as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = redacted(str(error)).splitlines()[0][:200]
         raise BadInput(
             f"run {run_id} cannot be read from {mlflow.get_tracking_uri()} ({reason}); expected a "
             f"run's id as in comparison.csv or in the browser"
@@ -238,6 +246,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         show(given.run, given.uri)
     except BadInput as error:
-        print(f"prunesweep: {error}", file=sys.stderr)
+        terminal.print_error(str(error))
         return 2
     return 0

@@ -9,7 +9,8 @@ def print_verdict(verdict: Verdict) -> None:
     """Print the verdict; before it, where costs were asked for, all that was found."""
     if verdict.costs:
         _print_details(verdict)
-    terminal.say(verdict.sentence + " (figures/verdict.png)" * (not verdict.costs))
+    figure = "" if verdict.costs else " (figures/verdict.png)"
+    terminal.say(verdict.sentence + figure)
 
 
 def _print_details(verdict: Verdict) -> None:

@@ -16,13 +16,15 @@ import mlflow
 from mlflow import MlflowException
 from mlflow.entities import LoggedModelStatus, Run
 
+from sweep.tracking import store
+
 AT_ONCE = 8  # files asked of a server at the same time
 
 
 def local(place: str) -> Path | None:
     """The folder that a place of artifacts is; None: a server's."""
-    path = place.removeprefix("file://")
-    path = Path(path if path == place else unquote(path))
+    name = place.removeprefix("file://")
+    path = Path(name if name == place else unquote(name))
     return path if path.is_absolute() else None
 
 
@@ -57,5 +59,8 @@ def _read(name: str, place: str) -> bytes | None:
                 artifact_uri=f"{place}/{name}", dst_path=folder if local(place) is None else None
             )
             return Path(path).read_bytes()
-        except (MlflowException, OSError):
+        except (MlflowException, OSError) as error:
+            if store.gone(error):
+                store.give_up()  # nor will the others be there
+                raise
             return None

@@ -178,7 +178,7 @@ def run(
         status = "FINISHED"
         raise
     except Exception as error:
-        if store.unwritable(error):
+        if store.logging_failure(error):
             store.give_up()
         with suppress(Exception):  # a full disk takes neither
             log.tags({"error": sentence(error)})
@@ -217,7 +217,7 @@ def origin() -> dict[str, Any]:
     root = Path(__file__).parents[2]
     tags = {
         "mlflow.source.name": "run.py",
-        **processes.this(),
+        **processes.current_process(),
         "python": sys.version.split()[0],
         "keras": version("keras"),
         "tensorflow": version("tensorflow"),

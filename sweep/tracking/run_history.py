@@ -32,12 +32,12 @@ def finished(experiment_id: str, cell: str, *, models: bool = False) -> Run | No
 
 
 def mark_dead_runs(experiment_id: str) -> int:
-    """Mark the runs KILLED whose process died on this machine before it could; how many.
+    """Mark the runs KILLED whose process died on this machine before it could; return how many.
 
     What they had not finished logging is deleted.
     """
     running = _search(experiment_id, "attributes.status = 'RUNNING'")
-    dead = [run for run in running if processes.dead(run.data.tags)]
+    dead = [run for run in running if processes.is_dead(run.data.tags)]
     client = MlflowClient()
     for run in dead:
         client.set_tag(run.info.run_id, "error", DEAD)
@@ -47,10 +47,11 @@ def mark_dead_runs(experiment_id: str) -> int:
 
 
 def _search(experiment_id: str, wanted: str) -> list[Run]:
-    found, token = [], None
+    runs: list[Run] = []
+    token = None
     while True:
         page = MlflowClient().search_runs([experiment_id], wanted, page_token=token)
-        found += page
+        runs += page
         token = page.token
         if not token:
-            return found
+            return runs

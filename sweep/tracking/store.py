@@ -16,6 +16,7 @@ from mlflow.store.db import utils as databases
 from requests import exceptions
 
 from sweep import BadInput, files
+from sweep.redaction import redacted
 
 LOCAL = "sqlite:///"
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
@@ -30,7 +31,7 @@ def default_uri(root: Path | None = None) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{LOCAL}{root / 'mlflow.db'}"
 
 
-def reopen(uri: str | None = None) -> None:
+def use_existing(uri: str | None = None) -> None:
     """Point MLflow at the runs at `uri`; BadInput where it is a database that is not there."""
     uri = uri or default_uri()
     database = _file(uri)
@@ -59,9 +60,10 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
         except BadInput:
             raise
         except Exception as error:  # of MLflow, and of what it stands on
-            if unwritable(error):
+            if logging_failure(error):
                 raise
-            reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            told = redacted(f"{type(error).__name__}: {error}")  # what is cut is not known again
+            reason = textwrap.shorten(told, 200, placeholder=" ...")
             raise BadInput(f"tracking.uri={uri} cannot be used by MLflow ({reason})") from error
     if found.lifecycle_stage != "active":
         raise BadInput(
@@ -70,7 +72,7 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
     return found.experiment_id
 
 
-def how_to_look() -> str:
+def view_command() -> str:
     """The command that shows the runs: bare where `mlflow ui` reads what is used here."""
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
@@ -79,7 +81,7 @@ def how_to_look() -> str:
     return "mlflow ui" if here else f"mlflow ui --backend-store-uri {uri}"
 
 
-def unwritable(error: BaseException | None) -> BadInput | None:
+def logging_failure(error: BaseException | None) -> BadInput | None:
     """A sentence for an error after which nothing more can be logged: a full disk, a folder that
 
     can't be written, a server that does not answer.
@@ -98,7 +100,7 @@ def unwritable(error: BaseException | None) -> BadInput | None:
                 f"{_where(error)} is closed to this user or read-only; expected a place of your "
                 f"own, see tracking.uri, cache.folder, data.folder and badnet.folder"
             )
-        if _gone(error):
+        if gone(error):
             return BadInput(
                 f"the runs at {mlflow.get_tracking_uri()} cannot be reached ({_reason(error)}); "
                 f"what was logged is kept there: see to the server or to tracking.uri, and give "
@@ -124,20 +126,21 @@ def _retries(count: int | None) -> Iterator[None]:
         os.environ[RETRIES] = before
 
 
-def _gone(error: BaseException) -> bool:
-    """Whether a server of runs, or of their database, does not answer."""
+def gone(error: BaseException) -> bool:
+    """Whether `error` says that a server of runs, or of their database, does not answer."""
     if not isinstance(error, MlflowException):
         return False
     database = _file(mlflow.get_tracking_uri()) is None
     unavailable = error.error_code == "TEMPORARILY_UNAVAILABLE"  # a local file may be locked
-    return isinstance(error.__context__, GONE) or (database and unavailable)
+    asked = isinstance(error.__context__, GONE) or "Max retries exceeded" in str(error)
+    return asked or (database and unavailable)
 
 
 def _reason(error: BaseException) -> str:
     """The words of a long error that say why a server does not answer."""
     known = r"Connection refused|[\w ]+ not known|timed out|too many \d+ error responses"
     found = re.search(known, str(error), re.IGNORECASE)
-    return found[0] if found else textwrap.shorten(str(error), 100, placeholder=" ...")
+    return found[0] if found else textwrap.shorten(redacted(str(error)), 100, placeholder=" ...")
 
 
 def _file(uri: str) -> Path | None:

@@ -49,7 +49,9 @@ class GatedNetwork:
         activation = getattr(self._node.operation, "activation", None)
         maps = linear if activation is None else activation(linear)
         known = dict(zip(map(id, self._crossing), (maps, *beside), strict=True))
-        logs = outputs.continued(self._graph, self._graph.downstream_nodes(self._node), known)
+        logs = outputs.run_to_log_probabilities(
+            self._graph, self._graph.downstream_nodes(self._node), known
+        )
         return -tf.reduce_mean(tf.gather(logs, labels, batch_dims=1))
 
     @cached_property
@@ -64,4 +66,4 @@ class GatedNetwork:
             self._graph.run([self._node], known, without_activation=True)
             return [known[id(site)] - self.shift, *(known[id(tensor)] for tensor in beside)]
 
-        return forward.compiled(units, [forward.images(self._network)])
+        return forward.compiled(units, [forward.image_spec(self._network)])

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from sweep import BadInput
 from sweep.networks import clone, forward, outputs
 from sweep.networks.graph import Graph
-from sweep.networks.layer_types import SEPARABLE, filters, is_norm, makes
+from sweep.networks.layer_types import SEPARABLE, filters, is_norm, makes_channels
+from sweep.networks.outputs import is_frozen_adapter
 from sweep.training.defender import Batch
 
 Array = NDArray[np.float32]
@@ -73,7 +74,7 @@ class Trainee:
     def __init__(self, network: keras.Model, seed: int = 0) -> None:
         self.network = clone(network)
         for layer in self.network.layers:  # a backdoor may sit in what somebody froze
-            layer.trainable = not layer.name.startswith("two_scores")
+            layer.trainable = not is_frozen_adapter(layer)
         _sow(self.network, seed)  # a file's are drawn anew whenever it is loaded
         self._start = [variable.numpy() for variable in self.network.variables]
         self._variables = self.network.trainable_variables
@@ -83,7 +84,7 @@ class Trainee:
         self._moved = [keras.Variable(np.zeros_like(value)) for value in self._from]
         self._optimizer = keras.optimizers.Adam()
         self._optimizer.build(self._moved)
-        shape, number = forward.images(network), tf.TensorSpec((None,), tf.int64)
+        shape, number = forward.image_spec(network), tf.TensorSpec((None,), tf.int64)
         wanted = tf.TensorSpec((None, None), tf.float32)
         self._step = tf.function(self._learn, autograph=False, input_signature=[shape, wanted])
         self._judge = tf.function(self._told, autograph=False, input_signature=[shape, number])
@@ -199,7 +200,7 @@ def targets(teacher: keras.Model, images: Batch, weight: float, temperature: flo
     if not weight:
         return exact
     say = partial(outputs.log_probabilities, teacher)
-    say = forward.compiled(say, [forward.images(teacher)])
+    say = forward.compiled(say, [forward.image_spec(teacher)])
     rows = forward.batches(len(labels), forward.batch_size(Graph(teacher).tensors))
     logs = np.concatenate([say(pixels[some]) for some in rows])
     soft = tf.nn.softmax(logs / temperature).numpy()
@@ -261,7 +262,7 @@ def _pruned(network: keras.Model) -> list[tuple[keras.Variable, NDArray[np.bool_
         if is_norm(layer):
             dead = None if layer.gamma is None else layer.gamma.numpy() == 0
         else:
-            made = filters(layer) if makes(layer) else None
+            made = filters(layer) if makes_channels(layer) else None
             dead = None if made is None else (made == 0).all(axis=tuple(range(made.ndim - 1)))
         if dead is None or not dead.any():
             continue

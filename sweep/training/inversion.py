@@ -118,7 +118,7 @@ def _made(
 def _success(defender: Defender, triggers: ReversedTriggers) -> NDArray[np.float64]:
     """Share of `JUDGED` images, those of the class left out, that become it, (classes,)."""
     network, rows = defender.network, forward.batch_size(Graph(defender.network).tensors)
-    told = forward.classifier(lambda p: network(p, training=False), [forward.images(network)])
+    told = forward.classifier(lambda p: network(p, training=False), [forward.image_spec(network)])
     pixels, labels = defender.sample(JUDGED, key=1)
     shares = []
     for cls in triggers.classes:

@@ -111,7 +111,7 @@ class TriggerSearch:
         self.most = forward.batch_size(Graph(self.network).tensors)
         number, label = tf.TensorSpec((), tf.float32), tf.TensorSpec((None,), tf.int64)
         state = [tf.TensorSpec((None, *part.shape[1:]), tf.float32) for part in self.begun(1)]
-        specs = [forward.images(self.network), label, label, number, *state]
+        specs = [forward.image_spec(self.network), label, label, number, *state]
         self.step = forward.compiled(self._step, specs)
 
     def begun(self, count: int) -> list[Array]:

@@ -60,7 +60,7 @@ class AdversarialPerturbation:
             return tf.sign(tape.gradient(loss, pixels))
 
         labels = tf.TensorSpec((None,), tf.int64)
-        self._uphill = forward.compiled(uphill, [forward.images(network), labels])
+        self._uphill = forward.compiled(uphill, [forward.image_spec(network), labels])
 
     def __call__(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
         most, low, high = self._most, self._low, self._high
@@ -172,8 +172,8 @@ class AdaptiveMasks:
             tf.Variable(value.astype(np.float32)) for value in (mask, pattern)
         )
         number = tf.TensorSpec((None,), tf.int64)
-        self._grow = forward.compiled(self._uphill, [forward.images(network), number])
-        self._change = forward.compiled(self._changed, [forward.images(network), number])
+        self._grow = forward.compiled(self._uphill, [forward.image_spec(network), number])
+        self._change = forward.compiled(self._changed, [forward.image_spec(network), number])
         for _ in range(WARM):
             some = rng.integers(len(labels), size=min(64, len(labels)))
             self._grow(pixels[some], rng.integers(len(places), size=len(some)))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sweep import BadInput, terminal
 from sweep.data import augmentation
 from sweep.networks import clone, forward
+from sweep.networks.outputs import is_frozen_adapter
 from sweep.training import fine_tuning, inversion
 from sweep.training.defender import Defender
 from sweep.training.inversion import ReversedTriggers
@@ -76,7 +77,7 @@ def shuffled(network: keras.Model, seed: int) -> keras.Model:
     """A copy of `network` whose trained values are each in another place of the same array."""
     copy, rng = clone(network), np.random.default_rng([seed, 8])
     for layer in copy.layers:
-        layer.trainable = not layer.name.startswith("two_scores")
+        layer.trainable = not is_frozen_adapter(layer)
         for variable in layer.trainable_variables:
             values = variable.numpy()
             variable.assign(rng.permutation(values.reshape(-1)).reshape(values.shape))

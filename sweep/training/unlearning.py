@@ -73,7 +73,9 @@ def _unlearn(
         learner.apply(gradients, copy.trainable_variables)
         return tf.reduce_mean(tf.cast(tf.argmax(logs, axis=1) == labels, tf.float32))
 
-    right = forward.classifier(lambda pixels: copy(pixels, training=False), [forward.images(copy)])
+    right = forward.classifier(
+        lambda pixels: copy(pixels, training=False), [forward.image_spec(copy)]
+    )
     rows = forward.batch_size(Graph(copy).tensors)
 
     goal = max(accuracy, np.bincount(defender.images.labels).max() / len(defender.images))

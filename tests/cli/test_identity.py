@@ -9,6 +9,7 @@ import pytest
 
 from sweep import files
 from sweep.cli import identity
+from sweep.cli.checks import parts_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +23,8 @@ def digest(monkeypatch, tmp_path, folder, small):
     def digest(*overrides: str, at: Path = folder) -> str:
         own = ["data=h5", f"data.root={at}", "badnet=file", f"badnet.path={at}/own.keras"]
         with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return identity.digest(hydra.compose("config", overrides=[*own, *overrides]))
+            cfg = hydra.compose("config", overrides=[*own, *overrides])
+            return identity.digest(cfg, parts_of(cfg))
 
     return digest
 

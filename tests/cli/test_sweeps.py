@@ -13,12 +13,18 @@ import hydra
 import mlflow
 import numpy as np
 import pytest
+from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import BadInput, NotApplicable, cli, interrupts, terminal
+from sweep import BadInput, NotApplicable, interrupts, terminal
 from sweep.cli import checks, hydra_errors, jobs, sweeps
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def checked(cfg: DictConfig) -> None:
+    """Build and check a cell, as before it runs."""
+    checks.check(cfg, checks.parts_of(cfg))
 
 
 @pytest.fixture
@@ -43,8 +49,8 @@ def test_a_cell_in_which_all_is_right_passes_and_leaves_what_it_saw_of_the_files
     cell, folder, small, tmp_path
 ):
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    checks.check(cell())
-    checks.check(cell(*own(folder, small)))
+    checked(cell())
+    checked(cell(*own(folder, small)))
     left = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     left.remove(folder / "own.keras")
     assert left
@@ -80,7 +86,7 @@ def test_a_cell_in_which_all_is_right_passes_and_leaves_what_it_saw_of_the_files
 )
 def test_what_is_wrong_is_told_in_a_sentence(cell, overrides, sentence):
     with pytest.raises(BadInput) as error:
-        checks.check(cell(*overrides))
+        checked(cell(*overrides))
     assert sentence in str(error.value)
 
 
@@ -140,7 +146,7 @@ def test_a_function_of_ones_own_that_cannot_be_used_is_told_in_a_sentence(
     for name in [name for name in sys.modules if name.partition(".")[0] == "own"]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(BadInput) as error:
-        cli.check(cell(override))
+        checked(cell(override))
     assert sentence in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
@@ -172,7 +178,7 @@ def test_what_hydra_refuses_is_told_in_a_sentence(cell, overrides, sentence, mon
     monkeypatch.setattr("sys.argv", ["run.py", *overrides])
     shutil.copytree(ROOT / "conf", Path(os.environ["PROJECT_ROOT"]) / "conf")
     with pytest.raises(Exception) as error:  # noqa: PT011
-        checks.check(cell(*overrides))
+        checked(cell(*overrides))
     told = hydra_errors.refused(error.value)
     assert isinstance(told, BadInput)
     assert sentence in str(told)
@@ -235,7 +241,7 @@ def test_a_sweep_that_has_started_is_sent_to_workers_and_does_nothing_there(monk
     started.done = started.bar.enter_context(terminal.bar("sweep", 2, "cells"))
     monkeypatch.setattr(sweeps.Sweep, "current", started)
     sent = cloudpickle.loads(cloudpickle.dumps(started))
-    sent.on_job_end(OmegaConf.create())
+    sent.on_job_end(OmegaConf.create(), JobReturn())
     assert vars(sent) == {}
 
 
@@ -245,11 +251,12 @@ def test_a_cell_whose_images_change_meanwhile_is_not_what_it_says(monkeypatch):
             self.told = values
 
     told, log = iter(["before", "before", "before", "after"]), Log()
-    monkeypatch.setattr(jobs, "digest", lambda cfg: next(told))
-    jobs._cell(lambda cfg, log: None, None, log)
+    monkeypatch.setattr(jobs, "digest", lambda cfg, parts: next(told))
+    monkeypatch.setattr(jobs, "chosen_names", lambda cfg: {})
+    jobs._cell(lambda *given: None, None, None, log)
     assert log.told == {"cell": "before"}
     with pytest.raises(BadInput, match="images or network have changed meanwhile"):
-        jobs._cell(lambda cfg, log: None, None, log)
+        jobs._cell(lambda *given: None, None, None, log)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +280,7 @@ def test_whatever_ends_the_program_ends_a_sweep_that_is_at_work(error, status, c
     work = Work()
     for name in ("PROJECT_ROOT", "HYDRA_FULL_ERROR", "SWEEP_TRACEBACKS"):
         monkeypatch.setenv(name, "")
-    for name in ("end_in_order", "no_more"):
+    for name in ("raise_on_signals", "ignore_signals"):
         monkeypatch.setattr(interrupts, name, lambda: None)
     monkeypatch.setattr(sweeps.Sweep, "current", work)
     with pytest.raises(SystemExit) as ended:
@@ -305,12 +312,12 @@ def test_wrong_values_of_a_stop_of_ones_own_are_told_too(cell, monkeypatch):
 
     monkeypatch.setattr("sweep.stops.accuracy_drop", stubborn)
     with pytest.raises(BadInput, match=r"no 0.04 for 60 channels"):
-        checks.check(cell())
+        checked(cell())
 
 
 def test_an_order_or_semantics_that_does_not_apply_is_told_apart(cell, folder, small):
     with pytest.raises(NotApplicable, match="needs a BatchNormalization"):
-        checks.check(cell(*own(folder, small), "prune.semantics=gamma"))
+        checked(cell(*own(folder, small), "prune.semantics=gamma"))
 
 
 def test_poisoned_images_of_the_target_alone_are_refused(cell, folder, small, write):
@@ -322,7 +329,7 @@ def test_poisoned_images_of_the_target_alone_are_refused(cell, folder, small, wr
         true_label=labels,
     )
     with pytest.raises(BadInput, match="all poisoned test images are of the class that"):
-        checks.check(cell(*own(folder, small)))
+        checked(cell(*own(folder, small)))
 
 
 def test_an_interrupted_sweep_leaves_no_run_running_and_no_half_network(tmp_path):

@@ -1,5 +1,6 @@
 """GoodNet: agreement or "backdoored", and the same from files where this package is not."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,10 +124,11 @@ numpy.savez("answers.npz", **answers)
 
 
 @pytest.fixture(scope="module")
-def elsewhere(faces, masked, tmp_path_factory) -> SimpleNamespace:
+def elsewhere(faces, masked, database, tmp_path_factory) -> SimpleNamespace:
     """What the files and the logged models say in a fresh process, in another folder."""
     home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("elsewhere")
     before = mlflow.get_tracking_uri()
+    shutil.copy(database, home)
     experiment = store.connect(f"sqlite:///{home / 'mlflow.db'}", "tests", home)
     with tracking.run(experiment, "run", params={}, tags={}) as log:
         log.models(faces)

@@ -48,7 +48,7 @@ LEVELS: list[dict[str, set[str]]] = [
         "strategies": set(),
         "gtsrb": set(),
     },
-    {"cli": {"hydra", "mlflow", "numpy", "omegaconf", "pydantic"}, "paired": set()},
+    {"cli": {"hydra", "keras", "mlflow", "numpy", "omegaconf", "pydantic"}, "paired": set()},
     {"run": {"hydra", "omegaconf", "tensorflow"}},
 ]
 

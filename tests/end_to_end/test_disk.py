@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from crashes import ENVIRONMENT, SMALL, Project, survived
+from crashes import SMALL, Project, survived
+from program import ENVIRONMENT
 
 CELLS = 4
 SCRIPT = """
@@ -20,11 +21,12 @@ cp -r "$folder"/. "$copy"
 """
 
 
-def test_a_sweep_goes_on_when_there_is_room_again(tmp_path):
+def test_a_sweep_goes_on_when_there_is_room_again(database, tmp_path):
     disk, copy = tmp_path / "disk", tmp_path / "copy"
     disk.mkdir()
     copy.mkdir()
     Project(copy)
+    shutil.copy(database, copy)
     sweep = [sys.executable, "run.py", "-m", *SMALL, "prune.frac=0.02,0.05,0.1,0.2"]
     namespace = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SCRIPT, "sh"]
     try:  # a namespace of its own, where anybody may mount

@@ -406,7 +406,8 @@ def test_settings_of_any_kind(given, tmp_path, monkeypatch):
     overrides += [f"{key}={value}" for key, value in given]
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         try:
-            checks.check(hydra.compose("config", overrides=overrides))
+            cfg = hydra.compose("config", overrides=overrides)
+            checks.check(cfg, checks.parts_of(cfg))
         except BadInput:  # of several sentences
             pass
         except Exception as error:

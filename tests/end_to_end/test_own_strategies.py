@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from crashes import ENVIRONMENT, SMALL, Project
+from crashes import SMALL, Project
 from mlflow.entities import Run
+from program import ENVIRONMENT
 
 ORDERS = '''
 import numpy as np

@@ -1,5 +1,6 @@
 """A sweep that was killed, interrupted or enlarged goes on where it stood."""
 
+import shutil
 import signal
 import time
 
@@ -10,9 +11,10 @@ FEW = ("-m", *SMALL, "prune.frac=0.02,0.1")
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+def swept(database, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     """Two cells, and what was printed."""
     project = Project(tmp_path_factory.mktemp("swept"), "-m", *SMALL)
+    shutil.copy(database, project.folder)
     return project, project.run("prune.frac=0.02,0.1")
 
 
@@ -85,8 +87,9 @@ def test_a_failing_cell_is_told_and_fail_fast_stops_there(swept):
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_an_interrupted_sweep_is_compared_and_goes_on(how, code, tmp_path):
+def test_an_interrupted_sweep_is_compared_and_goes_on(how, code, database, tmp_path):
     project = Project(tmp_path, "-m", *SMALL, "prune.frac=0.02,0.1,0.2")
+    shutil.copy(database, tmp_path)
     process, printed, sent = project.start(), "", None
     for line in process.stdout:
         printed += line
@@ -116,8 +119,9 @@ def test_a_sweep_whose_reader_goes_is_compared_and_ended(swept):
     assert "RUNNING" not in {run.info.status for run in project.runs()}
 
 
-def test_what_was_killed_while_it_wrote_is_finished_by_the_same_command(tmp_path):
+def test_what_was_killed_while_it_wrote_is_finished_by_the_same_command(database, tmp_path):
     project = Project(tmp_path, *FEW)
+    shutil.copy(database, tmp_path)
     for moment in ("outputs/badnets/*/.bd_net*", "mlruns/*/models/*", "mlruns/*/*/artifacts/*.csv"):
         assert project.kill_at(moment) is not None
     project.run()

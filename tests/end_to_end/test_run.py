@@ -1,21 +1,19 @@
 """The program as its user runs it: commands, exit codes, what stands in MLflow afterwards."""
 
 import csv
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import keras
 import mlflow
 import numpy as np
+import program
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from sweep import attacks, networks
+from sweep import attacks, networks, strategies
 from sweep.data import faces
 from sweep.networks import architectures, forward
 
@@ -51,24 +49,15 @@ class Project:
         shutil.copy(ROOT / "run.py", folder)
         shutil.copytree(ROOT / "conf", folder / "conf")
 
-    def run(self, *arguments: str, exits: int = 0) -> str:
+    def run(self, *arguments: str, exits: int = 0, start=program.Started) -> str:
         """Run `python run.py` with `arguments` from elsewhere; what it printed."""
         elsewhere = self.folder / "elsewhere"
         elsewhere.mkdir(exist_ok=True)
-        # MLflow leaves the URI of whoever used it in this process in the environment
-        inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-        done = subprocess.run(
-            [sys.executable, str(self.folder / "run.py"), *arguments],
-            cwd=elsewhere,
-            env={**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == exits, done.stdout
+        started = start(elsewhere, str(self.folder / "run.py"), *arguments)
+        printed, _ = started.communicate()
+        assert started.returncode == exits, printed
         assert not any(elsewhere.iterdir()), "nothing is written where the command was given"
-        return done.stdout
+        return printed
 
     def runs(self, experiment: str) -> list[Run]:
         """All runs of an experiment, the newest first."""
@@ -108,7 +97,8 @@ def split(runs: list[Run]) -> tuple[Run, list[Run]]:
 @pytest.fixture(scope="module")
 def sweep(project: Project) -> tuple[str, Run, list[Run]]:
     """A sweep on few embedded faces: what it printed, its parent, its cells."""
-    printed = project.run("-m", *SMALL, "prune.frac=0.02,0.1", "tracking.experiment=faces")
+    grid = ("prune.frac=0.02,0.1", "tracking.experiment=faces")
+    printed = project.run("-m", *SMALL, *grid, start=program.python)
     return printed, *split(project.runs("faces"))
 
 
@@ -301,6 +291,12 @@ def test_failing_and_skipped_cells_stand_in_the_table_and_the_others_go_on(
     metrics = cells[2].data.metrics
     assert "goodnet/false_alarm_rate" in metrics
     assert not [key for key in metrics if key.endswith(POISONED)]
+
+
+def test_the_help_tells_the_keys_and_all_strategies(project):
+    printed = project.run("--help")
+    assert strategies.text() in printed
+    assert "prune/stop=NAME: how many channels" in printed
 
 
 def test_bad_input_starts_nothing_and_says_so_in_a_sentence(project, tmp_path) -> None:
@@ -522,8 +518,9 @@ def test_what_gamma_prunes_is_repaired_too_and_keeps_its_beta(project, tmp_path)
 # The verdict
 
 
-def test_a_network_is_looked_at_without_a_poisoned_image(tmp_path) -> None:
+def test_a_network_is_looked_at_without_a_poisoned_image(database, tmp_path) -> None:
     (tmp_path / "program").mkdir()
+    shutil.copy(database, tmp_path / "program")
     project = Project(tmp_path / "program")  # the other one's orders are not all in order
     printed = project.run(*normed(tmp_path), "inspect=true", "tracking.experiment=verdict")
     (run,) = project.runs("verdict")

@@ -7,7 +7,7 @@ import pytest
 from keras.src.saving import object_registration as registry
 
 from sweep import BadInput
-from sweep.networks.custom_objects import objects
+from sweep.networks.custom_objects import load_custom_objects
 
 OWN = """
 import dataclasses
@@ -52,11 +52,11 @@ def own(tmp_path) -> Path:
 
 
 def test_nothing_is_named_by_default():
-    assert objects(None) == objects([]) == {}
+    assert load_custom_objects(None) == load_custom_objects([]) == {}
 
 
 def test_a_file_brings_the_public_classes_and_functions_that_are_defined_in_it(own):
-    found = objects(str(own))
+    found = load_custom_objects(str(own))
     assert set(found) == NAMES
     assert issubclass(found["Mine"], keras.layers.Dense)
     assert found["double"](3) == 6
@@ -65,15 +65,19 @@ def test_a_file_brings_the_public_classes_and_functions_that_are_defined_in_it(o
 def test_a_file_is_found_from_the_current_folder_and_from_the_home(own, monkeypatch):
     monkeypatch.chdir(own.parent)
     monkeypatch.setenv("HOME", str(own.parent))
-    assert objects("layers.py") == objects(["~/layers.py"]) == objects(str(own))
+    assert (
+        load_custom_objects("layers.py")
+        == load_custom_objects(["~/layers.py"])
+        == load_custom_objects(str(own))
+    )
 
 
 def test_a_file_runs_once_until_it_changes(own):
-    first, runs = objects(str(own)), Path(f"{own}.runs")
-    assert objects(str(own)) == first
+    first, runs = load_custom_objects(str(own)), Path(f"{own}.runs")
+    assert load_custom_objects(str(own)) == first
     assert runs.read_text() == "run "
     own.write_text(OWN.replace("Mine", "Ours"))
-    assert "Ours" in objects(str(own))
+    assert "Ours" in load_custom_objects(str(own))
     assert runs.read_text() == "run run "
 
 
@@ -82,7 +86,7 @@ def test_a_dotted_name_brings_itself(own, monkeypatch):
     package.mkdir()
     own.rename(package / "layers.py")
     monkeypatch.syspath_prepend(own.parent)
-    found = objects(["strangers_own.layers.Registered", "strangers_own.layers.double"])
+    found = load_custom_objects(["strangers_own.layers.Registered", "strangers_own.layers.double"])
     assert set(found) == {"Registered", "strangers>Registered", "double"}
 
 
@@ -105,7 +109,7 @@ def test_a_dotted_name_brings_itself(own, monkeypatch):
 )
 def test_a_name_that_brings_nothing_is_refused_in_a_sentence(name, sentence):
     with pytest.raises(BadInput, match=f"^badnet.custom_objects:? {sentence}") as refused:
-        objects([name])
+        load_custom_objects([name])
     assert "\n" not in str(refused.value)
 
 
@@ -113,7 +117,7 @@ def test_a_name_that_brings_nothing_is_refused_in_a_sentence(name, sentence):
 def test_code_that_cannot_be_imported_is_refused_in_a_sentence(code, tmp_path):
     (tmp_path / "layers.py").write_text(code)
     with pytest.raises(BadInput, match=r"layers.py cannot be imported \(\w+Error: ") as refused:
-        objects(str(tmp_path / "layers.py"))
+        load_custom_objects(str(tmp_path / "layers.py"))
     assert "\n" not in str(refused.value)
 
 
@@ -123,6 +127,6 @@ def test_two_files_of_one_name_are_two_modules(tmp_path):
         path = tmp_path / folder / "layers.py"
         path.parent.mkdir()
         path.write_text(f"def act(x):\n    return {value} * x\n")
-        found.append(objects(str(path))["act"])
+        found.append(load_custom_objects(str(path))["act"])
     assert [act(1) for act in found] == [1, 2]
     assert found[0].__module__ != found[1].__module__

@@ -14,7 +14,7 @@ from keras import layers
 from sweep import BadInput
 from sweep.data import Images
 from sweep.networks import forward
-from sweep.networks.forward import batch_size, batches, classifier, compiled, predict, spec
+from sweep.networks.forward import batch_size, batches, classifier, compiled, predict, tensor_spec
 from sweep.pruning import Activations, Cut, incremental
 
 GPUS = tf.config.list_physical_devices("GPU")
@@ -50,7 +50,7 @@ def tensors(*shapes: tuple[int | None, ...]) -> list[keras.KerasTensor]:
     ],
 )
 def test_as_many_images_as_keep_the_largest_tensor_in_memory(shapes, expected, monkeypatch):
-    monkeypatch.setattr(forward, "MEMORY", 2**26)
+    monkeypatch.setattr(forward, "MAX_TENSOR_BYTES", 2**26)
     assert batch_size(tensors(*shapes)) == expected
 
 
@@ -58,15 +58,15 @@ def test_as_many_images_as_keep_the_largest_tensor_in_memory(shapes, expected, m
 def test_there_is_at_least_one_image_a_pass_and_a_power_of_two(shapes):
     rows = batch_size(tensors(*map(tuple, shapes)))
     largest = max(4 * np.prod(shape, dtype=object) for shape in shapes)
-    assert 1 <= rows <= forward.MOST
+    assert 1 <= rows <= forward.MAX_BATCH
     assert rows & (rows - 1) == 0
-    assert rows == 1 or rows * largest <= forward.MEMORY
-    assert rows == forward.MOST or 2 * rows * largest > forward.MEMORY
+    assert rows == 1 or rows * largest <= forward.MAX_TENSOR_BYTES
+    assert rows == forward.MAX_BATCH or 2 * rows * largest > forward.MAX_TENSOR_BYTES
 
 
 @pytest.mark.parametrize("most", [1, 16, 100])
 def test_there_are_never_more_than_the_most(most, monkeypatch):
-    monkeypatch.setattr(forward, "MOST", most)
+    monkeypatch.setattr(forward, "MAX_BATCH", most)
     assert batch_size(tensors((3,))) == {1: 1, 16: 16, 100: 64}[most]
 
 
@@ -81,7 +81,7 @@ def test_batches_cover_all_rows_once_and_in_order(count, rows):
 
 
 def test_a_compiled_function_takes_arrays_and_batches_of_any_size():
-    double = compiled(lambda x: 2 * x, [spec(tensors((3,))[0])])
+    double = compiled(lambda x: 2 * x, [tensor_spec(tensors((3,))[0])])
     for count in (0, 1, 7):
         x = np.arange(3.0 * count, dtype=np.float32).reshape(count, 3)
         np.testing.assert_array_equal(double(x), 2 * x)
@@ -156,7 +156,7 @@ def test_predicted_classes_are_what_keras_predicts(activation, small, images, mo
     expected = network.predict(images, verbose=0).argmax(axis=1)
     assert len(np.unique(expected)) > 1
     for most in (1024, 16, 1):
-        monkeypatch.setattr(forward, "MOST", most)
+        monkeypatch.setattr(forward, "MAX_BATCH", most)
         told = predict(network, images)
         np.testing.assert_array_equal(told, expected)
         assert told.dtype == np.int64

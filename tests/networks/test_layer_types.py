@@ -14,10 +14,10 @@ from sweep.networks.layer_types import (
     PRODUCERS,
     filters,
     is_affine,
-    makes,
-    passes,
-    silence,
+    is_channelwise,
+    makes_channels,
     without_activation,
+    zero_channels,
 )
 
 Drawn = Callable[..., keras.Model]
@@ -133,7 +133,7 @@ def test_filters_are_what_one_hot_images_show_of_a_layer(name, drawn):
     norms = np.abs(own.reshape(-1, own.shape[-1])).sum(axis=0, dtype=np.float64)
     np.testing.assert_allclose(magnitudes(layer, images), norms, rtol=1e-4)
     with_bias, _ = made(name, drawn, activation="relu")
-    assert makes(with_bias)
+    assert makes_channels(with_bias)
     assert filters(with_bias).shape == own.shape
 
 
@@ -160,7 +160,7 @@ def test_silenced_channels_are_zero_and_all_others_as_they_were(name, use_bias, 
     layer, images = made(name, drawn, use_bias=use_bias)
     before = run(layer, images)
     silent = np.array([3, 1])
-    silence(layer, silent)
+    zero_channels(layer, silent)
     after = run(layer, images)
     assert (before[..., silent] != 0).any()
     np.testing.assert_array_equal(after[..., silent], 0)
@@ -172,7 +172,7 @@ def test_silencing_no_channel_changes_nothing(drawn):
     for name in MAKERS:
         layer, _ = made(name, drawn)
         before = layer.get_weights()
-        silence(layer, np.array([], dtype=np.int64))
+        zero_channels(layer, np.array([], dtype=np.int64))
         for old, new in zip(before, layer.get_weights(), strict=True):
             np.testing.assert_array_equal(old, new)
 
@@ -182,7 +182,7 @@ def test_silencing_no_channel_changes_nothing(drawn):
 def test_of_a_normalisation_silenced_channels_are_constant(keep_beta, center, drawn):
     layer, images = normed(drawn, center=center), maps((4, 4, 5))
     before, silent = run(layer, images), np.array([4, 0])
-    silence(layer, silent, keep_beta=keep_beta)
+    zero_channels(layer, silent, keep_beta=keep_beta)
     after = run(layer, images)
     constant = layer.beta.numpy()[silent] if center and keep_beta else np.zeros(2)
     assert not (center and keep_beta) or constant.all()
@@ -195,9 +195,9 @@ def test_of_a_normalisation_silenced_channels_are_constant(keep_beta, center, dr
 def test_of_a_normalisation_without_gamma_beta_alone_can_be_silenced(drawn):
     layer, images = normed(drawn, scale=False), maps((4, 4, 5))
     before, beta = run(layer, images), layer.beta.numpy()
-    silence(layer, np.array([2]), keep_beta=True)
+    zero_channels(layer, np.array([2]), keep_beta=True)
     np.testing.assert_array_equal(run(layer, images), before)
-    silence(layer, np.array([2]))
+    zero_channels(layer, np.array([2]))
     np.testing.assert_allclose(run(layer, images)[..., 2], before[..., 2] - beta[2], atol=1e-5)
 
 
@@ -273,14 +273,14 @@ def test_a_quantised_layer_is_not_taken_for_affine(drawn):
     rounded = run(layer, some) + run(layer, some[::-1]) - run(layer, some + some[::-1])
     assert np.abs(rounded - run(layer, np.zeros_like(some))).max() > 1e-3
     assert not is_affine(layer)
-    assert not makes(layer)
+    assert not makes_channels(layer)
 
 
 def test_of_a_layer_whose_kernel_is_a_sum_of_weights_these_are_not_known():
     layer = layers.Dense(5)
     layer(maps((7,)))
     layer.enable_lora(2)
-    assert not makes(layer)
+    assert not makes_channels(layer)
     assert is_affine(layer)
 
 
@@ -308,7 +308,7 @@ def test_layers_that_are_said_to_keep_channels_apart_do(layer, drawn):
     images = maps((6, 4, 5))
     layer(images)
     drawn(layer)
-    assert passes(layer)
+    assert is_channelwise(layer)
     before = run(layer, images)
     assert before.shape[-1] == 5
     for channel in range(5):
@@ -347,7 +347,7 @@ def share(maps):
 def test_layers_that_may_mix_channels_do_not_pass_them(layer):
     if not isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.MaxPooling2D):
         layer.build((None, 6, 4, 6))
-    assert not passes(layer)
+    assert not is_channelwise(layer)
 
 
 class Dense(layers.Dense):
@@ -393,16 +393,16 @@ class Flatten(layers.Flatten):
 )
 def test_a_subclass_of_a_known_kind_is_taken_for_anything(layer):
     layer.build((None, 6, 4, 5))
-    assert not makes(layer)
-    assert not passes(layer)
+    assert not makes_channels(layer)
+    assert not is_channelwise(layer)
     assert not is_affine(layer)
     assert not layer_types.is_activation(layer)
     assert not layer_types.is_norm(layer)
 
 
 def test_channels_that_stand_first_are_not_made_on_the_last_axis():
-    assert makes(layers.Conv2D(5, 3))
-    assert not makes(layers.Conv2D(5, 3, data_format="channels_first"))
+    assert makes_channels(layers.Conv2D(5, 3))
+    assert not makes_channels(layers.Conv2D(5, 3, data_format="channels_first"))
 
 
 def test_operations_are_activations_where_they_are_one_and_nothing_else():
@@ -418,7 +418,7 @@ def test_operations_are_activations_where_they_are_one_and_nothing_else():
     for name, expected in by_name.items():
         operation = keras.Model(x, getattr(keras.ops, name)(x)).operations[-1]
         assert layer_types.is_activation(operation) is expected
-        assert passes(operation) is expected
+        assert is_channelwise(operation) is expected
         assert not is_affine(operation)
 
 

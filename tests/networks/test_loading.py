@@ -327,7 +327,7 @@ def test_classes_are_the_highest_scores_across_batches(activation, small, images
     expected = network.predict(images, verbose=0).argmax(axis=1)
     assert len(set(expected)) > 1
     for batch in (7, 40, 512):
-        monkeypatch.setattr(forward, "MOST", batch)
+        monkeypatch.setattr(forward, "MAX_BATCH", batch)
         classes = predict(network, images)
         assert classes.dtype == np.int64
         np.testing.assert_array_equal(classes, expected)

@@ -8,11 +8,11 @@ from keras import layers
 from sweep.networks.graph import Graph
 from sweep.networks.loading import plain
 from sweep.networks.outputs import (
-    continued,
     cross_entropy,
     log_probabilities,
-    meaning,
     probabilities,
+    run_to_log_probabilities,
+    score_kind,
 )
 
 
@@ -61,7 +61,7 @@ def test_probabilities_and_loss_are_those_by_hand(kind, drawn):
     labels = np.arange(9) % expected.shape[1]
     loss = -np.log(expected[np.arange(9), labels]).mean()
     np.testing.assert_allclose(cross_entropy(network, pixels, labels), loss, rtol=1e-4)
-    assert meaning(network) == (
+    assert score_kind(network) == (
         "logits"
         if "logit" in kind
         else kind.split()[-1 if "one" in kind else 0].replace("activation", "softmax")
@@ -74,7 +74,7 @@ def test_what_is_continued_from_within_ends_alike(kind, drawn):
     graph, pixels = Graph(network), np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
     _, inner, *behind = graph.nodes
     known = {id(inner.output_tensors[0]): inner.operation(pixels)}
-    told = continued(graph, behind, known)
+    told = run_to_log_probabilities(graph, behind, known)
     np.testing.assert_allclose(told, log_probabilities(network, pixels), rtol=1e-5)
 
 

@@ -15,7 +15,7 @@ from zoo import CASES, SHAPE, Mask, untouched
 
 from sweep.data import Images
 from sweep.networks import architectures, digest, load, shrunk
-from sweep.networks.layer_types import makes, silence
+from sweep.networks.layer_types import makes_channels, zero_channels
 from sweep.networks.loading import plain
 from sweep.pruning import Cut, joint_cut
 from sweep.repairs import shrink
@@ -78,7 +78,7 @@ def checked(network: keras.Model) -> keras.Model:
     left = [layer.name for layer in small.layers if layer.name in names]
     assert left == [name for name in names if name in left]
     assert all("_mask" in name for name in names if name not in left)
-    assert all(layer.count_params() > 0 for layer in small.layers if makes(layer))
+    assert all(layer.count_params() > 0 for layer in small.layers if makes_channels(layer))
     assert small.count_params() <= network.count_params()
     return small
 
@@ -87,7 +87,7 @@ def built(network: keras.Model, drawn, **zeros: list[int]) -> keras.Model:
     """`network` with random weights, but for the channels of layers that are zero, bias and all."""
     drawn(network)
     for name, channels in zeros.items():
-        silence(network.get_layer(name), np.array(channels))
+        zero_channels(network.get_layer(name), np.array(channels))
     return network
 
 
@@ -255,7 +255,7 @@ def test_a_shared_layer_is_cut_to_fit_all_its_calls(drawn):
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     network = drawn(keras.Model(images, layers.Dense(5, name="scores")(x)))
     for name, channels in {"left": [0, 1, 2, 3], "right": [1, 2, 3, 4]}.items():
-        silence(network.get_layer(name), np.array(channels))
+        zero_channels(network.get_layer(name), np.array(channels))
     network.get_layer("norm").gamma.assign([1, 0, 1, 0, 1, 0])
     small = checked(network)
     assert small.get_layer("shared").kernel.shape == (3, 3, 3, 3)

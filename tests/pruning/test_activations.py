@@ -28,7 +28,7 @@ BATCHES = 4  # of at most 16 of 50 images
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch):
-    monkeypatch.setattr(forward, "MOST", 16)
+    monkeypatch.setattr(forward, "MAX_BATCH", 16)
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_batches_of_any_size_and_ranked_or_not_give_equal_answers(builder, drawn
     layer = "conv_2" if builder is lenet else "add"
     told = []
     for most in (1, 8, 64):
-        monkeypatch.setattr(forward, "MOST", most)
+        monkeypatch.setattr(forward, "MAX_BATCH", most)
         for ranked in (False, True):
             cut = Cut(network, layer)
             assert cut.batch_size == most
@@ -410,7 +410,7 @@ def test_everything_is_made_anew_where_the_code_of_a_custom_layer_changes(passes
 
     for factor, expected in ((1.0, BATCHES), (1.0, 0), (-1.50, BATCHES), (1.0, 0)):
         code.write_text(SCALING.format(factor=factor))
-        custom = custom_objects.objects(str(code))
+        custom = custom_objects.load_custom_objects(str(code))
         build(custom["Scaling"]).save(saved)
         network = load(saved, custom_objects=custom)
         digests.add(digest(network))

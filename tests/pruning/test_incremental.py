@@ -17,7 +17,7 @@ probed = incremental.LinearTail._probed
 @pytest.mark.parametrize("largest", [incremental.LARGEST, 0], ids=["linear", "masked"])
 @pytest.mark.parametrize("builder", CASES, ids=lambda builder: builder.__name__)
 def test_every_step_is_what_the_slow_way_gives(builder, largest, drawn, monkeypatch):
-    monkeypatch.setattr(forward, "MOST", 16)
+    monkeypatch.setattr(forward, "MAX_BATCH", 16)
     monkeypatch.setattr(incremental, "LARGEST", largest)
     original = drawn(builder(untouched))
     network = plain(original)

@@ -35,7 +35,7 @@ SEVERAL = [builder for builder in CASES if builder.__name__ not in ALONE]
 
 @pytest.mark.parametrize("builder", SEVERAL, ids=lambda builder: builder.__name__)
 def test_every_step_is_what_the_pruned_copy_says(builder, drawn, monkeypatch):
-    monkeypatch.setattr(forward, "MOST", 16)
+    monkeypatch.setattr(forward, "MAX_BATCH", 16)
     network = plain(drawn(builder(untouched)))
     joint = cut_at(network, "all")
     assert isinstance(joint, JointCut)

@@ -120,7 +120,7 @@ def test_weights_are_the_kernel_of_the_layer_that_produces_the_channels(small_de
 
 
 def test_progress_is_told_every_image_once(small_deepid, faces, monkeypatch):
-    monkeypatch.setattr(forward, "MOST", 16)
+    monkeypatch.setattr(forward, "MAX_BATCH", 16)
     told = []
     answers(Cut(small_deepid), faces, np.arange(3), told.append)
     assert told == [16, 16, 16, 12]

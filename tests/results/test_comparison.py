@@ -11,8 +11,16 @@ from matplotlib.figure import Figure
 from mlflow.entities import Metric, Run, RunData, RunInfo, RunTag
 
 from sweep import terminal
-from sweep.results import comparison
-from sweep.results.cells import MISSING, Group, Row, groups, rows, values, varying
+from sweep.results import comparison, tradeoffs
+from sweep.results.cells import (
+    MISSING,
+    Cell,
+    Group,
+    cells_of,
+    distinguishing_keys,
+    groups,
+    values_of,
+)
 from sweep.results.comparison import show, show_published, to_csv
 from sweep.results.figures import sweep
 
@@ -38,16 +46,16 @@ def run(job: int, metrics: Mapping[str, float], ended: str = "FINISHED", **tags:
     return Run(info, RunData(metrics=numbers, tags=words))
 
 
-def lab() -> list[Row]:
+def lab() -> list[Cell]:
     cells = [[f"prune.frac={frac}"] for frac in LAB]
     measured = [B | dict(zip(NAMES, numbers, strict=True)) for numbers in LAB.values()]
-    return rows(cells, [run(job, metrics) for job, metrics in enumerate(measured)])
+    return cells_of(cells, [run(job, metrics) for job, metrics in enumerate(measured)])
 
 
-def unwell() -> list[Row]:
+def unwell() -> list[Cell]:
     """One cell that ended well, one skipped, one failed, one that left nothing."""
     cells = [[f"prune/order={order}"] for order in ("random", "bnp", "l1_norm", "mean_activation")]
-    return rows(
+    return cells_of(
         cells,
         [
             run(2, {}, "FAILED", error="ValueError: it broke"),
@@ -85,12 +93,12 @@ def test_rows_stand_in_the_order_of_the_cells_with_what_their_runs_left():
 
 
 def test_overrides_are_read_with_their_plus_signs_and_further_equal_signs():
-    (row,) = rows([["+data.root=/a=b", "++prune.frac=0.1", "prune/order=random"]], [])
+    (row,) = cells_of([["+data.root=/a=b", "++prune.frac=0.1", "prune/order=random"]], [])
     assert row.overrides == {"data.root": "/a=b", "prune.frac": "0.1", "prune/order": "random"}
 
 
 def test_a_cell_may_delete_a_key_as_hydra_allows():
-    (row,) = rows([["~data.seed", "prune.frac=0.1"]], [])
+    (row,) = cells_of([["~data.seed", "prune.frac=0.1"]], [])
     assert row.overrides["prune.frac"] == "0.1"
 
 
@@ -106,13 +114,13 @@ def test_a_cell_may_delete_a_key_as_hydra_allows():
     ],
 )
 def test_the_varying_overrides_tell_the_cells_apart_or_are_all_of_them(cells, apart):
-    assert varying(rows(cells, [])) == apart
+    assert distinguishing_keys(cells_of(cells, [])) == apart
 
 
 def test_the_values_of_an_override_stand_once_each_in_the_order_of_the_cells():
-    table = rows([["a=2", "b=x"], ["a=1"], ["a=2", "b=x"]], [])
-    assert values(table, "a") == ["2", "1"]
-    assert values(table, "b") == ["x", ""]
+    table = cells_of([["a=2", "b=x"], ["a=1"], ["a=2", "b=x"]], [])
+    assert values_of(table, "a") == ["2", "1"]
+    assert values_of(table, "b") == ["x", ""]
 
 
 def test_the_csv_holds_every_cell_override_and_metric_but_no_curve():
@@ -122,7 +130,7 @@ def test_the_csv_holds_every_cell_override_and_metric_but_no_curve():
         run(0, {"b/rate": 0.1, "a/rate": 1 / 3, "curve/rate": 0.5}, threat_model="oracle"),
     ]
     reused = {2: run(7, {"a/rate": 0.5})}
-    head, *table = csv.reader(StringIO(to_csv(rows(cells, left, reused)), newline=""))
+    head, *table = csv.reader(StringIO(to_csv(cells_of(cells, left, reused)), newline=""))
     assert head[:5] == ["job", "run_id", "status", "reused", "threat_model"]
     assert head[5:] == ["a", "b", "a/rate", "b/rate", "error"]
     assert table == [
@@ -133,7 +141,7 @@ def test_the_csv_holds_every_cell_override_and_metric_but_no_curve():
 
 
 def test_the_csv_of_cells_without_any_metrics_still_names_them():
-    assert to_csv(rows([["a=1"], ["a=2"]], [])) == (
+    assert to_csv(cells_of([["a=1"], ["a=2"]], [])) == (
         "job,run_id,status,reused,threat_model,a,error\n"
         "0,,MISSING,false,,1,the cell left no run\n"
         "1,,MISSING,false,,2,the cell left no run\n"
@@ -159,7 +167,7 @@ def test_a_table_of_many_settings_fits_80_columns_too(printed):
     ]
     metrics = B | dict(zip(NAMES, LAB["0.1"], strict=True))
     left = [run(job, metrics) for job in range(1, len(cells))]
-    assert max(map(len, printed(show, rows(cells, left)))) <= 80
+    assert max(map(len, printed(show, cells_of(cells, left)))) <= 80
 
 
 def test_cells_that_did_not_end_well_show_their_status_and_then_a_sentence_each(printed):
@@ -177,14 +185,14 @@ def test_cells_that_did_not_end_well_show_their_status_and_then_a_sentence_each(
 def test_a_cell_alone_is_a_line_for_b_repaired_whatever_its_overrides(printed):
     for cell in ([], ["prune.frac=0.02", "seed=1"]):
         metrics = B | dict(zip(NAMES, LAB["0.02"], strict=True))
-        words = [line.split() for line in printed(show, rows([cell], [run(0, metrics)]))]
+        words = [line.split() for line in printed(show, cells_of([cell], [run(0, metrics)]))]
         assert ["B", "0", "98.65", "98.62", "100.0"] in words
         rates = ["95.76", "95.90", "100.0", "95.74", "100.0", "0.00", "-"]
         assert ["B'", "45", *rates] in words
 
 
 def test_cells_without_any_metrics_are_dashes_without_a_line_for_b(printed):
-    words = [line.split() for line in printed(show, rows([["a=1"], ["a=2"]], []))]
+    words = [line.split() for line in printed(show, cells_of([["a=1"], ["a=2"]], []))]
     assert ["1", MISSING, *"-------"] in words
     assert not any(line[:1] == ["B"] for line in words)
 
@@ -192,20 +200,20 @@ def test_cells_without_any_metrics_are_dashes_without_a_line_for_b(printed):
 def test_b_has_no_line_where_it_differs_from_cell_to_cell(printed):
     metrics = [B, B | {"badnet/clean_accuracy": 0.5}]
     cells = [["badnet.path=one.h5"], ["badnet.path=other.h5"]]
-    table = rows(cells, [run(job, measured) for job, measured in enumerate(metrics)])
+    table = cells_of(cells, [run(job, measured) for job, measured in enumerate(metrics)])
     assert not any(line.split()[:1] == ["B"] for line in printed(show, table))
 
 
 def test_b_keeps_its_line_though_a_cell_failed_before_it_was_measured(printed):
     cells = [["prune.frac=0.02"], ["prune.frac=0.04"]]
-    table = rows(cells, [run(0, B), run(1, {"time/data": 1.5}, "FAILED", error="it broke")])
+    table = cells_of(cells, [run(0, B), run(1, {"time/data": 1.5}, "FAILED", error="it broke")])
     words = [line.split() for line in printed(show, table)]
     assert ["B", "0", "98.65", "98.62", "100.0"] in words
 
 
 @pytest.mark.parametrize("value", ["[finetune]", "[/nets/one.h5,/nets/two.h5]"])
 def test_values_in_brackets_are_shown_as_they_are(printed, value):
-    table = rows([[f"badnet.path={value}"], ["badnet.path=x"]], [])
+    table = cells_of([[f"badnet.path={value}"], ["badnet.path=x"]], [])
     # a long value is folded: put its pieces, the first word of each line, together
     assert value in "".join(line.split(" ")[0] for line in printed(show, table))
 
@@ -217,7 +225,7 @@ def test_values_in_brackets_are_shown_as_they_are(printed, value):
 def test_every_line_of_a_table_has_a_word_for_every_heading(monkeypatch, cells, status):
     tables = []
     monkeypatch.setattr(terminal, "table", lambda *table: tables.append(table))
-    show(rows(cells, [run(job, B, status) for job in range(len(cells))]))
+    show(cells_of(cells, [run(job, B, status) for job in range(len(cells))]))
     ((heads, lines, left),) = tables
     assert len(lines) == 1 + len(cells)
     assert {len(line) for line in lines} == {len(heads)}
@@ -239,11 +247,11 @@ PUBLISHED = {
 
 def test_functions_of_equal_names_are_told_apart_and_one_in_place_of_a_choice_is_seen():
     keys = ("prune.order._target_=one.mine", "prune.order._target_=two.mine")
-    table = rows([[key] for key in keys], [])
+    table = cells_of([[key] for key in keys], [])
     assert [row.order for row in table] == ["one.mine", "two.mine"]
-    table = rows([["prune/order=clp", keys[0]], ["prune/order=l1_norm", keys[0]]], [])
-    assert values(table, "prune/order") == ["clp:mine", "l1_norm:mine"]
-    (row,) = rows([["attack.trigger._target_=my.frame", "+repair.a._target_=my.b"]], [])
+    table = cells_of([["prune/order=clp", keys[0]], ["prune/order=l1_norm", keys[0]]], [])
+    assert values_of(table, "prune/order") == ["clp:mine", "l1_norm:mine"]
+    (row,) = cells_of([["attack.trigger._target_=my.frame", "+repair.a._target_=my.b"]], [])
     assert row.overrides == {"attack": "frame", "repair.a": "b"}
 
 
@@ -262,14 +270,14 @@ def test_published_numbers_stand_under_the_measured_ones_of_their_cell(printed):
 
 
 def test_nothing_is_printed_where_nothing_was_published_of_these_cells(printed):
-    assert printed(show_published, rows([["prune.frac=0.3"]], []), PUBLISHED) == []
+    assert printed(show_published, cells_of([["prune.frac=0.3"]], []), PUBLISHED) == []
 
 
 def test_a_stop_that_was_never_reached_is_marked(capsys):
     metrics = {"prune/channels": 59.0, "repaired/clean_accuracy": 0.1}
     cells = [
-        Row(0, {"prune.frac": "0.1"}, "a", "FINISHED", metrics, "", stop_reached=False),
-        Row(1, {"prune.frac": "0.2"}, "b", "FINISHED", metrics, ""),
+        Cell(0, {"prune.frac": "0.1"}, "a", "FINISHED", metrics, "", stop_reached=False),
+        Cell(1, {"prune.frac": "0.2"}, "b", "FINISHED", metrics, ""),
     ]
     comparison.show(cells)
     printed = capsys.readouterr().out
@@ -282,11 +290,11 @@ def test_a_stop_that_was_never_reached_is_marked(capsys):
 # Oracles
 
 
-def ranked(*orders: str, key: str = "prune/order", **more: float) -> list[Row]:
+def ranked(*orders: str, key: str = "prune/order", **more: float) -> list[Cell]:
     """A cell for each order, tac an oracle; told apart by their order, or by another key."""
     cells = [[f"{key}={order if key == 'prune/order' else n}"] for n, order in enumerate(orders)]
     told = ["oracle" if order == "tac" else "defender" for order in orders]
-    return rows(cells, [run(n, B | more, threat_model=whose) for n, whose in enumerate(told)])
+    return cells_of(cells, [run(n, B | more, threat_model=whose) for n, whose in enumerate(told)])
 
 
 def first_words(lines: list[str]) -> list[str]:
@@ -315,19 +323,19 @@ def test_the_mark_stands_beside_published_numbers_too(printed):
 
 
 def test_of_several_settings_the_order_has_the_mark():
-    (cell,) = rows([["seed=1", "prune/order=tac"]], [run(0, {}, threat_model="oracle")])
+    (cell,) = cells_of([["seed=1", "prune/order=tac"]], [run(0, {}, threat_model="oracle")])
     assert Group([cell]).words(["seed", "prune/order"]) == ["1", "tac†"]
 
 
 # Seeds
 
 
-def seeded(*found: Mapping[str, float], ended: str = "FINISHED", **tags: str) -> list[Row]:
+def seeded(*found: Mapping[str, float], ended: str = "FINISHED", **tags: str) -> list[Cell]:
     """Two orders, each at a seed for every one of `found`; the last cell ended as told."""
     cells = [[f"o={order}", f"seed={seed}"] for order in "ab" for seed in range(len(found))]
     left = [run(job, B | found[job % len(found)]) for job in range(len(cells) - 1)]
     left.append(run(len(cells) - 1, B | found[-1], ended, **tags))
-    return rows(cells, left)
+    return cells_of(cells, left)
 
 
 def test_cells_that_differ_only_in_their_seed_are_one_line_by_their_mean(printed):
@@ -345,7 +353,7 @@ def test_cells_that_differ_only_in_their_seed_are_one_line_by_their_mean(printed
 
 def test_where_the_numbers_of_seeds_differ_each_line_has_its_own(printed):
     cells = [["o=a", "seed=0"], ["o=a", "seed=1"], ["o=b", "seed=0"]]
-    lines = printed(show, rows(cells, [run(job, B) for job in range(3)]))
+    lines = printed(show, cells_of(cells, [run(job, B) for job in range(3)]))
     words = [line.split() for line in lines]
     assert ["o", "seeds", "pruned"] in [line[:3] for line in words]
     assert {("a", "2"), ("b", "1")} <= {tuple(line[:2]) for line in words}
@@ -361,7 +369,7 @@ def test_a_whole_number_of_channels_stays_one_where_all_seeds_agree(printed):
 def test_seeds_alone_are_one_line(printed):
     runs = [run(job, B | {"prune/channels": job}) for job in range(3)]
     words = [
-        line.split() for line in printed(show, rows([["seed=0"], ["seed=1"], ["seed=2"]], runs))
+        line.split() for line in printed(show, cells_of([["seed=0"], ["seed=1"], ["seed=2"]], runs))
     ]
     assert ["3", "1", *"-------"] in words
 
@@ -384,7 +392,7 @@ def test_a_seed_that_did_not_end_well_shows_in_the_line_of_all(printed, ended, t
 def test_of_two_seeds_that_did_not_end_well_the_failure_is_told():
     cells = [[f"seed={seed}"] for seed in range(3)]
     left = [run(0, {}, status="SKIPPED"), run(1, {}, "FAILED"), run(2, {"prune/channels": 3})]
-    assert comparison._numbers(Group(rows(cells, left)))[0] == "FAILED"
+    assert comparison._numbers(Group(cells_of(cells, left)))[0] == "FAILED"
 
 
 def test_a_seed_whose_stop_was_never_reached_marks_the_line_of_all(printed):
@@ -401,9 +409,9 @@ def test_b_keeps_its_line_where_it_differs_between_seeds_but_not_between_groups(
 
 
 def test_other_settings_and_the_same_cell_twice_are_not_taken_together():
-    assert len(groups(rows([["data.seed=1"], ["data.seed=2"]], []))) == 2
-    assert len(groups(rows([["a=1"], ["a=1"]], []))) == 2
-    assert len(groups(rows([["seed=1"], ["seed=1"]], []))) == 2
+    assert len(groups(cells_of([["data.seed=1"], ["data.seed=2"]], []))) == 2
+    assert len(groups(cells_of([["a=1"], ["a=1"]], []))) == 2
+    assert len(groups(cells_of([["seed=1"], ["seed=1"]], []))) == 2
 
 
 # Intervals and errors
@@ -423,7 +431,7 @@ def test_the_widest_interval_of_the_rates_shown_is_told_and_not_rounded_down(pri
 def test_cells_that_ended_alike_are_told_together(printed):
     cells = [[f"a={job}"] for job in range(6)]
     left = [run(job, {}, status="SKIPPED", error="no BN") for job in (1, 2, 3, 5)]
-    lines = printed(show, rows(cells, [*left, run(0, {}, "FAILED", error="no BN")]))
+    lines = printed(show, cells_of(cells, [*left, run(0, {}, "FAILED", error="no BN")]))
     assert lines[-3:] == [
         "cell 0 FAILED: no BN",
         "cells 1-3, 5 SKIPPED: no BN",
@@ -444,9 +452,11 @@ def test_the_figure_has_a_row_a_group_named_and_marked(monkeypatch):
     drawn = []
     monkeypatch.setattr(sweep, "comparison", lambda cells, title: drawn.extend(cells))
     found = {"repaired/clean_accuracy": 0.5}
-    comparison.figure(seeded(found, {"repaired/clean_accuracy": 0.7}))
-    comparison.figure([*ranked("random", "tac", **found), *rows([[], [], ["prune/order=clp"]], [])])
-    comparison.figure(ranked("tac", **found))
+    comparison.comparison_figure(seeded(found, {"repaired/clean_accuracy": 0.7}))
+    comparison.comparison_figure(
+        [*ranked("random", "tac", **found), *cells_of([[], [], ["prune/order=clp"]], [])]
+    )
+    comparison.comparison_figure(ranked("tac", **found))
     a, b, control, tac, alone = drawn
     assert [cell.name for cell in drawn] == [
         "o=a",
@@ -461,7 +471,7 @@ def test_the_figure_has_a_row_a_group_named_and_marked(monkeypatch):
     assert not any(cell.control for cell in (a, b, tac, alone))
 
 
-def traded(folder: Path, *cells: tuple[str, str]) -> list[Row]:
+def traded(folder: Path, *cells: tuple[str, str]) -> list[Cell]:
     """Finished cells: what the command line said, and the curve.csv of each."""
     left = []
     for job, (overrides, curve) in enumerate(cells):
@@ -472,7 +482,7 @@ def traded(folder: Path, *cells: tuple[str, str]) -> list[Row]:
         order, whose = words["prune/order"], "oracle" if "tac" in overrides else "defender"
         metrics = {"prune/channels": 1.0 + job % 2}
         row = (job, words, str(job), "FINISHED", metrics, "", True, whose, order, place.as_uri())
-        left.append(Row(*row))
+        left.append(Cell(*row))
     return left
 
 
@@ -488,8 +498,8 @@ def rankings(monkeypatch, tmp_path):
     drawn = []
     monkeypatch.setattr(sweep, "tradeoff", lambda rankings, title: drawn.extend(rankings))
 
-    def rankings(*cells: tuple[str, str]) -> list[sweep.Ranking]:
-        comparison.tradeoff(traded(tmp_path, *cells))
+    def rankings(*cells: tuple[str, str]) -> list[sweep.OrderCurves]:
+        tradeoffs.tradeoff_figure(traded(tmp_path, *cells))
         return drawn
 
     return rankings
@@ -536,8 +546,8 @@ def test_settings_that_no_two_cells_tell_apart_are_told_too(rankings):
 def test_there_is_no_trade_off_without_poisoned_images_or_finished_cells(tmp_path):
     clean = curve(1, 0.9, head="clean_accuracy,goodnet_accuracy")
     table = traded(tmp_path, ("prune/order=mean", clean))
-    assert comparison.tradeoff(table) is None
-    assert comparison.tradeoff(unwell()) is None
+    assert tradeoffs.tradeoff_figure(table) is None
+    assert tradeoffs.tradeoff_figure(unwell()) is None
 
 
 def test_a_cell_that_left_no_curve_or_failed_is_not_in_the_trade_off(tmp_path):
@@ -545,7 +555,7 @@ def test_a_cell_that_left_no_curve_or_failed_is_not_in_the_trade_off(tmp_path):
     cells = [(f"prune/order={order}", told) for order in "abc"]
     a, b, c = traded(tmp_path, *cells)
     (tmp_path / "0" / "curve.csv").unlink()
-    figure = shown(comparison.tradeoff([a, b, replace(c, status="FAILED")]))
+    figure = shown(tradeoffs.tradeoff_figure([a, b, replace(c, status="FAILED")]))
     found = [text.get_text() for text in figure.legends[0].get_texts()]
     assert found == ["b", "a stop that was chosen", "B, nothing pruned"]
 
@@ -555,7 +565,7 @@ def test_a_repaired_cell_alone_is_shown_as_it_was_before_too(capsys):
     metrics = {f"pruned/{name}": rate for name, rate in rates.items()}
     metrics |= {f"repaired/{name}": rate - 0.5 for name, rate in rates.items()}
     metrics |= {f"badnet/{name}": 1.0 for name in rates} | {"prune/channels": 3.0}
-    row = Row(0, {}, status="FINISHED", metrics=metrics, repaired=True)
+    row = Cell(0, {}, status="FINISHED", metrics=metrics, repaired=True)
     show([row])
     text = capsys.readouterr().out
     lines = [" ".join(line.split()) for line in text.splitlines()]

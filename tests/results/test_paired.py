@@ -15,8 +15,8 @@ from sweep import terminal
 from sweep.evaluation import significance
 from sweep.evaluation.significance import holm
 from sweep.results import paired
-from sweep.results.cells import Row
-from sweep.results.paired import chosen, compare, hits, unlike
+from sweep.results.cells import Cell
+from sweep.results.paired import choose_pairs, compare, hits, unlike
 from sweep.tracking import artifacts
 
 LABEL = np.array([0, 1, 2, 3, 0, 1])
@@ -110,7 +110,7 @@ def test_p_is_raised_for_the_number_of_tests():
 def left(tmp_path):
     """Call with overrides and the arrays of answers.npz or None: a finished cell for each."""
 
-    def left(*cells) -> list[Row]:
+    def left(*cells) -> list[Cell]:
         found = []
         for job, (overrides, arrays) in enumerate(cells):
             place = tmp_path / str(job)
@@ -118,7 +118,7 @@ def left(tmp_path):
             if arrays is not None:
                 np.savez_compressed(place / "answers.npz", **arrays)
             words = dict(word.split("=") for word in overrides.split())
-            row = Row(job, words, f"run{job}", "FINISHED", {}, "", artifacts=place.as_uri())
+            row = Cell(job, words, f"run{job}", "FINISHED", {}, "", artifacts=place.as_uri())
             found.append(row)
         return found
 
@@ -127,7 +127,7 @@ def left(tmp_path):
 
 def test_a_sweeps_table_has_every_pair_on_the_same_images(left):
     rows = left(("o=a", A), ("o=b", FEWER), ("o=c", B), ("o=d", None), ("o=e", B), ("o=f", B))
-    text, line = paired.sweep([*rows[:5], replace(rows[5], status="FAILED")])
+    text, line = paired.to_csv([*rows[:5], replace(rows[5], status="FAILED")])
     assert line == "paired.csv tells which differences between cells are more than chance."
     table = list(csv.DictReader(StringIO(text)))
     pairs = [(row["job_a"], row["job_b"]) for row in table[::4]]
@@ -150,25 +150,25 @@ def test_a_sweeps_table_has_every_pair_on_the_same_images(left):
 def test_there_is_no_table_where_no_two_cells_compare(left, second):
     rows = left(("o=a", A), ("o=b", second))
     for some in (rows, rows[:1], []):
-        assert paired.sweep(some) == ("", "")
+        assert paired.to_csv(some) == ("", "")
 
 
-def grid(*sizes: int) -> list[Row]:
+def grid(*sizes: int) -> list[Cell]:
     """Cells of a grid whose settings have so many values."""
     places = np.ndindex(*sizes)
-    return [Row(n, {f"k{i}": str(v) for i, v in enumerate(p)}) for n, p in enumerate(places)]
+    return [Cell(n, {f"k{i}": str(v) for i, v in enumerate(p)}) for n, p in enumerate(places)]
 
 
 def test_up_to_a_hundred_cells_all_pairs_are_compared():
     rows = grid(100)
-    pairs, line = chosen(rows, [hits(A)] * 100)
+    pairs, line = choose_pairs(rows, [hits(A)] * 100)
     assert len(pairs) == 4950
     assert line == paired.CHANCE
 
 
 def test_of_more_cells_those_that_differ_in_one_setting_are_compared():
     rows = grid(12, 3, 4)
-    pairs, line = chosen(rows, [hits(A)] * len(rows))
+    pairs, line = choose_pairs(rows, [hits(A)] * len(rows))
     assert len(pairs) == 144 * (11 + 2 + 3) / 2
     assert (0, 1) in pairs
     assert (0, 5) not in pairs  # both k1 and k2 differ
@@ -178,7 +178,7 @@ def test_of_more_cells_those_that_differ_in_one_setting_are_compared():
 def test_of_very_many_cells_each_is_compared_with_the_first_on_its_images():
     rows, other = grid(200), hits(answers(LABEL, label=LABEL[::-1]))
     told = [hits(A)] * 100 + [other, hits(A)] * 50
-    pairs, line = chosen(rows, told)
+    pairs, line = choose_pairs(rows, told)
     assert len(pairs) == 149 + 49
     assert (0, 99) in pairs
     assert (100, 102) in pairs
@@ -287,3 +287,14 @@ def test_files_are_read_in_order_and_those_missing_are_none(tmp_path):
     found = artifacts.read([place.as_uri() for place in places], "x.csv")
     assert found == [b"one", None, b"three"]
     assert artifacts.read([], "x.csv") == []
+
+
+def test_a_long_password_is_not_told_where_a_reason_is_cut(monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    before = mlflow.get_tracking_uri()
+    told = paired.main(["a", "b", "--uri", f"http://me:{'SECRET' * 50}@127.0.0.1:1"])
+    mlflow.set_tracking_uri(before)
+    assert told == 2
+    error = capsys.readouterr().err
+    assert error.startswith("prunesweep: run a cannot be read from http://me:***@127.0.0.1:1 (")
+    assert "SECRET" not in error

@@ -16,7 +16,7 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.tracking import MlflowClient
 
 from sweep import BadInput
-from sweep.tracking import store
+from sweep.tracking import artifacts, store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,9 +75,9 @@ def test_what_cannot_be_written_is_told_in_a_sentence_whatever_it_caused(error, 
     later = ValueError("something else")
     later.__cause__ = error
     for one in (error, later):
-        assert told in str(store.unwritable(one))
-    assert store.unwritable(ValueError("something else")) is None
-    assert store.unwritable(BadInput("No space left on device")) is None
+        assert told in str(store.logging_failure(one))
+    assert store.logging_failure(ValueError("something else")) is None
+    assert store.logging_failure(BadInput("No space left on device")) is None
 
 
 def asked(uri: str) -> BaseException:
@@ -88,7 +88,7 @@ def asked(uri: str) -> BaseException:
 
 
 def test_a_server_that_does_not_answer_is_told_in_a_sentence_at_once(tmp_path, monkeypatch):
-    assert store.unwritable(requests.ConnectionError("somebody else's")) is None
+    assert store.logging_failure(requests.ConnectionError("somebody else's")) is None
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         uri = f"http://me:PASSWORD@127.0.0.1:{silent.getsockname()[1]}"
@@ -97,19 +97,36 @@ def test_a_server_that_does_not_answer_is_told_in_a_sentence_at_once(tmp_path, m
             monkeypatch.setenv(name, "100")
         store.give_up()
         told = "the runs at {} cannot be reached ({}); what was logged is kept there: see to the"
-        assert str(store.unwritable(asked(uri))).startswith(told.format(uri, "Connection refused"))
+        assert str(store.logging_failure(asked(uri))).startswith(
+            told.format(uri, "Connection refused")
+        )
         silent.listen()
         began = time.monotonic()
-        assert str(store.unwritable(asked(uri))).startswith(told.format(uri, "timed out"))
+        assert str(store.logging_failure(asked(uri))).startswith(told.format(uri, "timed out"))
     assert time.monotonic() - began < 10
+
+
+def test_files_of_runs_are_not_asked_for_one_by_one_of_a_server_that_is_gone(monkeypatch):
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(name, "1")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri("http://127.0.0.1:1")
+    places = ["http://127.0.0.1:1/api/2.0/mlflow-artifacts/artifacts/1/a/artifacts"] * 100
+    began = time.monotonic()
+    with pytest.raises(mlflow.MlflowException) as error:
+        artifacts.read(places, "curve.csv")
+    mlflow.set_tracking_uri(before)
+    assert "(Connection refused)" in str(store.logging_failure(error.value))
+    assert time.monotonic() - began < 30
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
 
 
 def test_a_database_server_that_is_not_there_is_told_and_a_locked_file_is_not(root, monkeypatch):
     error = mlflow.MlflowException("server closed the connection", TEMPORARILY_UNAVAILABLE)
     store.connect(None, "runs", root)
-    assert store.unwritable(error) is None
+    assert store.logging_failure(error) is None
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "postgresql://host/runs")
-    assert "(server closed the connection); what was log" in str(store.unwritable(error))
+    assert "(server closed the connection); what was log" in str(store.logging_failure(error))
 
 
 def test_a_wrong_address_is_refused_after_one_more_try(tmp_path, monkeypatch):
@@ -118,7 +135,7 @@ def test_a_wrong_address_is_refused_after_one_more_try(tmp_path, monkeypatch):
     with pytest.raises(mlflow.MlflowException) as error:
         store.connect("http://127.0.0.1:1", "runs", tmp_path)
     mlflow.set_tracking_uri(before)
-    assert "(Connection refused)" in str(store.unwritable(error.value))
+    assert "(Connection refused)" in str(store.logging_failure(error.value))
     assert time.monotonic() - began < 10
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "10"
 
@@ -148,7 +165,7 @@ def test_who_is_killed_while_the_database_is_made_leaves_none(tmp_path, root):
 def test_the_command_to_look_is_bare_where_mlflow_looks_by_itself(root, monkeypatch):
     store.connect(None, "runs", root)
     monkeypatch.chdir(root)
-    assert store.how_to_look() == "mlflow ui"
+    assert store.view_command() == "mlflow ui"
     monkeypatch.chdir(root.parent)
     expected = f"mlflow ui --backend-store-uri sqlite:///{root / 'mlflow.db'}"
-    assert store.how_to_look() == expected
+    assert store.view_command() == expected

@@ -103,7 +103,7 @@ def test_equal_seeds_give_equal_triggers_and_other_seeds_others():
 
 def test_a_class_finds_alone_what_it_finds_beside_others(monkeypatch):
     together = invert(defender(), steps=30, refine=0)
-    monkeypatch.setattr(inversion.forward, "MOST", 32)  # two classes at once
+    monkeypatch.setattr(inversion.forward, "MAX_BATCH", 32)  # two classes at once
     chunked = invert(defender(), steps=30, refine=0)
     alone = invert(defender(), steps=30, refine=0, classes=[PLANTED])
     np.testing.assert_allclose(chunked.masks, together.masks, atol=1e-3)

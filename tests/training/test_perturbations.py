@@ -217,6 +217,13 @@ def test_adversarial_images_lie_near_and_within_the_range_and_the_loss_grows(whi
     assert not np.array_equal(made, there(pixels, labels, rng(1)))
 
 
+def test_adversarial_strength_is_a_share_of_the_range_wherever_that_lies():
+    pixels, labels = drawn(1)
+    there = AdversarialPerturbation(network(), drawn()[0] - 0.5, strength=0.05, steps=2)
+    far = np.abs(there(pixels - 0.5, labels, rng()) - (pixels - 0.5)).max()
+    assert far == pytest.approx(0.05, rel=0.05)
+
+
 def test_adversarial_images_follow_the_network_as_it_changes():
     net, (pixels, labels) = network(), drawn(1)
     there = AdversarialPerturbation(net, pixels, strength=0.05, steps=2)

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from sweep.networks.cloning import copied, copy_state
+from sweep.networks.cloning import copy_layer, copy_state
 from sweep.networks.graph import Graph
+from sweep.networks.keras_internals import Layer, Tensor, layer_that_made
 from sweep.networks.shrinking.dispatch import rule
 from sweep.networks.shrinking.rules import Mask, Rule, Values, channels
 
@@ -20,7 +21,7 @@ MOST = 0.75
 
 
 def shrunk(network: keras.Model) -> keras.Model:
-    """A new functional network of the same outputs, without channels that are constant or unread.
+    """A functional network of the same outputs, without channels that are constant or unread.
 
     Layers keep names and kinds, inputs and outputs their shapes, every layer at least one channel.
     Channels that are in the way of a sum or of an unknown layer go only if weights go with them.
@@ -30,21 +31,21 @@ def shrunk(network: keras.Model) -> keras.Model:
     graph = Graph(network)
     rules = [rule(graph, node) for node in graph.nodes]
     values = _values(rules)
-    plans = [_Plan(network, rules, values, most) for most in (0, MOST)]
-    return min([_Building(plan).network for plan in plans], key=keras.Model.count_params)
+    plans = [_ChannelPlan(network, rules, values, most) for most in (0, MOST)]
+    return min([_SmallerNetwork(plan).network for plan in plans], key=keras.Model.count_params)
 
 
 def _values(rules: list[Rule]) -> dict[int, Values]:
-    """The value of each channel of every tensor, by the tensor's id."""
+    """Return the value of each channel of every tensor, by the tensor's id."""
     values: dict[int, Values] = {}
     for each in rules:
-        made = each.constants([values[id(tensor)] for tensor in each.node.input_tensors])
+        constants = each.constants([values[id(tensor)] for tensor in each.node.input_tensors])
         for tensor in each.node.output_tensors:
-            values[id(tensor)] = np.broadcast_to(made, channels(tensor))
+            values[id(tensor)] = np.broadcast_to(constants, channels(tensor))
     return values
 
 
-class _Plan:
+class _ChannelPlan:
     """Which channels every tensor carries (`kept`), and which every layer reads (`taken`).
 
     Both start with none and grow until all layers have what they need. `most` is how many of the
@@ -64,8 +65,8 @@ class _Plan:
         while self._grow() or self._fill():
             pass
 
-    def kept(self, tensor: Any) -> Mask:
-        """The channels that a tensor carries."""
+    def kept(self, tensor: Tensor) -> Mask:
+        """Return the channels that a tensor carries."""
         return self._kept[id(tensor)]
 
     def taken(self, each: Rule) -> list[Mask]:
@@ -92,7 +93,7 @@ class _Plan:
         before = self._size()
         for each in reversed(self.rules):
             taken = self.taken(each)
-            each.grow(taken, self.kept(each.node.output_tensors[0]))
+            each.propagate(taken, self.kept(each.node.output_tensors[0]))
             for tensor, mask in zip(each.node.input_tensors, taken, strict=True):
                 self._meet(each, mask, self.kept(tensor), self.values[id(tensor)])
         return self._size() > before
@@ -121,16 +122,16 @@ class _Plan:
         return [*self._kept.values(), *self._taken.values()]
 
 
-class _Building:
+class _SmallerNetwork:
     """The `network` that a plan amounts to."""
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: _ChannelPlan) -> None:
         self._plan, network = plan, plan.network
         self._names = {each.layer.name for each in plan.rules}
-        self._copies: dict[Any, Any] = {}
-        self._arrays: dict[Any, dict[str, Any]] = {}
-        self._known: dict[int, Any] = {}
-        self._picked: dict[tuple[int, bytes], Any] = {}
+        self._copies: dict[Layer, Layer] = {}
+        self._arrays: dict[Layer, dict[str, Any]] = {}
+        self._known: dict[int, Tensor] = {}
+        self._selections: dict[tuple[int, bytes], Tensor] = {}
         for each in plan.rules:
             made = keras.tree.flatten(self._run(each))
             pairs = zip(each.node.output_tensors, made, strict=True)
@@ -146,31 +147,33 @@ class _Building:
         )
         self.network = keras.Model(inputs, outputs, name=network.name)
 
-    def _run(self, each: Rule) -> Any:
-        """What the new copy of one node's layer makes."""
+    def _run(self, each: Rule) -> Tensor:
+        """Return what the new copy of one node's layer makes."""
         node, layer = each.node, each.layer
         masks, kept = self._plan.taken(each), self._plan.kept(node.output_tensors[0])
         pairs = zip(node.input_tensors, masks, strict=True)
-        given = {id(tensor): self._given(tensor, mask) for tensor, mask in pairs}
+        inputs = {id(tensor): self._picked_channels(tensor, mask) for tensor, mask in pairs}
         if each.idle(kept):
-            return given[id(node.input_tensors[0])]
+            return inputs[id(node.input_tensors[0])]
         if layer not in self._copies:
             whole = all(mask.all() for mask in (*masks, kept))
             settings, self._arrays[layer] = ({}, {}) if whole else each.cut(masks, kept)
-            self._copies[layer] = copied(layer, layer.name) if whole else _remade(layer, settings)
+            self._copies[layer] = (
+                copy_layer(layer, layer.name) if whole else _with_settings(layer, settings)
+            )
         if node.is_input:
             return self._copies[layer].output
-        args, kwargs = node.arguments.fill_in(given)
+        args, kwargs = node.arguments.fill_in(inputs)
         return self._copies[layer](*args, **kwargs)
 
-    def _given(self, tensor: Any, taken: Mask) -> Any:
-        """The channels of `tensor` that are `taken`, though it may carry others."""
+    def _picked_channels(self, tensor: Tensor, taken: Mask) -> Tensor:
+        """Return the channels of `tensor` that are `taken`, though it may carry others."""
         kept, new = self._plan.kept(tensor), self._known[id(tensor)]
         if np.array_equal(kept, taken):
             return new
         key = (id(tensor), taken.tobytes())
-        if key not in self._picked:
-            name = tensor._keras_history.operation.name
+        if key not in self._selections:
+            name = layer_that_made(tensor).name
             constants = np.where(kept, 0, self._plan.values[id(tensor)])[taken]
             picking = keras.layers.Dense(
                 int(taken.sum()),
@@ -183,19 +186,19 @@ class _Building:
             picked = picking(new)
             weights = [np.eye(len(kept))[kept][:, taken], constants]
             picking.set_weights(weights[: len(picking.weights)])
-            self._picked[key] = picked
-        return self._picked[key]
+            self._selections[key] = picked
+        return self._selections[key]
 
     def _free(self, name: str) -> str:
-        """A name that no other layer has, which is taken from now on."""
+        """Return a name that no other layer has, which is taken from now on."""
         while name in self._names:
             name += "_"
         self._names.add(name)
         return name
 
 
-def _remade(layer: Any, settings: dict[str, Any]) -> Any:
-    """A new layer of the same kind and name, with other settings; its weights are still to come."""
+def _with_settings(layer: Layer, settings: dict[str, Any]) -> Layer:
+    """A new layer of the same type and name, with other settings; its weights are still to come."""
     config = layer.get_config() | settings
     initial = [name for name in config if name.endswith("_initializer")]
     copy = type(layer).from_config(config | dict.fromkeys(initial, "zeros"))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.networks.graph import Graph, call
+from sweep.networks.keras_internals import Layer, Node, Tensor
 from sweep.networks.layer_types import LAYERS
 
 Mask = NDArray[np.bool_]
@@ -37,24 +38,24 @@ class Rule:
     opaque = True
     flexible = False
 
-    def __init__(self, graph: Graph, node: Any) -> None:
+    def __init__(self, graph: Graph, node: Node) -> None:
         self.node, self.layer, self.calls = node, node.operation, graph.calls_of(node)
         weights = getattr(self.layer, "weights", ())
         self.coupled = not self.opaque and len(self.calls) > 1 and len(weights) > 0
 
     def constants(self, values: list[Values]) -> Values:
-        """The values of the channels made, from those of each input."""
+        """Return the values of the channels made, from those of each input."""
         return np.array([np.nan])
 
-    def grow(self, taken: list[Mask], kept: Mask) -> None:
+    def propagate(self, taken: list[Mask], kept: Mask) -> None:
         """Add to `taken` what the channels `kept` are made of, to `kept` what comes with it."""
 
     def cut(self, taken: list[Mask], kept: Mask) -> Smaller:
-        """Settings and weights of the layer that reads and makes these channels alone."""
+        """Return settings and weights of the layer that reads and makes these channels alone."""
         return {}, {}
 
     def idle(self, kept: Mask) -> bool:
-        """Whether the layer does nothing, now that it has lost channels."""
+        """Return whether the layer does nothing, now that it has lost channels."""
         return False
 
 
@@ -66,7 +67,7 @@ class Same(Rule):
     def constants(self, values: list[Values]) -> Values:
         return values[0]
 
-    def grow(self, taken: list[Mask], kept: Mask) -> None:
+    def propagate(self, taken: list[Mask], kept: Mask) -> None:
         masks = [mask for mask in taken if len(mask) == len(kept)]
         for mask in masks:
             kept |= mask
@@ -88,14 +89,16 @@ class Acting(Same):
 
     def constants(self, values: list[Values]) -> Values:
         if type(self.layer) is not LAYERS.PReLU:
-            return told(self.layer, values[0])
+            return activated(self.layer, values[0])
         slopes = self.layer.alpha.numpy().reshape(-1, self.layer.alpha.shape[-1])
         slope = np.where((slopes == slopes[0]).all(axis=0), slopes[0].astype(float), np.nan)
         return np.where(values[0] < 0, slope * values[0], values[0])
 
     def cut(self, taken: list[Mask], kept: Mask) -> Smaller:
         alpha = getattr(self.layer, "alpha", None)
-        if type(self.layer) is not LAYERS.PReLU or alpha.shape[-1] == 1 < len(kept):
+        if type(self.layer) is not LAYERS.PReLU or alpha is None:
+            return {}, {}
+        if alpha.shape[-1] == 1 < len(kept):
             return {}, {}
         return {}, {"alpha": alpha.numpy()[..., kept]}
 
@@ -146,9 +149,9 @@ class Merged(Same):
     """A sum, product or the like of several inputs; 0 times anything is 0."""
 
     def constants(self, values: list[Values]) -> Values:
-        values = np.broadcast_arrays(*values)
-        made = MERGES[type(self.layer)](values)
-        gone = type(self.layer) is LAYERS.Multiply and np.any(np.equal(values, 0), axis=0)
+        arrays = np.broadcast_arrays(*values)
+        made = MERGES[type(self.layer)](arrays)
+        gone = type(self.layer) is LAYERS.Multiply and np.any(np.equal(arrays, 0), axis=0)
         return np.where(gone, 0, made)
 
 
@@ -160,7 +163,7 @@ class Joined(Rule):
     def constants(self, values: list[Values]) -> Values:
         return np.concatenate(values)
 
-    def grow(self, taken: list[Mask], kept: Mask) -> None:
+    def propagate(self, taken: list[Mask], kept: Mask) -> None:
         starts = np.cumsum([len(mask) for mask in taken])[:-1]
         for mask, made in zip(taken, np.split(kept, starts), strict=True):
             mask |= made
@@ -175,7 +178,7 @@ class Unrolled(Rule):
     def constants(self, values: list[Values]) -> Values:
         return np.tile(values[0], channels(self.node.output_tensors[0]) // len(values[0]))
 
-    def grow(self, taken: list[Mask], kept: Mask) -> None:
+    def propagate(self, taken: list[Mask], kept: Mask) -> None:
         (mask,) = taken
         mask |= kept.reshape(-1, len(mask)).any(axis=0)
         kept |= np.tile(mask, len(kept) // len(mask))
@@ -186,13 +189,13 @@ class Unrolled(Rule):
         return {"target_shape": (*self.node.output_tensors[0].shape[1:-1], int(kept.sum()))}, {}
 
 
-def channels(tensor: Any) -> int:
-    """The size of the last axis; 1 where there is none that is known."""
+def channels(tensor: Tensor) -> int:
+    """Return the size of the last axis; 1 where there is none that is known."""
     return (tensor.shape[-1] if tensor.ndim > 1 else None) or 1
 
 
-def told(activation: Any, values: Values) -> Values:
-    """What an activation makes of channels of these values."""
+def activated(activation: Layer | None, values: Values) -> Values:
+    """Return what an activation makes of channels of these values."""
     if activation is None:
         return values
     made = call(activation, np.nan_to_num(values).astype(np.float32)[None])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.networks.graph import Graph
+from sweep.networks.keras_internals import Node
 from sweep.networks.layer_types import (
     DEPTHWISE,
     LAYERS,
@@ -17,7 +18,7 @@ from sweep.networks.layer_types import (
     activation_is_channelwise,
     filters,
 )
-from sweep.networks.shrinking.rules import Mask, Rule, Smaller, Values, channels, told
+from sweep.networks.shrinking.rules import Mask, Rule, Smaller, Values, activated, channels
 
 
 class Weighted(Rule):
@@ -29,7 +30,7 @@ class Weighted(Rule):
 
     opaque = False
 
-    def __init__(self, graph: Graph, node: Any) -> None:
+    def __init__(self, graph: Graph, node: Node) -> None:
         super().__init__(graph, node)
         layer = self.layer
         depthwise = type(layer) in DEPTHWISE
@@ -48,19 +49,19 @@ class Weighted(Rule):
         varying = self.reaches[np.isnan(self.folded)].any(axis=0)
         made = np.where(varying, np.nan, self._bias(np.ones(len(self.folded), bool)))
         return (
-            told(self.layer.activation, made)
+            activated(self.layer.activation, made)
             if activation_is_channelwise(self.layer)
             else made * np.nan
         )
 
-    def grow(self, taken: list[Mask], kept: Mask) -> None:
+    def propagate(self, taken: list[Mask], kept: Mask) -> None:
         kept |= not activation_is_channelwise(self.layer)
         (mask,) = taken
         mask |= self.reaches[:, kept].any(axis=1) & np.isnan(self.folded)
         if self.groups > 1:
             alive = _any(mask, self.groups) | _any(kept, self.groups)
-            _level(mask.reshape(self.groups, -1), alive)
-            _level(kept.reshape(self.groups, -1), alive)
+            _equalise(mask.reshape(self.groups, -1), alive)
+            _equalise(kept.reshape(self.groups, -1), alive)
 
     def cut(self, taken: list[Mask], kept: Mask) -> Smaller:
         layer, (mask,) = self.layer, taken
@@ -81,7 +82,7 @@ class Weighted(Rule):
         return settings | {width: int(kept.sum())}, arrays
 
     def _bias(self, left: Mask) -> Values:
-        """The bias with the inputs that are constant and `left` out in it, (channels,)."""
+        """Return the bias with the inputs that are constant and `left` out in it, (channels,)."""
         bias = np.zeros(self.reaches.shape[-1])
         if self.layer.bias is not None:
             bias += self.layer.bias.numpy()
@@ -114,11 +115,11 @@ def _blocks(matrix: NDArray[Any], groups: int) -> NDArray[Any]:
 
 
 def _any(mask: Mask, groups: int) -> Mask:
-    """Which groups have a channel in `mask`."""
+    """Return which groups have a channel in `mask`."""
     return mask.reshape(groups, -1).any(axis=1)
 
 
-def _level(mask: Mask, alive: Mask) -> None:
+def _equalise(mask: Mask, alive: Mask) -> None:
     """Add the first channels to each `alive` row of `mask`, until all these have as many."""
     count = max(1, mask.sum(axis=1).max())
     for row in np.flatnonzero(alive):

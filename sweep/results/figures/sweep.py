@@ -38,7 +38,7 @@ ZOOM = 0.1  # clean accuracy that the near view of the trade-off spans below B's
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellRates:
     """One row of the comparison: `rates` by metric, a value a seed."""
 
     name: str
@@ -48,7 +48,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class OrderCurves:
     """One order's curves, one a seed: rows of clean test accuracy and attack success, (2, steps).
 
     `stops` are the steps that were chosen: number of the curve, step.
@@ -61,7 +61,7 @@ class Ranking:
     control: bool = False
 
 
-def comparison(cells: Sequence[Cell], title: str) -> Figure:
+def comparison(cells: Sequence[CellRates], title: str) -> Figure:
     """One row a cell, one mark a rate: the mean over seeds, with a line from lowest to highest."""
     if len(cells) > MOST_ROWS:
         title += f", the first {MOST_ROWS} of {len(cells)}"
@@ -89,7 +89,7 @@ def comparison(cells: Sequence[Cell], title: str) -> Figure:
     return figure
 
 
-def _legend(cells: Sequence[Cell]) -> list[Line2D]:
+def _legend(cells: Sequence[CellRates]) -> list[Line2D]:
     """What the marks of the comparison mean, those that are there."""
     found = [
         Line2D([], [], **_mark(colour, marker, size, oracle=False), label=label)
@@ -117,7 +117,7 @@ def _mark(colour: str, marker: str, size: float, oracle: bool) -> dict[str, Any]
     }
 
 
-def tradeoff(rankings: Sequence[Ranking], title: str) -> Figure:
+def tradeoff(orders: Sequence[OrderCurves], title: str) -> Figure:
     """Attack success against clean test accuracy along whole curves, and near B's accuracy.
 
     The best corner is the lower right one: nothing of the accuracy lost, nothing of the attack
@@ -126,21 +126,19 @@ def tradeoff(rankings: Sequence[Ranking], title: str) -> Figure:
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     figure.suptitle(title)
     far, near = figure.subplots(1, 2, sharey=True)
-    looks, handles = _looks(rankings), []
-    for ranking, look in zip(rankings, looks, strict=True):
+    looks, handles = _looks(orders), []
+    for order, look in zip(orders, looks, strict=True):
         for panel in (far, near):
-            for number, (accuracy, attack) in enumerate(ranking.curves):
-                panel.plot(accuracy, attack, **look, gid=ranking.name)
-                steps = sorted({step for curve, step in ranking.stops if curve == number})
+            for number, (accuracy, attack) in enumerate(order.curves):
+                panel.plot(accuracy, attack, **look, gid=order.name)
+                steps = sorted({step for curve, step in order.stops if curve == number})
                 dots = dict(color=look["color"], zorder=look["zorder"] + 1, markersize=6)
-                dots |= dict(markerfacecolor="white" if ranking.oracle else look["color"])
+                dots |= dict(markerfacecolor="white" if order.oracle else look["color"])
                 panel.plot(accuracy[steps], attack[steps], "o", **dots, gid="stops")
-        handles.append(
-            Line2D([], [], **look | {"linewidth": 1.8}, label=_told(ranking, " (oracle)"))
-        )
-    starts = np.array([curve[:, 0] for ranking in rankings for curve in ranking.curves])
+        handles.append(Line2D([], [], **look | {"linewidth": 1.8}, label=_told(order, " (oracle)")))
+    starts = np.array([curve[:, 0] for order in orders for curve in order.curves])
     best = starts[:, 0].max()
-    most = max(curve[0].max() for ranking in rankings for curve in ranking.curves)
+    most = max(curve[0].max() for order in orders for curve in order.curves)
     for panel in (far, near):
         panel.plot(*np.unique(starts, axis=0).T, "D", color="black", zorder=7)
         panel.plot(best, 0, "*", color=IDEAL, mec="black", mew=0.6, ms=16, clip_on=False, zorder=8)
@@ -158,16 +156,16 @@ def tradeoff(rankings: Sequence[Ranking], title: str) -> Figure:
     return figure
 
 
-def _looks(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
+def _looks(orders: Sequence[OrderCurves]) -> list[dict[str, Any]]:
     """A line for each: the control grey, oracles black and broken, all others in colours."""
     colours = cycle((colour, style) for style in STYLES for colour in COLOURS)
     oracles, controls = cycle(STYLES[1:]), cycle(STYLES)
     looks = []
-    for ranking in rankings:
-        thin = 0.8 if len(ranking.curves) > 1 else 1.6
-        if ranking.oracle:
+    for order in orders:
+        thin = 0.8 if len(order.curves) > 1 else 1.6
+        if order.oracle:
             look = ("black", next(oracles), 4)
-        elif ranking.control:
+        elif order.control:
             look = (GREY, next(controls), 1)
         else:
             look = (*next(colours), 2)
@@ -175,6 +173,6 @@ def _looks(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
     return looks
 
 
-def _told(what: Cell | Ranking, oracle: str = "") -> str:
+def _told(what: CellRates | OrderCurves, oracle: str = "") -> str:
     """The name, and what it is for where it is no defence."""
     return what.name + (oracle if what.oracle else " (control)" if what.control else "")

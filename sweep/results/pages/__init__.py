@@ -6,11 +6,10 @@ Text made of runs: every number in it is one of theirs.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweep import BadInput, files
+from sweep import BadInput, files, terminal
 from sweep.results.cells import ORACLE
 from sweep.results.pages import orders_by_stops, strategy_runs, sweeps, whole_strategies
 from sweep.results.pages.strategy_runs import StrategyRun
@@ -87,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         text = page(*read(given.uri, given.experiment))
     except BadInput as error:
-        print(f"prunesweep: {error}", file=sys.stderr)
+        terminal.print_error(str(error))
         return 2
     if given.page is None:
         print(text, end="")

@@ -39,7 +39,7 @@ def commit(run: Run) -> str:
     """The commit that a run is of, in short, and whether that is all."""
     tags = run.data.tags
     short = f"`{tags['git_commit'][:10]}`" if "git_commit" in tags else NONE
-    return short + ", and changes not committed" * (tags.get("git_dirty") == "true")
+    return f"{short}, and changes not committed" if tags.get("git_dirty") == "true" else short
 
 
 def versions(run: Run) -> str:
@@ -59,7 +59,7 @@ def skipped(cells: Sequence[Run], param: str) -> list[str]:
     told = []
     for error in dict.fromkeys(cell.data.tags.get("error", "") for cell in cells):
         alike = [cell for cell in cells if cell.data.tags.get("error", "") == error]
-        several = f"{len(alike)} cell{'s' * (len(alike) > 1)}"
+        several = "1 cell" if len(alike) == 1 else f"{len(alike)} cells"
         names = ", ".join(f"`{name}`" for name in values(alike, param))
         told.append(filled(f"Skipped: {names} ({several}): {error.rstrip('.')}."))
     return told
@@ -85,7 +85,8 @@ def spread(found: Sequence[float], show: Callable[[float], str] = percent, to: s
     if not found:
         return NONE
     told = ends(found, show, to)
-    return show(fmean(found)) + f" ({told})" * (told != show(min(found)))
+    average = show(fmean(found))
+    return average if told == show(min(found)) else f"{average} ({told})"
 
 
 def ends(found: Sequence[float], show: Callable[[float], str] = percent, to: str = "-") -> str:

@@ -70,7 +70,11 @@ def _sections(case: Case) -> list[str]:
     if orders:
         parts += [_badnet(case), _setting(case)]
     if any(_seeds(cells, AREA) for cells in orders.values()):
-        heads = ["order", "area", *(f"at {drop} point{'s' * (drop > 1)}" for drop in DROPS)]
+        heads = [
+            "order",
+            "area",
+            *(f"at {drop} {'points' if drop > 1 else 'point'}" for drop in DROPS),
+        ]
         metrics = [AREA, *(f"tradeoff/{ATTACK}_at_{drop}" for drop in DROPS)]
         rows = [
             [_marked(name, cells, case), *(spread(_seeds(cells, metric)) for metric in metrics)]
@@ -120,7 +124,7 @@ def _stop(case: Case, stop: str, orders: Mapping[str, Sequence[Run]]) -> list[st
         pruned = mean(ours, PRUNED, lambda channels: f"{channels:.3g}")
         row = [
             _marked(name, all_stops, case, ours),
-            pruned + r"\*" * unmet,
+            pruned + (r"\*" if unmet else ""),
             *(interval(ours, f"repaired/{metric}") for metric in (CLEAN, ATTACK)),
             *(mean(ours, f"goodnet/{metric}") for metric in GOODNET),
             mean(ours, "goodnet/auroc", lambda area: f"{area:.3f}"),
@@ -155,9 +159,13 @@ def _rank(order: tuple[str, Sequence[Run]]) -> tuple[float, str]:
 def _marked(name: str, cells: Sequence[Run], case: Case, ours: Sequence[Run] | None = None) -> str:
     """An order's name, with what has to be known of it."""
     seeds = len(values(cells if ours is None else ours, SEED))
-    name += f" {ORACLE}" * (tag(cells, "threat_model") == "oracle")
-    name += " (control)" * (cells[0].data.params[ORDER] == CONTROL)
-    return name + f" ({seeds} of {len(case.seeds)} seeds)" * (0 < seeds < len(case.seeds))
+    if tag(cells, "threat_model") == "oracle":
+        name += f" {ORACLE}"
+    if cells[0].data.params[ORDER] == CONTROL:
+        name += " (control)"
+    if 0 < seeds < len(case.seeds):
+        name += f" ({seeds} of {len(case.seeds)} seeds)"
+    return name
 
 
 def _seeds(cells: Sequence[Run], metric: str) -> list[float]:

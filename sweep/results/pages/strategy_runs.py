@@ -13,6 +13,7 @@ from mlflow.entities import Run
 from sweep.evaluation.significance import TOLERANCE
 from sweep.results.cells import FINISHED
 from sweep.results.pages.sweeps import cells_of, name_of, overrides, search
+from sweep.tracking import SKIPPED
 
 SWEEP = "experiment=answer"
 STRATEGY, ATTACK, RATE, BADNET = "strategy", "attack", "attack.rate", "badnet.seed"
@@ -123,11 +124,14 @@ class StrategyRun:
 
 
 def read(uri: str | None, experiment: str) -> list[StrategyRun]:
-    """The trials of the experiment at MLflow's `uri`. Raises BadInput where it cannot be read."""
-    return trials(search(uri, experiment, SWEEP))
+    """Return the strategy runs of the experiment at MLflow's `uri`.
+
+    Raises BadInput where it cannot be read.
+    """
+    return newest_strategy_runs(search(uri, experiment, SWEEP))
 
 
-def trials(runs: Sequence[Run]) -> list[StrategyRun]:
+def newest_strategy_runs(runs: Sequence[Run]) -> list[StrategyRun]:
     """Of equal cells among `runs` (parents and cells) the newest, whatever became of the parent.
 
     In the order of cases, attacks and seeds.
@@ -142,12 +146,12 @@ def trials(runs: Sequence[Run]) -> list[StrategyRun]:
         StrategyRun(cell, ours[cell.info.run_id][1], name, _attack(cell, rates))
         for (*_, name), cell in newest.items()
     ]
-    return sorted(told, key=lambda trial: trial.place)
+    return sorted(told, key=lambda run: run.place)
 
 
 def _ended(cell: Run) -> bool:
     """Whether a cell came to its end, with rates or with a reason why not."""
-    skipped = cell.data.tags.get("status") == "SKIPPED"
+    skipped = cell.data.tags.get("status") == SKIPPED
     return cell.info.status == FINISHED and (skipped or _measured(cell))
 
 

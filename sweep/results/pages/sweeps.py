@@ -16,7 +16,7 @@ from mlflow.entities import Run
 
 from sweep import BadInput
 from sweep.results.cells import FINISHED, reused_by
-from sweep.tracking import artifacts, store
+from sweep.tracking import SKIPPED, artifacts, store
 
 SWEEP = "experiment=strategies"
 ORDER, STOP, SEED = "prune.order", "prune.stop", "seed"
@@ -41,7 +41,7 @@ class Case:
     @property
     def skipped(self) -> list[Run]:
         """The cells whose order does not apply."""
-        return [cell for cell in self.cells if cell.data.tags.get("status") == "SKIPPED"]
+        return [cell for cell in self.cells if cell.data.tags.get("status") == SKIPPED]
 
     @property
     def seeds(self) -> list[str]:
@@ -66,7 +66,7 @@ def search(uri: str | None, experiment: str, sweep: str) -> list[Run]:
 
     Raises BadInput where MLflow cannot read what is at `uri`.
     """
-    store.reopen(uri)
+    store.use_existing(uri)
     try:
         known = mlflow.get_experiment_by_name(experiment)
         if known is None:

@@ -59,12 +59,12 @@ Column = Callable[[Sequence[StrategyRun]], str]
 
 def _spread(metric: str, show: Callable[[float], str] = percent) -> Column:
     """A column: mean, lowest to highest of a metric."""
-    return lambda trials: spread(rates(trials, metric), show)
+    return lambda runs: spread(rates(runs, metric), show)
 
 
 def _interval(metric: str) -> Column:
     """A column: mean of a metric, and its interval."""
-    return lambda trials: interval([trial.cell for trial in trials], metric)
+    return lambda runs: interval([run.cell for run in runs], metric)
 
 
 def _number(count: float) -> str:
@@ -74,7 +74,7 @@ def _number(count: float) -> str:
 B = {"B clean": _spread(f"badnet/{CLEAN}"), "B ASR": _spread(B_ASR)}
 LOST = {"B' clean": _spread(f"repaired/{CLEAN}"), "points lost": summaries.lost}
 
-#: The columns of tables, and what they show of some trials.
+#: The columns of tables, and what they show of some runs.
 CASES = B | LOST | {"B' ASR": _spread(ASR), "G ASR": _spread(f"goodnet/{ATTACK}")}
 CASES |= {"G alarm": _spread(ALARM)}
 INTERVALS = {
@@ -86,27 +86,27 @@ INTERVALS = {
     "G alarm": _interval(ALARM),
 }
 VERDICTS = {"signs found": signs, "classes that stand out": _spread("inspect/suspects", _number)}
-UNHARMED = {"networks": lambda trials: str(len(trials))} | B | LOST | {"G alarm": _spread(ALARM)}
+UNHARMED = {"networks": lambda runs: str(len(runs))} | B | LOST | {"G alarm": _spread(ALARM)}
 
 
 def part(tried: Sequence[StrategyRun]) -> str:
     """Every strategy on every case, the answer before all others, in Markdown."""
-    told = [trial for trial in tried if trial.measured]
-    attacked = [trial for trial in told if trial.attacked]
+    told = [run for run in tried if run.measured]
+    attacked = [run for run in told if run.attacked]
     seeds = _seeds(attacked)
     ranked = sorted(by_name(attacked).items(), key=lambda item: summaries.rank(item[1], seeds))
-    usual = {name: trials for name, trials in ranked if not trials[0].variant}
-    variants = {name: trials for name, trials in ranked if trials[0].variant}
+    usual = {name: runs for name, runs in ranked if not runs[0].variant}
+    variants = {name: runs for name, runs in ranked if runs[0].variant}
     ours = usual.get(ANSWER, [])
     sections = [
         ["## The answer", markdown.commands(summaries.sweeps(tried)), _head(tried)],
         _strategies(usual, seeds),
-        markdown.skipped([trial.cell for trial in tried if not trial.measured], STRATEGY),
+        markdown.skipped([run.cell for run in tried if not run.measured], STRATEGY),
         _cases(ours, seeds),
-        *(_beside(case, usual, seeds) for case in dict.fromkeys(trial.case for trial in attacked)),
+        *(_compared(case, usual, seeds) for case in dict.fromkeys(run.case for run in attacked)),
         _intervals(ours),
         _verdicts(summaries.judged(told)),
-        _unharmed([trial for trial in told if not trial.attacked]),
+        _unharmed([run for run in told if not run.attacked]),
         _variants(variants, usual),
     ]
     return "\n\n".join(paragraph for section in sections for paragraph in section)
@@ -114,8 +114,8 @@ def part(tried: Sequence[StrategyRun]) -> str:
 
 def _seeds(attacked: Sequence[StrategyRun]) -> Set[str]:
     """The seeds that every case should have: those of the answer, or of all strategies."""
-    usual = [trial for trial in attacked if not trial.variant]
-    return {trial.seed for trial in usual if trial.name == ANSWER} or {t.seed for t in usual}
+    usual = [run for run in attacked if not run.variant]
+    return {run.seed for run in usual if run.name == ANSWER} or {t.seed for t in usual}
 
 
 def _head(tried: Sequence[StrategyRun]) -> str:
@@ -129,10 +129,10 @@ def _head(tried: Sequence[StrategyRun]) -> str:
         ["date", each(map(markdown.date, sweeps))],
         ["commit", each(map(markdown.commit, sweeps))],
         [", ".join(markdown.VERSIONS), each(map(markdown.versions, sweeps))],
-        ["seeds of B", ", ".join(sorted({trial.seed for trial in tried}, key=int))],
-        ["networks B", str(len({(trial.attacked, *trial.network) for trial in tried}))],
+        ["seeds of B", ", ".join(sorted({run.seed for run in tried}, key=int))],
+        ["networks B", str(len({(run.attacked, *run.network) for run in tried}))],
         ["cells", str(len(tried))],
-        ["skipped cells", str(sum(not trial.measured for trial in tried))],
+        ["skipped cells", str(sum(not run.measured for run in tried))],
     ]
     return table(["", "all cases"], rows, "ll")
 
@@ -147,8 +147,8 @@ def _strategies(usual: Strategies, seeds: Set[str]) -> list[str]:
         f"{100 * ALARMS:g} % of the clean test images."
     )
     reached = [_reached(usual[ANSWER], seeds)] if ANSWER in usual else []
-    told = [aim, *reached, *_doubts(usual)]
-    rows = [[marked(trials), *standing(trials, seeds)] for trials in usual.values()]
+    told = [aim, *reached, *_incomparable(usual)]
+    rows = [[marked(runs), *standing(runs, seeds)] for runs in usual.values()]
     return [*map(filled, told), table(["strategy", *STANDING], rows)]
 
 
@@ -164,17 +164,19 @@ def _reached(ours: Sequence[StrategyRun], seeds: Set[str]) -> str:
     )
 
 
-def _doubts(usual: Strategies) -> list[str]:
+def _incomparable(usual: Strategies) -> list[str]:
     """Networks on which strategies do not compare: not the same for all, or with no attack in B."""
     found: dict[str, list[StrategyRun]] = {}
-    everywhere = (trial for trials in usual.values() for trial in trials)
-    for trial in sorted(everywhere, key=lambda trial: trial.place):
-        found.setdefault("{} {} seed {}".format(*trial.network), []).append(trial)
+    everywhere = (run for runs in usual.values() for run in runs)
+    for run in sorted(everywhere, key=lambda run: run.place):
+        found.setdefault("{} {} seed {}".format(*run.network), []).append(run)
     unlike, harmless = [], []
-    for name, trials in found.items():
-        digests = {markdown.tag([trial.cell], "network_digest") for trial in trials}
-        unlike += [name] * (len(digests) > 1)
-        harmless += [name] * any(rate <= SUCCESS for rate in rates(trials, B_ASR))
+    for name, runs in found.items():
+        digests = {markdown.tag([run.cell], "network_digest") for run in runs}
+        if len(digests) > 1:
+            unlike.append(name)
+        if any(rate <= SUCCESS for rate in rates(runs, B_ASR)):
+            harmless.append(name)
     told = {"Not the same B for all strategies": unlike, "No attack to remove from B": harmless}
     return [f"{words}: {', '.join(names)}." for words, names in told.items() if names]
 
@@ -187,29 +189,29 @@ def _cases(ours: Sequence[StrategyRun], seeds: Set[str]) -> list[str]:
     return ["### The answer, case by case", _table(["images", "attack"], by_case(ours), columns)]
 
 
-def _beside(case: str, usual: Strategies, seeds: Set[str]) -> list[str]:
+def _compared(case: str, usual: Strategies, seeds: Set[str]) -> list[str]:
     """All strategies on the images of one case: what they cost, and what they leave of attacks."""
-    here = [trial for trials in usual.values() for trial in trials if trial.case == case]
-    attacks = dict.fromkeys(t.attack for t in sorted(here, key=lambda trial: trial.place))
+    case_runs = [run for runs in usual.values() for run in runs if run.case == case]
+    attacks = dict.fromkeys(t.attack for t in sorted(case_runs, key=lambda run: run.place))
 
-    def means(trials: Sequence[StrategyRun]) -> str:
-        left = percent(fmean(found)) if (found := rates(trials, ASR)) else NONE
-        told = f"{points(fmean(trial.lost for trial in trials))} / {left}"
-        return f"**{told}**" if through(trials, seeds) else told
+    def means(runs: Sequence[StrategyRun]) -> str:
+        left = percent(fmean(found)) if (found := rates(runs, ASR)) else NONE
+        told = f"{points(fmean(run.lost for run in runs))} / {left}"
+        return f"**{told}**" if through(runs, seeds) else told
 
-    def ranges(trials: Sequence[StrategyRun]) -> str:
-        lost = ends([trial.lost for trial in trials], points, " to ")
-        return f"{lost} / {ends(rates(trials, ASR))}"
+    def ranges(runs: Sequence[StrategyRun]) -> str:
+        lost = ends([run.lost for run in runs], points, " to ")
+        return f"{lost} / {ends(rates(runs, ASR))}"
 
     def all_of(tell: Column) -> str:
         rows = []
-        for trials in by_name(here).values():
-            found = by_case(trials)
+        for runs in by_name(case_runs).values():
+            found = by_case(runs)
             told = [tell(found[case, a]) if (case, a) in found else NONE for a in attacks]
-            rows.append([marked(trials), *told])
+            rows.append([marked(runs), *told])
         return table(["strategy", *attacks], rows)
 
-    if not here:
+    if not case_runs:
         return []
     legend = "Points lost / ASR of B'; bold where B' or G reaches the aim with all seeds."
     several = ["Lowest to highest seed of the same:", all_of(ranges)] if len(seeds) > 1 else []
@@ -226,8 +228,8 @@ def _intervals(ours: Sequence[StrategyRun]) -> list[str]:
 
 def _verdicts(judged: Sequence[StrategyRun]) -> list[str]:
     """What was said of networks, with a backdoor and without."""
-    attacked = [trial for trial in judged if trial.attacked]
-    clean = [trial for trial in judged if not trial.attacked]
+    attacked = [run for run in judged if run.attacked]
+    clean = [run for run in judged if not run.attacked]
     told = [f"{signs(attacked)} networks with a backdoor"] if attacked else []
     told += [f"{signs(clean)} without one"] if clean else []
     if not told:
@@ -241,10 +243,10 @@ def _unharmed(clean: Sequence[StrategyRun]) -> list[str]:
     if not clean:
         return []
     found = {}
-    for case in dict.fromkeys(trial.case for trial in clean):
-        here = by_name(trial for trial in clean if trial.case == case)
-        for trials in sorted(here.values(), key=lambda trials: summaries.rank(trials, set())):
-            found[case, marked(trials)] = trials
+    for case in dict.fromkeys(run.case for run in clean):
+        case_runs = by_name(run for run in clean if run.case == case)
+        for runs in sorted(case_runs.values(), key=lambda runs: summaries.rank(runs, set())):
+            found[case, marked(runs)] = runs
     return [
         "### Networks without a backdoor",
         "What it costs a network that no attack was trained into.",
@@ -257,10 +259,10 @@ def _variants(variants: Strategies, usual: Strategies) -> list[str]:
     if not variants:
         return []
     rows = []
-    for trials in variants.values():
-        networks = {trial.network for trial in trials}
-        same = [t for t in usual.get(trials[0].strategy, []) if t.network in networks]
-        rows.append([marked(trials), *standing(trials)])
+    for runs in variants.values():
+        networks = {run.network for run in runs}
+        same = [t for t in usual.get(runs[0].strategy, []) if t.network in networks]
+        rows.append([marked(runs), *standing(runs)])
         rows += [[f"{marked(same)}, on the same", *standing(same)]] if same else []
     told = (
         "Strategies with other settings, each with the strategy itself on the same networks below "
@@ -274,8 +276,6 @@ def _table(
     groups: Mapping[tuple[str, str], Sequence[StrategyRun]],
     columns: Mapping[str, Column],
 ) -> str:
-    """A row for each group of trials, with its two names."""
-    rows = [
-        [*names, *(tell(trials) for tell in columns.values())] for names, trials in groups.items()
-    ]
+    """A row for each group of runs, with its two names."""
+    rows = [[*names, *(tell(runs) for tell in columns.values())] for names, runs in groups.items()]
     return table([*heads, *columns], rows, "ll")

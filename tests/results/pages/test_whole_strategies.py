@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from runs import COMMAND, intervals, kept, parent, run, table
 
 from sweep.results.pages import main, page, whole_strategies
-from sweep.results.pages.strategy_runs import StrategyRun, trials
+from sweep.results.pages.strategy_runs import StrategyRun, newest_strategy_runs
 from sweep.results.pages.sweeps import Case
 from sweep.tracking import store
 
@@ -51,7 +51,7 @@ def cell(
 
 
 def tried(*cells: Run) -> list[StrategyRun]:
-    return trials([parent(overrides=SWEEP), *cells])
+    return newest_strategy_runs([parent(overrides=SWEEP), *cells])
 
 
 def shown(*cells: Run) -> str:
@@ -82,11 +82,11 @@ def test_of_equal_cells_the_newest_counts_whatever_became_of_their_sweeps():
         cell(of="failed", at=3, seed=1),
         *(cell(of=name, at=20, seed=2) for name in ("another", "strategies", "nobody")),
     ]
-    told = trials(runs)
+    told = newest_strategy_runs(runs)
     found = [(trial.seed, trial.cell.info.start_time, trial.sweep.info.run_id) for trial in told]
     assert found == [("0", 9, "old"), ("1", 3, "failed")]
     random.Random(0).shuffle(runs)
-    assert trials(runs) == told
+    assert newest_strategy_runs(runs) == told
 
 
 def test_a_skipped_cell_counts_as_one_and_a_later_measured_one_takes_its_place():
@@ -222,7 +222,7 @@ def test_the_head_says_where_the_numbers_come_from():
         cell("clp", of="early", seed=9, metrics={}, status="SKIPPED"),
         cell(of="early", seed=9, more=CLEAN),
     ]
-    text = whole_strategies.part(trials(runs))
+    text = whole_strategies.part(newest_strategy_runs(runs))
     line = "python run.py experiment=answer case=signs data.root=DIR attack=patch,blend\n"
     assert text.count(line) == 1
     assert "/home" not in text
