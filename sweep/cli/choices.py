@@ -40,11 +40,11 @@ def require_one(choices: Mapping[str, Any]) -> None:
     `choices` are those of all groups, as Hydra keeps them.
     """
     for group, choice in _chosen(choices):
-        found = [source.path for source in _sources() if source.is_config(f"{group}/{choice}")]
-        if len(found) > 1:
+        folders = [source.path for source in _sources() if source.is_config(f"{group}/{choice}")]
+        if len(folders) > 1:
             raise BadInput(
-                f"{group}={choice} stands in {' and in '.join(found)}; expected it in one of them: "
-                f"give the yaml of your own another name"
+                f"{group}={choice} stands in {' and in '.join(folders)}; expected it in one of "
+                f"them: give the yaml of your own another name"
             )
 
 
@@ -64,7 +64,7 @@ def _sources() -> list[ConfigSource]:
 
 
 def _targets_of_yaml(group: str, choice: str) -> dict[str, str] | None:
-    """What a yaml itself says that is built; None where it cannot be read, or is made of others."""
+    """All `_target_` that a yaml names; None where it cannot be read, or is made of others."""
     for source in _sources():
         if source.is_config(f"{group}/{choice}"):
             config = source.load_config(f"{group}/{choice}").config
@@ -74,10 +74,10 @@ def _targets_of_yaml(group: str, choice: str) -> dict[str, str] | None:
 
 def _targets(node: Any, place: str = "") -> dict[str, str]:
     """All `_target_` within `node`, by where they stand."""
-    found = {}
+    targets = {}
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         if key == TARGET:
-            found[place] = str(value)
+            targets[place] = str(value)
         elif isinstance(value, dict | list):
-            found |= _targets(value, f"{place}.{key}")
-    return found
+            targets |= _targets(value, f"{place}.{key}")
+    return targets

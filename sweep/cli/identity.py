@@ -30,16 +30,16 @@ SHOW = {"cli", "gtsrb.py", "paired.py", "redaction.py", "results", "strategies.p
 def digest(cfg: DictConfig, parts: Parts) -> str:
     """The digest of a cell that was checked; equal cells give equal numbers on one machine."""
     settings = {key: value for key, value in plain(cfg).items() if key not in ASIDE}
-    given = [settings["badnet"].get(key) for key in ("path", "custom_objects")]
-    paths, custom = map(_names, given)
+    paths = _names(settings["badnet"].get("path"))
+    custom = _names(settings["badnet"].get("custom_objects"))
     for part in ("data", "badnet"):
         settings[part] = {k: v for k, v in settings[part].items() if k not in PATHS}
     images = parts.source.digest() if isinstance(parts.source, Files) else None
-    theirs = [hdf5.digest(path, parts.cache) for path in _files([*paths, *custom])]
+    networks = [hdf5.digest(path, parts.cache) for path in _files([*paths, *custom])]
     dotted = {name.rpartition(".")[0] for name in custom if not name.endswith(".py")}
-    modules = sorted(_targets(settings) | dotted)
-    code = [_code(files.PACKAGE), *map(_elsewhere, modules)]
-    return files.key([settings, images, theirs, code, VERSIONS])
+    modules = sorted(_modules_of_targets(settings) | dotted)
+    code = [_code(files.PACKAGE), *map(_code_elsewhere, modules)]
+    return files.key([settings, images, networks, code, VERSIONS])
 
 
 def _names(given: Any) -> list[str]:
@@ -63,16 +63,16 @@ def _code(package: Path) -> str:
     return sources.hexdigest()
 
 
-def _targets(node: Any) -> set[str]:
+def _modules_of_targets(node: Any) -> set[str]:
     """The modules of all that the settings build."""
     if isinstance(node, Mapping):
         own = {str(node["_target_"]).rpartition(".")[0]} if "_target_" in node else set()
-        return own.union(*map(_targets, node.values()))
-    return set().union(*map(_targets, node)) if isinstance(node, list) else set()
+        return own.union(*map(_modules_of_targets, node.values()))
+    return set().union(*map(_modules_of_targets, node)) if isinstance(node, list) else set()
 
 
 @lru_cache
-def _elsewhere(module: str) -> str:
+def _code_elsewhere(module: str) -> str:
     """Digest of the package or module that somebody else wrote; the name of one of ours.
 
     Those `_code` knows.

@@ -45,17 +45,19 @@ class Plan:
         models: bool,
     ) -> "Plan":
         """The plan of a sweep that begins now."""
-        known = set(cells) if not rerun else ()
-        done = {cell for cell in known if run_history.finished(experiment, cell, models=models)}
-        todo = [job for job, cell in enumerate(cells) if cell not in done]
+        reusable = set() if rerun else set(cells)
+        finished = {
+            cell for cell in reusable if run_history.finished(experiment, cell, models=models)
+        }
+        todo = [job for job, cell in enumerate(cells) if cell not in finished]
         return cls(experiment, cells, todo, varying, rerun, models, time.time())
 
     @property
     def sentence(self) -> str:
         """How many cells there are, and how many of them are to be run."""
         count, reused = len(self.cells), len(self.cells) - len(self.todo)
-        told = f"{count} cell{'s' * (count > 1)}"
-        return f"{told}: {len(self.todo)} to run, {reused} finished before"
+        cells = "1 cell" if count == 1 else f"{count} cells"
+        return f"{cells}: {len(self.todo)} to run, {reused} finished before"
 
     def write(self, folder: Path, parent: str) -> None:
         """Write it into the sweep's folder."""
@@ -66,6 +68,7 @@ class Plan:
 
     @classmethod
     def read(cls, folder: Path) -> "Plan":
+        """The plan that lies in the sweep's folder."""
         return cls(**json.loads((folder / PLAN).read_text()))
 
     def wants(self, job: int) -> bool:
@@ -80,13 +83,14 @@ class Plan:
 
     def elsewhere(self, runs: Sequence[Run]) -> Mapping[int, Run]:
         """Runs of other sweeps, by number of the cell, for the cells that left none in `runs`."""
-        here = {int(run.data.tags["job"]) for run in runs}
-        found = {
-            job: self._finished(cell)
-            for job, cell in enumerate(self.cells)
-            if job not in here and (job not in self.todo or not self.rerun)
-        }
-        return {job: run for job, run in found.items() if run is not None}
+        own_jobs = {int(run.data.tags["job"]) for run in runs}
+        earlier_runs = {}
+        for job, cell in enumerate(self.cells):
+            if job not in own_jobs and (job not in self.todo or not self.rerun):
+                run = self._finished(cell)
+                if run is not None:
+                    earlier_runs[job] = run
+        return earlier_runs
 
     def _finished(self, cell: str) -> Run | None:
         return run_history.finished(self.experiment, cell, models=self.models)
@@ -95,14 +99,14 @@ class Plan:
         """Where the sweep stands after this cell, and how long the rest may take."""
         place = self.todo.index(job) + 1
         left = len(self.todo) - place
-        told = f"{place} of {len(self.todo)}"
+        position = f"{place} of {len(self.todo)}"
         if not left:
-            return told
-        return f"{told}, {duration((time.time() - self.started) / place * left)} left"
+            return position
+        return f"{position}, {duration((time.time() - self.started) / place * left)} left"
 
 
 def duration(seconds: float) -> str:
-    """A time to read.
+    """A time as a person reads it.
 
     >>> duration(8.2), duration(200), duration(9000)
     ('8 s', '3 min', '2 h 30 min')

@@ -68,7 +68,7 @@ def test_code_counts_ours_and_theirs(digest, tmp_path, monkeypatch):
     found = []
     for text in ("def order(evidence): ...", "def order(evidence): return 1"):
         theirs.write_text(text)
-        identity._elsewhere.cache_clear()
+        identity._code_elsewhere.cache_clear()
         found.append(digest("prune.order._target_=an_order_of_mine.order"))
     assert len(set(found)) == 2
     package = tmp_path / "a_package_of_mine"
@@ -76,14 +76,14 @@ def test_code_counts_ours_and_theirs(digest, tmp_path, monkeypatch):
     (package / "orders.py").write_text("from . import beside\ndef order(evidence): ...")
     for text in ("a = 1", "a = 2"):
         (package / "beside.py").write_text(text)
-        identity._elsewhere.cache_clear()
+        identity._code_elsewhere.cache_clear()
         found.append(digest("prune.order._target_=a_package_of_mine.orders.order"))
     assert len(set(found)) == 4
     found = found[:2]
     layers = tmp_path / "layers_of_mine.py"
     for text in ("class Layer: a = 1", "class Layer: a = 2"):
         layers.write_text(text)
-        identity._elsewhere.cache_clear()
+        identity._code_elsewhere.cache_clear()
         found.append(digest("badnet.custom_objects=layers_of_mine.Layer"))
         found.append(digest(f"badnet.custom_objects={layers}"))
     assert len(set(found)) == 6
