@@ -1,7 +1,8 @@
 """Prune the channels of a layer: cut the network there, score the channels, predict at every step.
 
-`layer_cut.py` is where to start, then `incremental.py`, which makes the whole pruning curve cheap.
-What an order may see is in `evidence.py`, what it must declare in `needs.py`.
+`prune_point.py` and `layer_cut.py` are where to start, then `incremental.py`, which makes the whole
+pruning curve cheap.
+What an order may see is in `evidence.py`, what it must declare in `requirements.py`.
 """
 
 from sweep.pruning.activations import Activations

@@ -218,7 +218,7 @@ class Activations:
             yield from self._batches(self.cut.boundary, "boundary")
             return
         for maps, *beside in self._batches(self.cut.maps, "maps"):
-            yield [self.cut.onward(maps), *beside]
+            yield [self.cut.maps_at_mask(maps), *beside]
 
     def _together(self, batches: Iterator[Parts]) -> Iterator[Parts]:
         """The same in batches as large as the part behind the cut takes: it is the smaller one."""

@@ -61,11 +61,10 @@ class JointCut:
                     f"same; leave one of them out"
                 )
         graph = Graph(network)
-        self.parts = sorted(parts, key=lambda part: graph.nodes.index(part.late))
+        self.parts = sorted(parts, key=lambda part: graph.nodes.index(part.point.mask_node))
         self.network = network
         self.semantics = semantics
         self.layer = " ".join(part.layer for part in self.parts)
-        self.site = " ".join(part.site for part in self.parts)
         self.channels = sum(part.channels for part in self.parts)
         self._starts = np.cumsum([0, *(part.channels for part in self.parts)])
         self._segments = _segments(graph, self.parts)
@@ -112,7 +111,7 @@ class JointCut:
             part, own = self._place(channel)
             kept[part][own] = False
             values = before[part][0][..., own].reshape(len(maps), -1)
-            rows = np.flatnonzero((values != self.parts[part].late_value[own]).any(axis=1))
+            rows = np.flatnonzero((values != self.parts[part].mask_value[own]).any(axis=1))
             if len(rows):
                 told[step, rows] = self._anew(part, rows, kept, before)
         return told
@@ -177,7 +176,7 @@ class _Segment:
     ) -> None:
         self.reads, self.channels = reads, part.channels
         self._graph, self._nodes, self._gives = graph, nodes, gives
-        self._value = tf.constant(part.late_value, reads[0].dtype)
+        self._value = tf.constant(part.mask_value, reads[0].dtype)
         self._specs = [tf.TensorSpec((part.channels,), tf.bool), *map(forward.tensor_spec, reads)]
 
     def run(self, kept: NDArray[np.bool_], tensors: Sequence[Array]) -> list[Any]:
@@ -211,10 +210,10 @@ class _Segment:
 
 def _segments(graph: Graph, parts: Sequence[Cut]) -> list[_Segment]:
     """The segments between the cuts `parts`, which stand in forward order."""
-    places = [graph.nodes.index(part.late) for part in parts]
+    places = [graph.nodes.index(part.point.mask_node) for part in parts]
     reads = []
     for place, part in zip(places, parts, strict=True):
-        maps = part.late.output_tensors[0]
+        maps = part.point.mask_node.output_tensors[0]
         beside = [tensor for tensor in graph.live_tensors_after(place) if tensor is not maps]
         reads.append([maps, *beside])
     ends = [place + 1 for place in places[1:]] + [len(graph.nodes)]
@@ -243,4 +242,6 @@ def _all(network: keras.Model, semantics: str) -> list[Cut]:
 def _shared(one: Cut, other: Cut) -> bool:
     """Whether two cuts are of the same channels."""
     producer = one.producer.layer
-    return one.late is other.late or (producer is not None and producer is other.producer.layer)
+    return one.point.mask_node is other.point.mask_node or (
+        producer is not None and producer is other.producer.layer
+    )

@@ -1,7 +1,7 @@
-"""Cut a network at a layer, mask channels there, make the pruned copy.
+"""A network cut at a layer: its channels can be masked there, or pruned in a copy.
 
-Networks are never changed: pruning is a mask on the cut layer's activations (`Cut.answers`), or a
-new network (`Cut.pruned`).
+Networks are never changed: pruning is a mask on the cut layer's activations (`Cut.predict_steps`),
+or a new network (`Cut.pruned`). Which nodes of the network a cut is about: `prune_point.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +18,13 @@ from sweep import BadInput, NotApplicable
 from sweep.evaluation.curve import Channels
 from sweep.networks import clone, forward
 from sweep.networks.graph import Graph, call
+from sweep.networks.keras_internals import Layer, Node, Tensor
 from sweep.networks.layer_types import LAYERS, activation_is_channelwise, is_norm, zero_channels
 from sweep.networks.outputs import known_values
 from sweep.pruning import incremental
-from sweep.pruning.incremental import Front, front, tail_classifier
+from sweep.pruning.incremental import Tail, tail_classifier, tail_of
 from sweep.pruning.producer import Producer
+from sweep.pruning.prune_point import PrunePoint
 
 Array = NDArray[np.float32]
 
@@ -31,51 +33,60 @@ class Cut:
     """A network cut at the output of one layer.
 
     `layer` is a layer's name, or "auto": the last convolution through which every path from input
-    to output passes. Ranking and mask act on the layer's output, or, where that is linear and
-    followed by BatchNormalization and/or an activation, on the output of that chain: `site`.
-    Masking behind the poolings that follow is the same and cheaper, so the network is cut there.
+    to output passes. Channels are ranked and silenced at the prune node, and the network is cut
+    behind the mask node, see `PrunePoint`, which also shows an example with shapes.
     The map of a pruned channel is 0; with `semantics="gamma"`, where a BatchNormalization is part
-    of the channel, only its gamma is 0 and the map becomes what the constant beta makes of it.
+    of the channel, only its gamma is 0 and the map becomes what the constant beta makes of it:
+    `pruned_value` at the prune node, `mask_value` at the mask node, both (channels,).
     Raises BadInput where the network cannot be cut so, NotApplicable for gamma without one.
     """
 
     def __init__(self, network: keras.Model, layer: str = "auto", semantics: str = "zero") -> None:
         self._graph = graph = Graph(network)
-        node = graph.default_node() if layer == "auto" else graph.node_of(layer)
-        self._site = site = graph.fused_end(node)
         self.network = network
         self.semantics = semantics
-        self.layer: str = node.operation.name
-        self.site: str = site.operation.name
-        self.channels: int = _channels(site, network)
-        self._late = graph.equivalent_path(site)
-        self.late = self._late[-1]
-        self.parts = [self]
-        self._front: Front | None = None  # made for the first images
-        behind = [tensor for n in graph.downstream_nodes(self.late) for tensor in n.output_tensors]
-        self.batch_size = forward.batch_size(graph.tensors)
-        self.tail_batch_size = forward.batch_size([*graph.boundary_tensors(self.late), *behind])
-
-        # The channels' way: the layer that produces them, what they pass, the site.
-        way = graph.producer_path(site)
-        self.producer = Producer(graph, way)
-        norms = [step for step, node in enumerate(way) if is_norm(node.operation)]
-        start = norms[-1] if norms else 0
-        self._carrier = way[start].operation
-        self._keeps_beta = semantics == "gamma"
-        if self._keeps_beta and not norms:
+        self.point = point = PrunePoint.of(graph, layer)
+        self.producer = Producer(graph, point.producer_path)
+        if semantics == "gamma" and not point.has_norm:
             raise NotApplicable(
                 f"prune.semantics=gamma needs a BatchNormalization of the channels of "
                 f"{self.layer!r}, and there is none; take prune.semantics=zero"
             )
-        carried = _onward(way[start:], self._emerging())
-        self.pruned_value = carried if self._keeps_beta else np.zeros(self.channels, np.float32)
-        self.late_value = _onward(self._late, self.pruned_value)
+        tail = [t for node in graph.downstream_nodes(point.mask_node) for t in node.output_tensors]
+        self.batch_size = forward.batch_size(graph.tensors)
+        self.tail_batch_size = forward.batch_size([*self._boundary, *tail])
+
+        silenced_value = _value_at_end(point.silenced_path, self._silenced_output())
+        zero = np.zeros(self.channels, np.float32)
+        self.pruned_value = silenced_value if semantics == "gamma" else zero
+        self.mask_value = _value_at_end(point.mask_path, self.pruned_value)
         self.by_weights = (
-            self._zeroable()
-            and graph.has_single_reader(way[start:])
-            and np.array_equal(carried, self.pruned_value)
+            self._weights_silence()
+            and graph.has_single_reader(point.silenced_path)
+            and np.array_equal(silenced_value, self.pruned_value)
         )
+        self._tail: Tail | None = None  # made for the first images
+
+    @property
+    def parts(self) -> list["Cut"]:
+        """The cuts that this one consists of: itself; see `JointCut`."""
+        return [self]
+
+    @property
+    def layer(self) -> str:
+        """The name of the layer that was asked for, or that "auto" found."""
+        return self.point.layer
+
+    @property
+    def prune_layer(self) -> str:
+        """The name of the layer at the prune node, on whose output channels are silenced."""
+        name: str = self.point.prune_node.operation.name
+        return name
+
+    @property
+    def channels(self) -> int:
+        """How many channels there are."""
+        return self.point.channels
 
     @property
     def weights(self) -> Array | None:
@@ -83,34 +94,35 @@ class Cut:
         return self.producer.weights
 
     def maps(self, pixels: Array) -> list[Array]:
-        """Activations at the site, (n, ..., channels), and the tensors beside it."""
-        return [np.asarray(tensor) for tensor in self._to_site(pixels)]
+        """Activations at the prune node, (n, ..., channels), and the tensors that bypass it."""
+        return [np.asarray(tensor) for tensor in self._to_prune_node(pixels)]
 
     def boundary(self, pixels: Array) -> list[Array]:
-        """What crosses the cut: the site's maps behind its poolings, and the tensors beside."""
-        return [np.asarray(tensor) for tensor in self._to_cut(pixels)]
+        """Activations at the mask node, (n, ..., channels), and the tensors that bypass it."""
+        return [np.asarray(tensor) for tensor in self._to_mask_node(pixels)]
 
-    def onward(self, maps: Array) -> Array:
-        """The site's maps behind its poolings, from those at the site."""
-        return np.asarray(self._from_site_to_cut(maps))
+    def maps_at_mask(self, maps: Array) -> Array:
+        """The maps at the mask node, (n, ..., channels), from those at the prune node."""
+        return np.asarray(self._from_prune_to_mask_node(maps))
 
     def predict_steps(
-        self, maps: Array, beside: Sequence[Array], channels: Channels
+        self, maps: Array, bypass: Sequence[Array], channels: Channels
     ) -> NDArray[np.int32]:
         """Predicted classes after 0, 1, 2 ... of `channels` are pruned, (len(channels) + 1, n).
 
-        `maps` and `beside` are what crosses the cut for a batch of n images.
+        `maps` at the mask node and the tensors of the `bypass` are of a batch of n images.
         """
-        if self._front is None:
-            self._front = front(self._graph, self.late, self.late_value, maps, beside)
+        if self._tail is None:
+            node, value = self.point.mask_node, self.mask_value
+            self._tail = tail_of(self._graph, node, value, maps, bypass)
         return incremental.predict_steps(
-            self._front, self._whole, maps, beside, channels, self.late_value
+            self._tail, self._unpruned_classes, maps, bypass, channels, self.mask_value
         )
 
-    def scores(self, maps: Array, beside: Sequence[Array], channels: Channels) -> Array:
-        """What the network gives, (n, classes), when `channels` are pruned; as for `answers`."""
+    def scores(self, maps: Array, bypass: Sequence[Array], channels: Channels) -> Array:
+        """The network's scores, (n, classes), when `channels` are pruned; as `predict_steps`."""
         kept = ~np.isin(np.arange(self.channels), channels)
-        return np.asarray(self._scores(kept, maps, *beside))
+        return np.asarray(self._masked_scores(kept, maps, *bypass))
 
     def locate(self, channel: int) -> tuple[str, int]:
         """The layer of a channel, and its number there."""
@@ -121,117 +133,115 @@ class Cut:
         return int(channel)
 
     def pruned(self, channels: ArrayLike) -> keras.Model:
-        """A new network in which `channels` are pruned; equal to masking them at the site.
+        """A new network in which `channels` are pruned; equal to masking them at the prune node.
 
         Weights are zeroed where that gives the pruned value (kernel and bias as the lab does, or
-        gamma and beta); elsewhere a stock Rescaling layer masks the site.
+        gamma and beta); elsewhere a stock Rescaling layer masks the maps.
         """
         channels = np.asarray(channels, dtype=np.int64)
-        if self.by_weights:
-            copy = clone(self.network)
-            self.silence(copy, channels)
-            return copy
-        kept = np.ones(self.channels, dtype=np.float32)
-        kept[channels] = 0
-        offset = (1 - kept) * self.pruned_value
-        name = f"{self.site}_mask"
-        while any(layer.name == name for layer in self.network.layers):  # of an earlier pruning
-            name += "_"
-        mask = LAYERS.Rescaling(kept.tolist(), offset.tolist(), name=name)
-        turns, turn = count(), self._graph.calls_of(self._site).index(self._site)
-
-        def masked(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            output = layer(*args, **kwargs)
-            here = layer.name == self.site and next(turns) == turn
-            return mask(output) if here else output
-
-        return clone(self.network, call_function=masked)
+        if not self.by_weights:
+            return self._with_mask(channels)
+        copy = clone(self.network)
+        self.silence(copy, channels)
+        return copy
 
     def silence(self, copy: keras.Model, channels: NDArray[np.int64]) -> None:
         """Zero the weights of `channels` in `copy`, a clone of the network; if `by_weights`."""
-        zero_channels(copy.get_layer(self._carrier.name), channels, keep_beta=self._keeps_beta)
+        layer = copy.get_layer(self._silenced_layer.name)
+        zero_channels(layer, channels, keep_beta=self.semantics == "gamma")
+
+    def _with_mask(self, channels: NDArray[np.int64]) -> keras.Model:
+        """A copy of the network with a Rescaling layer behind the prune node that masks maps."""
+        kept = np.ones(self.channels, dtype=np.float32)
+        kept[channels] = 0
+        offset = (1 - kept) * self.pruned_value
+        name = f"{self.prune_layer}_mask"
+        while any(layer.name == name for layer in self.network.layers):  # of an earlier pruning
+            name += "_"
+        mask = LAYERS.Rescaling(kept.tolist(), offset.tolist(), name=name)
+        node = self.point.prune_node
+        masked_call, calls = self._graph.calls_of(node).index(node), count()
+
+        def call_layer(layer: Layer, *args: Any, **kwargs: Any) -> Tensor:
+            output = layer(*args, **kwargs)
+            if layer.name == self.prune_layer and next(calls) == masked_call:
+                return mask(output)
+            return output
+
+        return clone(self.network, call_function=call_layer)
+
+    @property
+    def _silenced_layer(self) -> Layer:
+        """The layer whose weights are zeroed to silence channels."""
+        return self.point.silenced_path[0].operation
+
+    def _silenced_output(self) -> Array:
+        """The output of the silenced layer for channels whose weights are zero, (channels,)."""
+        layer, zero = self._silenced_layer, np.zeros(self.channels, dtype=np.float32)
+        if is_norm(layer):
+            keeps_beta = self.semantics == "gamma" and layer.beta is not None
+            return layer.beta.numpy() if keeps_beta else zero
+        activation = getattr(layer, "activation", None)
+        return zero if activation is None else np.asarray(activation(zero))
+
+    def _weights_silence(self) -> bool:
+        """Whether zeroed weights of the silenced layer make its channels constant."""
+        layer = self._silenced_layer
+        if is_norm(layer):
+            return bool(layer.scale)
+        return layer is self.producer.layer and activation_is_channelwise(layer)
 
     # Compiled when they are first asked for: a cell whose curve is kept needs none of them.
 
-    @cached_property
-    def _to_site(self) -> Callable[..., list[Any]]:
-        return forward.feature_extractor(self.network, self._graph.boundary_tensors(self._site))
+    @property
+    def _boundary(self) -> list[Tensor]:
+        """The tensors that cross the cut: the maps at the mask node, then those that bypass it."""
+        return self._graph.boundary_tensors(self.point.mask_node)
 
     @cached_property
-    def _to_cut(self) -> Callable[..., list[Any]]:
-        return forward.feature_extractor(self.network, self._graph.boundary_tensors(self.late))
+    def _to_prune_node(self) -> Callable[..., list[Tensor]]:
+        tensors = self._graph.boundary_tensors(self.point.prune_node)
+        return forward.feature_extractor(self.network, tensors)
 
     @cached_property
-    def _from_site_to_cut(self) -> Callable[..., Any]:
-        (site,), (late,) = self._site.output_tensors, self.late.output_tensors
-
-        def onward(maps: Any) -> Any:
-            known = {id(site): maps}
-            self._graph.run(self._late[1:], known)
-            return known[id(late)]
-
-        return forward.compiled(onward, [forward.tensor_spec(site)])
+    def _to_mask_node(self) -> Callable[..., list[Tensor]]:
+        return forward.feature_extractor(self.network, self._boundary)
 
     @cached_property
-    def _scores(self) -> Callable[..., Any]:
-        crossing = self._graph.boundary_tensors(self.late)
-        value = tf.constant(self.late_value, crossing[0].dtype)
+    def _from_prune_to_mask_node(self) -> Callable[..., Tensor]:
+        (start,) = self.point.prune_node.output_tensors
+        (end,) = self.point.mask_node.output_tensors
 
-        def scores(kept: Any, maps: Any, *beside: Any) -> Any:
-            known = known_values(crossing, (tf.where(kept, maps, value), *beside))
-            self._graph.run(self._graph.downstream_nodes(self.late), known)
+        def run(maps: Tensor) -> Tensor:
+            known = {id(start): maps}
+            self._graph.run(self.point.mask_path[1:], known)
+            return known[id(end)]
+
+        return forward.compiled(run, [forward.tensor_spec(start)])
+
+    @cached_property
+    def _masked_scores(self) -> Callable[..., Tensor]:
+        value = tf.constant(self.mask_value, self._boundary[0].dtype)
+        nodes = self._graph.downstream_nodes(self.point.mask_node)
+
+        def scores(kept: Tensor, maps: Tensor, *bypass: Tensor) -> Tensor:
+            known = known_values(self._boundary, (tf.where(kept, maps, value), *bypass))
+            self._graph.run(nodes, known)
             return known[id(self.network.outputs[0])]
 
-        kept = tf.TensorSpec(value.shape, tf.bool)
-        return forward.compiled(scores, [kept, *map(forward.tensor_spec, crossing)])
+        kept_spec = tf.TensorSpec(value.shape, tf.bool)
+        return forward.compiled(scores, [kept_spec, *map(forward.tensor_spec, self._boundary)])
 
     @cached_property
-    def _whole(self) -> Callable[..., NDArray[np.int64]]:
-        return tail_classifier(self._graph, self.late)
-
-    def _zeroable(self) -> bool:
-        """Whether zeroed weights of the carrier make its channels constant."""
-        if is_norm(self._carrier):
-            return self._carrier.scale
-        return self._carrier is self.producer.layer and activation_is_channelwise(self._carrier)
-
-    def _emerging(self) -> Array:
-        """What leaves the carrier for channels whose weights are zero, (channels,)."""
-        zero = np.zeros(self.channels, dtype=np.float32)
-        if is_norm(self._carrier):
-            beta = self._carrier.beta if self._keeps_beta else None
-            return zero if beta is None else beta.numpy()
-        activation = getattr(self._carrier, "activation", None)
-        return zero if activation is None else np.asarray(activation(zero))
+    def _unpruned_classes(self) -> Callable[..., NDArray[np.int64]]:
+        return tail_classifier(self._graph, self.point.mask_node)
 
 
-def _channels(site: Any, network: keras.Model) -> int:
-    """Number of channels at `site`; BadInput where there is nothing to prune."""
-    tensor, *more = site.output_tensors
-    name = site.operation.name
-    if more:
-        raise BadInput(f"prune.layer is {name!r} of {1 + len(more)} outputs; expected a layer of 1")
-    if isinstance(site.operation, LAYERS.InputLayer) or any(tensor is t for t in network.outputs):
-        raise BadInput(
-            f"prune.layer is {name!r}, the network's input or output; expected a layer between"
-        )
-    if tensor.ndim < 2 or (tensor.shape[-1] or 0) < 2:
-        raise BadInput(
-            f"prune.layer is {name!r} of shape {tensor.shape}; expected 2 channels or more"
-        )
-    if getattr(site.operation, "data_format", None) == "channels_first":
-        raise BadInput(
-            f"prune.layer is {name!r}, whose channels stand first; expected a network of "
-            f"channels_last layers"
-        )
-    return tensor.shape[-1]
-
-
-def _onward(way: list[Any], value: Array) -> Array:
-    """What maps that are constant behind way[0] become at the end of `way`, (channels,)."""
-    shape = [size or 224 for size in way[0].output_tensors[0].shape[1:]]
+def _value_at_end(path: Sequence[Node], value: Array) -> Array:
+    """What maps that hold `value` everywhere behind path[0] hold behind path[-1], (channels,)."""
+    shape = [size or 224 for size in path[0].output_tensors[0].shape[1:]]
     maps = np.broadcast_to(value, (1, *shape))
-    for node in way[1:]:
+    for node in path[1:]:
         maps = np.asarray(call(node.operation, maps))
         if not np.allclose(maps, maps.reshape(-1, value.size)[0]):
             raise BadInput(

@@ -303,6 +303,6 @@ def test_a_layer_of_an_inner_model_can_be_pruned(drawn, images, tmp_path):
     network = networks.load(tmp_path / "nested.keras")
     for layer, site in (("middle.low.conv", "act"), ("middle.conv", "middle.conv")):
         cut = Cut(network, layer)
-        assert cut.site == site
+        assert cut.prune_layer == site
         pruned = cut.pruned(np.arange(cut.channels))
         assert np.ptp(np.asarray(pruned(images)), axis=0).max() == 0

@@ -11,7 +11,7 @@ from sweep.networks.graph import Graph
 from sweep.networks.loading import plain
 from sweep.pruning import Activations, Cut, incremental
 
-probed = incremental.Linear._probed
+probed = incremental.LinearTail._probed
 
 
 @pytest.mark.parametrize("largest", [incremental.LARGEST, 0], ids=["linear", "masked"])
@@ -36,7 +36,7 @@ def test_every_step_is_what_the_slow_way_gives(builder, largest, drawn, monkeypa
     answers = Activations(cut, images).predict_steps(channels)
 
     assert cut.layer == layer
-    assert cut.site.startswith(site)  # Keras numbers operations
+    assert cut.prune_layer.startswith(site)  # Keras numbers operations
     assert answers.shape == (cut.channels + 1, 40)
     assert len(np.unique(answers, axis=0)) > 1, "this case shows nothing"
     for step in range(cut.channels + 1):
@@ -48,11 +48,11 @@ def test_every_step_is_what_the_slow_way_gives(builder, largest, drawn, monkeypa
         pruned = cut.pruned(channels[:step])
         np.testing.assert_allclose(pruned(images.pixels), scores, rtol=1e-4, atol=1e-5)
         masks = [layer.name for layer in pruned.layers if layer.name.endswith("_mask")]
-        assert masks == ([] if by_weights else [f"{cut.site}_mask"])
+        assert masks == ([] if by_weights else [f"{cut.prune_layer}_mask"])
     assert digest(network) == before
 
 
-def test_shares_are_those_of_small_weights_beside_large_biases(drawn):
+def test_contributions_are_those_of_small_weights_beside_large_biases(drawn):
     images = keras.Input((4, 4, 3))
     x = keras.layers.Conv2D(5, 3, activation="relu", name="conv")(images)
     x = keras.layers.Flatten(name="flatten")(x)
@@ -62,14 +62,14 @@ def test_shares_are_those_of_small_weights_beside_large_biases(drawn):
     scores.bias.assign([1000.0, 1000.0, -1000.0, 1000.0])
     graph = Graph(network)
     node = graph.node_of("conv")
-    linear = incremental.Linear(
+    linear = incremental.LinearTail(
         graph, node, np.zeros(5, np.float32), incremental.linear_part(graph, node)
     )
     kernel = scores.kernel.numpy().reshape(4, 5, 4).swapaxes(0, 1)
-    np.testing.assert_allclose(linear._shares, kernel, rtol=1e-3, atol=1e-9)
+    np.testing.assert_allclose(linear._contributions, kernel, rtol=1e-3, atol=1e-9)
 
 
-def test_shares_are_not_drowned_by_the_biases_of_many_positions():
+def test_contributions_are_not_drowned_by_the_biases_of_many_positions():
     images = keras.Input((48, 48, 3))
     x = keras.layers.Conv2D(12, 3, padding="same", activation="relu", name="conv")(images)
     x = keras.layers.Conv2D(10, 1, name="maps")(x)
@@ -83,23 +83,21 @@ def test_shares_are_not_drowned_by_the_biases_of_many_positions():
     cut = Cut(network, "conv")
     channels = rng.permutation(12)
     told = Activations(cut, Images(pixels, np.zeros(100, np.int64))).predict_steps(channels)
-    assert isinstance(cut._front, incremental.Linear)
+    assert isinstance(cut._tail, incremental.LinearTail)
     for step in range(13):
         slow = forward.predict(cut.pruned(channels[:step]), pixels)
         np.testing.assert_array_equal(told[step], slow)
 
 
-def test_where_shares_do_not_add_up_the_maps_are_masked(drawn, monkeypatch):
+def test_where_contributions_do_not_add_up_the_maps_are_masked(drawn, monkeypatch):
     network = drawn(lenet(untouched))
     pixels = np.random.default_rng(3).normal(size=(40, *network.input_shape[1:]))
     images = Images(pixels.astype(np.float32), np.zeros(40, np.int64))
     right = Activations(Cut(network, "conv_2"), images).predict_steps(np.arange(6))
-    monkeypatch.setattr(
-        incremental.Linear, "_probed", lambda self, *shapes: 2 * probed(self, *shapes)
-    )
+    monkeypatch.setattr(incremental.LinearTail, "_probed", lambda self: 2 * probed(self))
     cut = Cut(network, "conv_2")
     np.testing.assert_array_equal(Activations(cut, images).predict_steps(np.arange(6)), right)
-    assert isinstance(cut._front, incremental.Masked)
+    assert isinstance(cut._tail, incremental.MaskedTail)
 
 
 class Mixing(keras.layers.Layer):

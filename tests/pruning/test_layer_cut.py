@@ -198,7 +198,7 @@ def test_a_normalisation_of_another_axis_is_not_taken_for_one_of_channels(drawn)
     x = layers.Flatten(name="flatten")(layers.BatchNormalization(axis=1, name="rows")(x))
     network = drawn(keras.Model(images, layers.Dense(5, name="scores")(x)))
     cut = Cut(network, "conv")
-    assert cut.site == "conv"
+    assert cut.prune_layer == "conv"
     slow = by_hand(network, {"conv": ["kernel", "bias"]}, np.array([5, 1]))
     np.testing.assert_array_equal(answers(cut, PIXELS, [5, 1])[2], predict(slow, PIXELS))
 

@@ -95,7 +95,7 @@ def test_pruned_channels_stay_pruned_exactly_and_the_others_learn(builder, seman
     student = taught(pruned, (zoo.PIXELS, np.arange(50) % 5), course)
     assert equal(before, pruned.get_weights()), "the given network is as it was"
     names = [layer.name for layer in student.layers]
-    site = cut.site if cut.by_weights else f"{cut.site}_mask"
+    site = cut.prune_layer if cut.by_weights else f"{cut.prune_layer}_mask"
     assert site in names
     node = student.get_layer(site)
     maps = node.output if len(node._inbound_nodes) == 1 else node._inbound_nodes[1].output_tensors
