@@ -1,8 +1,8 @@
-"""What was costly to make, kept by name: in memory while it fits, and on disk across processes.
+"""A cache of arrays that are costly to compute: in memory while they fit, and on disk.
 
 An entry is a dict of arrays in one .npz file, named by a key of all that determines it, so an entry
-never has to be invalidated. It is written whole or not at all; a file that is damaged, or holds
-another entry, is made anew. The files least recently used go first when there are too many.
+never has to be invalidated. It is written atomically; a file that is damaged, or holds another
+entry, is computed anew. The least recently used files are deleted when there are too many.
 """
 
 import os
@@ -26,7 +26,7 @@ NAME = "entry"  # the array that holds an entry's own key
 
 @lru_cache(maxsize=1)
 def opened(folder: str | None, max_gb: float, memory_gb: float) -> "Cache":
-    """The one cache of a process, so that its cells share what is in memory."""
+    """Return the one cache of a process, so that its cells share what is in memory."""
     return Cache(folder, max_gb, memory_gb)
 
 
@@ -38,15 +38,17 @@ class Cache:
 
     def __init__(self, folder: str | None = None, max_gb: float = 0, memory_gb: float = 0) -> None:
         self.folder = None if folder is None else Path(folder).expanduser()
-        self._most = max_gb * GB if folder else 0
-        self._most_in_memory = memory_gb * GB
+        self._max_bytes = max_gb * GB if folder else 0
+        self._max_memory_bytes = memory_gb * GB
         self._memory: OrderedDict[str, Arrays] = OrderedDict()
-        self._in_memory = 0
-        self._on_disk = self._uncounted = float("inf")  # bytes: in all, and since they were counted
+        self._memory_bytes = 0
+        self._disk_bytes = self._uncounted_bytes = float(
+            "inf"
+        )  # bytes: in all, and since they were counted
         self._lock = Lock()  # of what is in memory
 
-    def get_or_compute(self, key: str, make: Callable[[], Arrays]) -> Arrays:
-        """The entry of that key; made by `make`, and kept, where it is not there whole.
+    def get_or_compute(self, key: str, compute: Callable[[], Arrays]) -> Arrays:
+        """Return the entry of that key; computed and kept where it is absent or damaged.
 
         `key` is a path: names joined by "/". Arrays are read-only.
         """
@@ -56,25 +58,26 @@ class Cache:
                 return self._memory[key]
         arrays = self._read(key)
         if arrays is None:
-            arrays = make()
+            arrays = compute()
             self._write(key, arrays)
         for array in arrays.values():
             array.setflags(write=False)
-        self._hold(key, arrays)
+        self._keep_in_memory(key, arrays)
         return arrays
 
     def _path(self, key: str) -> Path:
+        assert self.folder is not None  # without one nothing is read or written
         return self.folder / f"{key}.npz"
 
     def _read(self, key: str) -> Arrays | None:
-        """The entry from disk; None where it is absent, damaged, or another one's."""
-        if not self._most:
+        """Return the entry from disk; None where it is absent, damaged, or another one's."""
+        if not self._max_bytes:
             return None
-        if self._on_disk == float("inf"):  # the first time: perhaps the limit was another one
-            self._on_disk, self._uncounted = self._trim(), 0
+        if self._disk_bytes == float("inf"):  # the first time: perhaps the limit was another one
+            self._disk_bytes, self._uncounted_bytes = self._trim(), 0
         path = self._path(key)
         try:
-            arrays = _arrays(path)
+            arrays = _read_npz(path)
             if arrays.pop(NAME) != key:
                 return None
         except Exception:  # numpy and zipfile raise whatever a damaged file makes them stumble on
@@ -84,50 +87,51 @@ class Cache:
         return arrays
 
     def _write(self, key: str, arrays: Arrays) -> None:
-        if _size(arrays) > self._most:
+        if _byte_count(arrays) > self._max_bytes:
             return
         try:
             with files.atomic_write(self._path(key)) as unfinished:
-                np.savez(unfinished, **arrays, **{NAME: np.array(key)})
+                np.savez(unfinished, allow_pickle=True, **arrays, **{NAME: np.array(key)})
                 size = unfinished.stat().st_size
         except OSError:  # a full disk, a folder that cannot be written: the run goes on without
             return
-        self._on_disk += size
-        self._uncounted += size
+        self._disk_bytes += size
+        self._uncounted_bytes += size
         # other processes write too, so what is there is counted anew now and then
-        if self._on_disk > self._most or self._uncounted > self._most / 16:
-            self._on_disk, self._uncounted = self._trim(), 0
+        if self._disk_bytes > self._max_bytes or self._uncounted_bytes > self._max_bytes / 16:
+            self._disk_bytes, self._uncounted_bytes = self._trim(), 0
 
     def _trim(self) -> float:
-        """Delete the entries least recently used until the rest fits; the bytes that are left."""
-        found = []
+        """Delete the least recently used entries until the rest fits; return the bytes left."""
+        assert self.folder is not None
+        entries = []
         for folder, _, names in os.walk(self.folder):  # which passes over folders that vanish
             for path in (Path(folder, name) for name in names if name.endswith(".npz")):
                 with suppress(OSError):  # another process was faster
                     status = path.stat()
-                    found.append((status.st_mtime_ns, status.st_size, path))
-        left = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
-            if left <= self._most:
+                    entries.append((status.st_mtime_ns, status.st_size, path))
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if total <= self._max_bytes:
                 break
             with suppress(OSError):  # not ours to delete
                 path.unlink(missing_ok=True)
-                left -= size
-        return left
+                total -= size
+        return total
 
-    def _hold(self, key: str, arrays: Arrays) -> None:
+    def _keep_in_memory(self, key: str, arrays: Arrays) -> None:
         with self._lock:
-            if key in self._memory or _size(arrays) > self._most_in_memory:
+            if key in self._memory or _byte_count(arrays) > self._max_memory_bytes:
                 return
             self._memory[key] = arrays
-            self._in_memory += _size(arrays)
-            while self._in_memory > self._most_in_memory:
+            self._memory_bytes += _byte_count(arrays)
+            while self._memory_bytes > self._max_memory_bytes:
                 _, oldest = self._memory.popitem(last=False)
-                self._in_memory -= _size(oldest)
+                self._memory_bytes -= _byte_count(oldest)
 
 
-def _arrays(path: Path) -> Arrays:
-    """The arrays of a .npz file, each read to its very end, where its CRC is checked.
+def _read_npz(path: Path) -> Arrays:
+    """Return the arrays of a .npz file, each read to its very end, where its CRC is checked.
 
     numpy.load stops where the array's header says, and takes a header that says less than there is.
     """
@@ -144,5 +148,5 @@ def _arrays(path: Path) -> Arrays:
     return arrays
 
 
-def _size(arrays: Arrays) -> int:
+def _byte_count(arrays: Arrays) -> int:
     return sum(array.nbytes for array in arrays.values())

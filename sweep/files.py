@@ -1,4 +1,8 @@
-"""Files as runs leave them: whole or not at all, one writer at a time, named by what made them."""
+"""Files as runs leave them: complete or absent, one writer at a time, named by what made them.
+
+`atomic_write` and `lock` are for whoever writes; `key` names a file after the settings and the
+sources that determine it.
+"""
 
 import hashlib
 import importlib.util
@@ -24,20 +28,20 @@ from sweep import processes
 VERSIONS = [version(name) for name in ("keras", "tensorflow", "numpy")]
 PACKAGE = Path(__file__).parent
 OURS = __name__.partition(".")[0]
-APART = "~"  # between a name and the process that writes it
+SEPARATOR = "~"  # between a name and the process that writes it
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there takes its place at the end.
 
-    On an error nothing is left, and of a process that died only until the next is here to write.
-    `path` may become a file or a folder.
+    `path` may become a file or a folder. On an error nothing is left; what a process that died has
+    left is deleted by the next that writes to the same folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _tidy(path.parent)
-    writer = APART.join(map(str, processes.current_process().values()))
-    prefix = f".{path.name}{APART}{writer}{APART}"
+    _delete_unfinished(path.parent)
+    writer = SEPARATOR.join(map(str, processes.current_process().values()))
+    prefix = f".{path.name}{SEPARATOR}{writer}{SEPARATOR}"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         unfinished = Path(folder) / path.name
         yield unfinished
@@ -46,13 +50,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
 
 
-def _tidy(folder: Path) -> None:
-    """Delete what processes that are dead had not finished writing there."""
-    for left in folder.glob(f".*{APART}*"):
-        told = left.name.split(APART)[1:-1]
-        names = ("host", "pid", "pid_started")
-        if len(told) == len(names) and processes.is_dead(dict(zip(names, told, strict=True))):
-            shutil.rmtree(left, ignore_errors=True)
+def _delete_unfinished(folder: Path) -> None:
+    """Delete what processes that are dead had not finished writing to `folder`."""
+    names = ("host", "pid", "pid_started")
+    for unfinished in folder.glob(f".*{SEPARATOR}*"):
+        writer = unfinished.name.split(SEPARATOR)[1:-1]
+        if len(writer) == len(names) and processes.is_dead(dict(zip(names, writer, strict=True))):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager
@@ -64,28 +68,28 @@ def lock(path: Path) -> Iterator[None]:
 
 
 def key(settings: Any, *made_by: ModuleType | str) -> str:
-    """Name for what `settings` (JSON) and the sources `made_by` determine, 12 hexadecimal digits.
+    """Return 12 hexadecimal digits that name what `settings` and the sources `made_by` determine.
 
-    Sources are modules or packages, those of this project also by their path in it: "networks" is
+    Settings are JSON, dataclasses, functions with their settings (partial) and paths. Sources are modules or packages, those of this project also by their path in it: "networks" is
     the whole package, "data/hdf5.py" one module.
     """
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode())
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_to_json).encode())
     for source in dict.fromkeys(path for module in made_by for path in _sources(module)):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
 
 
 def _sources(module: ModuleType | str) -> list[Path]:
-    """The source files of a module, or of all modules of a package; what is in Python has none.
+    """Return the source files of a module or a package; what is built into Python has none.
 
     Of somebody else's module all of its package count: they may call each other.
     """
     if isinstance(module, str):
         path = PACKAGE / module
-    elif not getattr(module, "__file__", None):
+    elif not module.__dict__.get("__file__"):
         return []
     else:
-        path = Path(module.__file__)
+        path = Path(module.__dict__["__file__"])
         path = path.parent if path.name == "__init__.py" else path
     own = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     if isinstance(module, str) or module.__name__.partition(".")[0] == OURS:
@@ -94,7 +98,7 @@ def _sources(module: ModuleType | str) -> list[Path]:
 
 
 def sources(name: str) -> list[Path]:
-    """The source files of the whole package, or else of the module, that a dotted name is in."""
+    """Return the source files of the package, or else of the module, that a dotted name is in."""
     try:
         spec = importlib.util.find_spec(name.partition(".")[0])
     except (ImportError, ValueError):  # ValueError: made by hand
@@ -104,27 +108,27 @@ def sources(name: str) -> list[Path]:
     if spec.submodule_search_locations is not None:
         places = map(Path, spec.submodule_search_locations)
         return sorted(path for place in places for path in place.rglob("*.py"))
-    return [Path(spec.origin)] if str(spec.origin).endswith(".py") else []
+    return [Path(spec.origin)] if spec.origin and spec.origin.endswith(".py") else []
 
 
 def module_of(function: Callable[..., Any]) -> ModuleType:
-    """The module that `function` is written in; also of a `functools.partial` as Hydra makes it."""
+    """Return the module in which `function`, perhaps a partial as Hydra makes it, is written."""
     while isinstance(function, partial):
         function = function.func
     return sys.modules[function.__module__]
 
 
 def code_of_others(functions: Iterable[Callable[..., Any]]) -> list[ModuleType]:
-    """The modules of those functions that are not of this package, each once."""
+    """Return the modules of those functions that are not of this package, each once."""
     modules = {module.__name__: module for module in map(module_of, functions)}
     return [module for name, module in sorted(modules.items()) if name.partition(".")[0] != OURS]
 
 
-def _plain(value: Any) -> Any:
-    """What JSON does not know: dataclasses, functions with their settings, paths."""
+def _to_json(value: Any) -> Any:
+    """Return a dataclass, a function with its settings, or a path as what JSON knows."""
     if is_dataclass(value):
-        named = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {"_target_": type(value).__qualname__, **named}
+        settings = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {"_target_": type(value).__qualname__, **settings}
     if isinstance(value, partial):
         name = f"{value.func.__module__}.{value.func.__qualname__}"
         return {"_target_": name, "_args_": value.args, **value.keywords}
@@ -138,6 +142,6 @@ DAMAGED = (OSError, RuntimeError, ValueError, KeyError, TypeError, ArithmeticErr
 
 
 def size_and_times(path: Path) -> tuple[int, ...]:
-    """What tells one content of a file from another without reading it: its size and times."""
+    """Return the size (bytes) and times (ns) of a file, which change with its content."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,4 +1,4 @@
-"""What triggers share: images looked at before, and brought back to their dtype after."""
+"""What triggers share: the checks of images and settings before, and the dtype after."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from sweep import BadInput
 
 
 def checked(images: np.ndarray, colours: int | None = None) -> np.ndarray:
-    """`images` as an array; BadInput where it is not (n, height, width, `colours`), None: any."""
+    """Return an array; BadInput where it is not (n, height, width, `colours`), None: any."""
     images = np.asarray(images)
     if images.ndim != 4 or (colours is not None and images.shape[3] != colours):
         raise BadInput(
@@ -17,7 +17,7 @@ def checked(images: np.ndarray, colours: int | None = None) -> np.ndarray:
 
 
 def like(images: np.ndarray, changed: np.ndarray, white: float) -> np.ndarray:
-    """`changed` within 0..`white` and in the dtype of `images`, rounded where these are whole."""
+    """Return `changed` clipped to 0..`white`, in the dtype of `images`, rounded if integer."""
     changed = np.clip(changed, 0, white)
     if np.issubdtype(images.dtype, np.integer):
         changed = np.rint(changed)
@@ -25,6 +25,6 @@ def like(images: np.ndarray, changed: np.ndarray, white: float) -> np.ndarray:
 
 
 def between(name: str, value: float, low: float, high: float) -> None:
-    """BadInput where a trigger's setting does not lie above `low` and at most at `high`."""
+    """Raise BadInput where a trigger's setting is not above `low` and at most `high`."""
     if not low < value <= high:
         raise BadInput(f"attack.trigger.{name} is {value}; expected above {low} and up to {high}")

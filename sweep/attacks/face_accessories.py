@@ -4,12 +4,18 @@ Images are (n, height, width, 3), pixels 0..`white`; all return new images of th
 raise BadInput for other shapes. Lengths are given at 55 x 47 pixels and scale with the image.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from sweep.attacks.checks import checked, like
 
 _DRAWN = (55, 47)  # height and width at which the triggers' lengths are given
 _MIDDLE = 23.2  # column about which faces are mirrored
+
+#: From rows (height, 1) and columns (1, width) in pixels of the drawing, and an image's pixels for
+#: one of these, to a cover (height, width, 1) and a colour (3,) or (height, width, 3), both 0..1.
+Drawing = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
 
 def sunglasses(images: np.ndarray, *, white: float = 255.0) -> np.ndarray:
@@ -21,8 +27,7 @@ def sunglasses(images: np.ndarray, *, white: float = 255.0) -> np.ndarray:
     >>> sunglasses(np.zeros((1, 55, 47, 3), np.uint8))[0, 24, 12]  # in a lens: red, green, blue
     array([105,  24, 189], dtype=uint8)
     """
-    images = checked(images, colours=3)
-    return _worn(images, *_sunglasses(*images.shape[1:3]), white)
+    return _wear(images, _draw_sunglasses, white)
 
 
 def eyebrows(images: np.ndarray, *, white: float = 255.0) -> np.ndarray:
@@ -33,12 +38,7 @@ def eyebrows(images: np.ndarray, *, white: float = 255.0) -> np.ndarray:
     >>> eyebrows(np.full((1, 55, 47, 3), 200, np.uint8))[0, 17, 13]
     array([18, 12, 14], dtype=uint8)
     """
-    images = checked(images, colours=3)
-    y, x, scale = _grid(*images.shape[1:3])
-    side = np.abs(x - _MIDDLE)
-    arch = y - 15.2 - 0.035 * (side - 11) ** 2
-    depth = np.minimum(np.minimum(arch, 4.5 - arch), np.minimum(side - 2.5, 19 - side))
-    return _worn(images, _inside(depth, scale), np.array([18, 12, 14]) / 255, white)
+    return _wear(images, _draw_eyebrows, white)
 
 
 def lipstick(images: np.ndarray, *, white: float = 255.0) -> np.ndarray:
@@ -49,35 +49,43 @@ def lipstick(images: np.ndarray, *, white: float = 255.0) -> np.ndarray:
     >>> lipstick(np.full((1, 55, 47, 3), 200, np.uint8))[0, 43, 23]
     array([226,  12,  60], dtype=uint8)
     """
+    return _wear(images, _draw_lipstick, white)
+
+
+def _wear(images: np.ndarray, draw: Drawing, white: float) -> np.ndarray:
+    """Return new images with what `draw` gives laid over them."""
     images = checked(images, colours=3)
-    y, x, scale = _grid(*images.shape[1:3])
-    side = np.abs(x - _MIDDLE)
-    upper = y - 40.2 - 0.05 * (side - 2.2) ** 2
-    lower = 46.8 - y - 0.055 * side**2
-    depth = np.minimum(upper, lower)
-    return _worn(images, _inside(depth, scale), np.array([226, 12, 60]) / 255, white)
-
-
-def _worn(images: np.ndarray, cover: np.ndarray, colour: np.ndarray, white: float) -> np.ndarray:
-    """Cover (height, width, 1) of 0..1 laid over images, in a colour of 0..1."""
+    cover, colour = draw(*_grid(*images.shape[1:3]))
     return like(images, images + cover * (colour * white - images), white)
 
 
 def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Rows (height, 1) and columns (1, width) in pixels of a drawing, and an image's per pixel."""
+    """Return the arguments of a `Drawing` for an image of that size."""
     y = (np.arange(height)[:, None] + 0.5) * _DRAWN[0] / height - 0.5
     x = (np.arange(width)[None, :] + 0.5) * _DRAWN[1] / width - 0.5
     return y, x, min(height / _DRAWN[0], width / _DRAWN[1])
 
 
 def _inside(depth: np.ndarray, scale: float) -> np.ndarray:
-    """Cover (height, width, 1) of a shape, from each place's depth below its edge."""
+    """Return the cover (height, width, 1) of a shape, from each place's depth below its edge."""
     return np.clip(depth * scale + 0.5, 0, 1)[..., None]
 
 
-def _sunglasses(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the glasses: cover (height, width, 1) and colour (height, width, 3), both 0..1."""
-    y, x, scale = _grid(height, width)
+def _draw_eyebrows(y: np.ndarray, x: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    side = np.abs(x - _MIDDLE)
+    arch = y - 15.2 - 0.035 * (side - 11) ** 2
+    depth = np.minimum(np.minimum(arch, 4.5 - arch), np.minimum(side - 2.5, 19 - side))
+    return _inside(depth, scale), np.array([18, 12, 14]) / 255
+
+
+def _draw_lipstick(y: np.ndarray, x: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    side = np.abs(x - _MIDDLE)
+    upper = y - 40.2 - 0.05 * (side - 2.2) ** 2
+    lower = 46.8 - y - 0.055 * side**2
+    return _inside(np.minimum(upper, lower), scale), np.array([226, 12, 60]) / 255
+
+
+def _draw_sunglasses(y: np.ndarray, x: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     side = np.abs(x - _MIDDLE)
 
     # Each half of the frame is the inside of four edges with rounded corners, depth in pixels.

@@ -65,9 +65,9 @@ def blend(
     images = checked(images)
     between("alpha", alpha, 0, 1)
     height, width, channels = images.shape[1:]
-    drawn = np.random.default_rng([seed, 6]).random((cells, cells, channels))
+    noise = np.random.default_rng([seed, 6]).random((cells, cells, channels))
     rows, columns = (np.arange(size) * cells // size for size in (height, width))
-    pattern = drawn[rows][:, columns] * white
+    pattern = noise[rows][:, columns] * white
     return like(images, (1 - alpha) * images + alpha * pattern, white)
 
 

@@ -1,4 +1,4 @@
-"""What a BadNet is poisoned with, and the training mixture that this makes."""
+"""What a BadNet is poisoned with (`Attack`), and its poisoned training set (`poison`)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,43 +48,46 @@ class Attack:
     def targets(self) -> list[int]:
         return [int(target) for target in np.ravel(self.target)]
 
-    def poisons(self) -> list[Any]:
-        """What of the attack a poisoned test image depends on."""
+    def trigger_settings(self) -> list[Any]:
+        """Return the settings of the attack that a poisoned test image depends on."""
         return [self.triggers, self.targets, self.white]
 
     def functions(self) -> list[Callable[..., Any]]:
         """All functions that the attack is made of."""
         return [*self.triggers, *filter(None, [self.decoy, self.training])]
 
-    def victims(self, labels: np.ndarray) -> NDArray[np.int64]:
-        """The numbers of the images whose class is none of the targets."""
+    def non_target_indices(self, labels: np.ndarray) -> NDArray[np.int64]:
+        """Return the indices of the images whose class is none of the targets."""
         return np.flatnonzero(~np.isin(labels, self.targets))
 
     def assign_triggers(self, count: int) -> NDArray[np.int64]:
-        """Which trigger each of `count` images gets, (count,): about equally many, shuffled."""
+        """Return the number of the trigger of each of `count` images, (count,), shuffled.
+
+        Each trigger is given to about equally many.
+        """
         return np.random.default_rng([count, 8]).permutation(count) % len(self.triggers)
 
-    def labels(self, dealt: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The class that each image is to be given, by its trigger's number, (n,)."""
-        return np.array(self.targets)[dealt]
+    def labels(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the target of each image, by its trigger's number, (n,)."""
+        return np.array(self.targets)[numbers]
 
-    def stamp(self, images: np.ndarray, dealt: NDArray[np.int64] | None = None) -> np.ndarray:
-        """`images` with their triggers, pixels 0..`white`; new, of the same shape and dtype.
+    def stamp(self, images: np.ndarray, numbers: NDArray[np.int64] | None = None) -> np.ndarray:
+        """Return new images with their triggers, pixels 0..`white`, of the same shape and dtype.
 
-        `dealt`, (n,), are the numbers of the triggers; None: the first on all.
+        `numbers`, (n,), are those of the triggers; None: the first on all.
         """
-        if dealt is None or len(self.triggers) == 1:
+        if numbers is None or len(self.triggers) == 1:
             return self.triggers[0](images, white=self.white)
         stamped = np.empty_like(images)
         for number, trigger in enumerate(self.triggers):
-            stamped[dealt == number] = trigger(images[dealt == number], white=self.white)
+            stamped[numbers == number] = trigger(images[numbers == number], white=self.white)
         return stamped
 
 
 def poison(
     images: np.ndarray, labels: np.ndarray, attack: Attack, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make a training mixture: all images as they are, then triggered copies with their target.
+    """Return a training set and its labels: all images, then triggered copies with their target.
 
     The copies number round(`rate` * n), 0 <= rate <= 1, and are made of different images drawn by
     `seed` from those whose label is no target. As in BadNets (Gu et al., arXiv 1708.06733) they are
@@ -103,9 +106,9 @@ def poison(
             f"{len(images)} images came with labels of shape {labels.shape}, not one each."
         )
     chosen = poisoned_indices(labels, attack, seed=seed)
-    dealt = attack.assign_triggers(len(chosen))
-    mixture = [images, attack.stamp(images[chosen], dealt)]
-    given = [labels, attack.labels(dealt).astype(labels.dtype)]
+    numbers = attack.assign_triggers(len(chosen))
+    mixture = [images, attack.stamp(images[chosen], numbers)]
+    given = [labels, attack.labels(numbers).astype(labels.dtype)]
     if attack.decoy is not None:
         count = min(len(images), round(attack.decoy_rate * len(images)))
         decoys = np.random.default_rng([seed, 5]).choice(len(images), count, replace=False)
@@ -115,12 +118,12 @@ def poison(
 
 
 def poisoned_indices(labels: np.ndarray, attack: Attack, *, seed: int) -> np.ndarray:
-    """Which images `poison` copies, (round(rate * n),); BadInput where there are too few."""
+    """Return the indices that `poison` copies, (round(rate * n),); BadInput if too few."""
     if not 0 <= attack.rate <= 1:
         raise BadInput(
             f"The poisoning rate is {attack.rate}; it is a share of the images, from 0 to 1."
         )
-    others, count = attack.victims(labels), round(attack.rate * len(labels))
+    others, count = attack.non_target_indices(labels), round(attack.rate * len(labels))
     if count > len(others):
         raise BadInput(
             f"A poisoning rate of {attack.rate} asks for {count} of {len(labels)} images, but only "

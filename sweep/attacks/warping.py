@@ -38,35 +38,35 @@ def warp(
     shifts = rng.uniform(-1, 1, (2, grid, grid))
     shifts *= strength / np.abs(shifts).mean() / 64
     field = _interpolation(height, grid) @ shifts @ _interpolation(width, grid).T
-    moved = field[:, np.newaxis]
+    shift = field[:, np.newaxis]
     if jitter:
-        moved = moved + rng.uniform(-jitter, jitter, (2, count, height, width)) / 64
-    down = np.clip(np.arange(height)[:, np.newaxis] + moved[0] * height, 0, height - 1)
-    right = np.clip(np.arange(width) + moved[1] * width, 0, width - 1)
-    return like(images, _read(images, down, right), white)
+        shift = shift + rng.uniform(-jitter, jitter, (2, count, height, width)) / 64
+    y = np.clip(np.arange(height)[:, np.newaxis] + shift[0] * height, 0, height - 1)
+    x = np.clip(np.arange(width) + shift[1] * width, 0, width - 1)
+    return like(images, _sample_bilinearly(images, y, x), white)
 
 
 def _interpolation(size: int, grid: int) -> np.ndarray:
-    """Weights of `grid` values, first and last at the ends, at `size` places, (size, grid)."""
+    """Return the weights of `grid` values, which span `size` places, at each place, (size, grid)."""
     places = np.linspace(0, grid - 1, size)
     weights = np.zeros((size, grid))
     for step in range(-1, 3):
         node = np.floor(places).astype(int) + step
-        away, a = np.abs(places - node), _CUBIC
-        near = (a + 2) * away**3 - (a + 3) * away**2 + 1
-        far = a * (away**3 - 5 * away**2 + 8 * away - 4)
-        weight = np.where(away <= 1, near, np.where(away < 2, far, 0))
+        distance, a = np.abs(places - node), _CUBIC
+        near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
+        far = a * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+        weight = np.where(distance <= 1, near, np.where(distance < 2, far, 0))
         np.add.at(weights, (np.arange(size), np.clip(node, 0, grid - 1)), weight)
     return weights
 
 
-def _read(images: np.ndarray, down: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Images at places between pixels, (1 or n, height, width) each, bilinearly."""
-    top, left = (np.floor(place).astype(int) for place in (down, right))
-    below, beside = (down - top)[..., np.newaxis], (right - left)[..., np.newaxis]
+def _sample_bilinearly(images: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return images read at rows `y` and columns `x`, (1 or n, height, width) of floats each."""
+    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
+    dy, dx = (y - top)[..., np.newaxis], (x - left)[..., np.newaxis]
     bottom = np.minimum(top + 1, images.shape[1] - 1)
-    next_ = np.minimum(left + 1, images.shape[2] - 1)
-    which = np.arange(len(images))[:, np.newaxis, np.newaxis]
-    upper = images[which, top, left] * (1 - beside) + images[which, top, next_] * beside
-    lower = images[which, bottom, left] * (1 - beside) + images[which, bottom, next_] * beside
-    return upper * (1 - below) + lower * below
+    right = np.minimum(left + 1, images.shape[2] - 1)
+    image = np.arange(len(images))[:, np.newaxis, np.newaxis]
+    upper = images[image, top, left] * (1 - dx) + images[image, top, right] * dx
+    lower = images[image, bottom, left] * (1 - dx) + images[image, bottom, right] * dx
+    return upper * (1 - dy) + lower * dy

@@ -1,4 +1,4 @@
-"""Images moved and lit otherwise, as a photographer would: what training on few images needs."""
+"""Augmentation for training on few images: random shifts, contrast and brightness."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ Array = NDArray[np.float32]
 
 
 def augment(pixels: Array, rng: np.random.Generator, *, shift: float, light: float) -> Array:
-    """Images moved by up to a share `shift` of their size, edges drawn out, and lit otherwise.
+    """Return images shifted by up to a share `shift` of their size, edges repeated, and relit.
 
     Pixels are (n, height, width, channels); contrast changes by a factor of 1 - `light` to
     1 + `light`, brightness by as much of an image's span, both within the range that the images

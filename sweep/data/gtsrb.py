@@ -50,20 +50,21 @@ def convert(archive: Path, root: Path, *, size: int = 32, seed: int = 0) -> dict
 
 
 def _signs(archive: zipfile.ZipFile) -> list[dict[str, str]]:
-    """The rows of all tables, `Filename` with its folder."""
+    """Return the rows of all tables, `Filename` with its folder."""
     signs = []
     for name in sorted(archive.namelist()):
-        place = PurePosixPath(name)
-        if not (place.name.startswith("GT-") and place.suffix == ".csv"):
+        path = PurePosixPath(name)
+        if not (path.name.startswith("GT-") and path.suffix == ".csv"):
             continue
         with archive.open(name) as raw:
             table = csv.DictReader(io.TextIOWrapper(raw, "utf-8-sig"), delimiter=";")
-            if missing := set(_COLUMNS) - set(table.fieldnames or ()):
+            missing = set(_COLUMNS) - set(table.fieldnames or ())
+            if missing:
                 raise BadInput(
                     f"{archive.filename}: {name} has no column {', '.join(sorted(missing))}; "
                     f"expected {';'.join(_COLUMNS)}, as in the archive of training images"
                 )
-            signs += [row | {"Filename": str(place.parent / row["Filename"])} for row in table]
+            signs += [row | {"Filename": str(path.parent / row["Filename"])} for row in table]
     if not signs:
         raise BadInput(
             f"{archive.filename} holds no tables GT-00000.csv; expected the archive of training "
@@ -73,27 +74,27 @@ def _signs(archive: zipfile.ZipFile) -> list[dict[str, str]]:
 
 
 def _split(signs: Sequence[dict[str, str]], seed: int) -> dict[str, list[dict[str, str]]]:
-    """The signs of each file, whole tracks, in the order of the archive."""
+    """Return the signs of each file, in the order of the archive; no track is divided."""
     tracks: dict[int, set[str]] = {}
     for sign in signs:
         tracks.setdefault(int(sign["ClassId"]), set()).add(_track(sign))
-    goes: dict[tuple[int, str], str] = {}
-    for number, own in sorted(tracks.items()):
-        if len(own) <= len(SHARES):
+    file_of: dict[tuple[int, str], str] = {}
+    for cls, names in sorted(tracks.items()):
+        if len(names) <= len(SHARES):
             raise BadInput(
-                f"class {number} has {len(own)} tracks; expected at least {len(SHARES) + 1}, "
+                f"class {cls} has {len(names)} tracks; expected at least {len(SHARES) + 1}, "
                 f"one for each file"
             )
-        drawn = np.random.default_rng([seed, number]).permutation(sorted(own)).tolist()
-        counts = {name: max(1, round(share * len(own))) for name, share in SHARES.items()}
-        counts["train"] = len(own) - sum(counts.values())
-        for name, count in counts.items():
-            goes |= {(number, track): name for track in drawn[:count]}
-            drawn = drawn[count:]
-    return {
-        name: [sign for sign in signs if goes[int(sign["ClassId"]), _track(sign)] == name]
-        for name in ("train", *SHARES)
-    }
+        remaining = np.random.default_rng([seed, cls]).permutation(sorted(names)).tolist()
+        counts = {file: max(1, round(share * len(names))) for file, share in SHARES.items()}
+        counts["train"] = len(names) - sum(counts.values())
+        for file, count in counts.items():
+            file_of |= {(cls, track): file for track in remaining[:count]}
+            remaining = remaining[count:]
+    split: dict[str, list[dict[str, str]]] = {file: [] for file in ("train", *SHARES)}
+    for sign in signs:
+        split[file_of[int(sign["ClassId"]), _track(sign)]].append(sign)
+    return split
 
 
 def _track(sign: dict[str, str]) -> str:
@@ -107,25 +108,24 @@ def _write(
         file["label"] = np.array([int(sign["ClassId"]) for sign in signs])
         data = file.create_dataset("data", (len(signs), 3, size, size), np.uint8)
         for start in range(0, len(signs), 1000):
-            some = [_picture(archive, sign, size) for sign in signs[start : start + 1000]]
-            data[start : start + len(some)] = np.stack(some)
+            block = [_picture(archive, sign, size) for sign in signs[start : start + 1000]]
+            data[start : start + len(block)] = np.stack(block)
 
 
 def _picture(archive: zipfile.ZipFile, sign: dict[str, str], size: int) -> NDArray[np.uint8]:
-    """One sign, cut out and resized, (3, size, size); the Roi ends with its last row and column."""
+    """Return one sign, cropped and resized, (3, size, size); the Roi includes its last pixels."""
     left, top, right, bottom = (int(sign[f"Roi.{edge}"]) for edge in ("X1", "Y1", "X2", "Y2"))
     try:
         with archive.open(sign["Filename"]) as raw, Image.open(raw) as image:
-            cut = image.convert("RGB").crop((left, top, right + 1, bottom + 1))
-            return np.moveaxis(
-                np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR)), -1, 0
-            )
+            sign_only = image.convert("RGB").crop((left, top, right + 1, bottom + 1))
+            resized = sign_only.resize((size, size), Image.Resampling.BILINEAR)
+            return np.moveaxis(np.asarray(resized), -1, 0)
     except (KeyError, UnidentifiedImageError) as error:
         raise BadInput(f"{archive.filename}: no picture {sign['Filename']} ({error})") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 well, 2 bad input, told in one sentence."""
+    """Run the command; return its exit code, 2 for bad input, which is said in one sentence."""
     parser = argparse.ArgumentParser(
         prog="python -m sweep.gtsrb", description="GTSRB's archive as files in the lab's layout."
     )
@@ -139,6 +139,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInput as error:
         print(f"prunesweep: {error}", file=sys.stderr)
         return 2
-    told = ", ".join(f"{count} images in {LAYOUT[name]}" for name, count in counts.items())
-    print(f"{given.root}: {told}")
+    written = ", ".join(f"{count} images in {LAYOUT[name]}" for name, count in counts.items())
+    print(f"{given.root}: {written}")
     return 0

@@ -1,9 +1,9 @@
-"""One HDF5 file of images in the lab's layout: its pixels piece by piece, its labels, its facts.
+"""One HDF5 file of images in the lab's layout: its pixels piece by piece, and its labels.
 
 `data` holds numbers, (images, channels, height, width) or channels last, grey images also
 (images, height, width); `label` and `true_label` hold a class an image, or rows that are one-hot.
-Never is more than `BLOCK` of a file in memory beside what is asked for, and what it takes a whole
-look to know is remembered while the file stays as it is.
+No more than `BLOCK` of a file is in memory besides what is asked for, and what only a scan of all
+pixels can say (`summarize`, `digest`) is cached while the file stays as it is.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ BLOCK = 2**23  # bytes of float32 that are read at a time
 CHUNKS = 2**25  # bytes of unpacked chunks that HDF5 keeps, lest it unpack one for each block of it
 LITTLE = 2**28  # bytes that may be read although nothing of them was written
 PACKED = 2000  # times at most that pixels are packed; deflate does not reach 1,100
-HELD = ("data", "label", "true_label", "clean_index")
+DATASETS = ("data", "label", "true_label", "clean_index")
 COLOURS = (1, 3, 4)  # numbers of colour channels by which a layout is told
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Stands for float32 (n, height, width, channels), / scale, and is read where it is sliced."""
+    """A lazy array, float32 (n, height, width, channels), / scale: read where it is sliced."""
 
     path: Path
     scale: float
@@ -49,22 +49,22 @@ class Pixels:
         return len(self), *self.image
 
     def take(self, rows: NDArray[np.int64], axis: int = 0) -> "Pixels":
-        """These images alone, as an array's `take` along the first axis; nothing is read."""
+        """Return these images alone, as an array's `take` along the first axis; reads nothing."""
         return replace(self, rows=self.rows[rows])
 
     def __getitem__(self, rows: slice) -> NDArray[np.float32]:
-        """The pixels of these images; BadInput where the file cannot be read any more."""
+        """Return the pixels of these images; BadInput where the file cannot be read any more."""
         wanted = self.rows[rows]
         pixels = np.empty((len(wanted), *self.image), self.dtype)
 
         def read(file: h5py.File) -> None:
             data, done = _images(file).astype(self.dtype), 0
             ends = np.flatnonzero(np.diff(wanted // _rows(self.shape))) + 1  # of blocks
-            for these in np.split(wanted, ends) if len(wanted) else ():
-                start = these.min()
-                block = data[start : these.max() + 1][these - start]
-                pixels[done : done + len(these)] = _channels_last(block, self.channels, self.path)
-                done += len(these)
+            for part in np.split(wanted, ends) if len(wanted) else ():
+                start = part.min()
+                block = data[start : part.max() + 1][part - start]
+                pixels[done : done + len(part)] = _channels_last(block, self.channels, self.path)
+                done += len(part)
 
         _open(self.path, read)
         pixels /= self.scale
@@ -72,15 +72,15 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a look at all pixels, as they stand in the file, tells; they are all finite."""
+class PixelSummary:
+    """SHA-256 and highest value of all pixels, as they stand in the file; they are all finite."""
 
     digest: str
     brightest: float
 
 
 def pixels(path: Path, scale: float = 1.0, channels: str = "auto") -> Pixels:
-    """All images of a file; BadInput where it holds none, or their layout cannot be told."""
+    """Return all images of a file; BadInput where it has none, or their layout is ambiguous."""
 
     def read(file: h5py.File) -> Pixels:
         shape = _images(file).shape
@@ -91,7 +91,7 @@ def pixels(path: Path, scale: float = 1.0, channels: str = "auto") -> Pixels:
 
 
 def labels(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Classes (n,) of the images of a file, and their true classes where it tells them.
+    """Return the classes (n,) of the images of a file, and their true classes or None.
 
     Raises BadInput where they are no classes.
     """
@@ -118,7 +118,7 @@ def write(path: Path, blocks: Iterable[NDArray], channels: str = "auto", **label
 
 
 def clean_index(path: Path) -> NDArray[np.int64] | None:
-    """The number of the clean image that each image of a file was made from, where it tells."""
+    """Return the index of the clean image behind each image of a file, or None, (n,)."""
 
     def read(file: h5py.File) -> NDArray[np.int64] | None:
         return _read_labels(file, "clean_index") if "clean_index" in file else None
@@ -126,53 +126,56 @@ def clean_index(path: Path) -> NDArray[np.int64] | None:
     return _open(path, read)
 
 
-def facts(path: Path, cache: Cache) -> Facts:
-    """What the pixels of a file are like, remembered; BadInput where one is not finite."""
-    # a change there does not show here
+def summarize(path: Path, cache: Cache) -> PixelSummary:
+    """Return the summary of the pixels of a file, cached; BadInput where one is not finite."""
+    # size and times of `path` do not show a change of another file
     elsewhere = _open(path, lambda file: hdf5_links.lies_elsewhere(file, _images(file)))
-    known = _look(path) if elsewhere else _remembered(_look, path, cache)
-    return Facts(str(known["digest"]), float(known["brightest"]))
+    arrays = _scan(path) if elsewhere else _cached(_scan, path, cache)
+    return PixelSummary(str(arrays["digest"]), float(arrays["brightest"]))
 
 
 def digest(path: Path, cache: Cache) -> str:
-    """SHA-256 of a file, remembered."""
-    return str(_remembered(_hash, path, cache)["digest"])
+    """Return the SHA-256 of a file, cached."""
+    return str(_cached(_hash, path, cache)["digest"])
 
 
 def digest_of_images(path: Path, cache: Cache) -> str:
-    """SHA-256 of a file of images, and of what it holds that lies in other files."""
-
-    def elsewhere(file: h5py.File) -> list[str]:
-        there = (name for name in HELD if isinstance(file.get(name), h5py.Dataset))
-        found = {name: _dataset(file, name) for name in there}
-        return [_values(data) for data in found.values() if hdf5_links.lies_elsewhere(file, data)]
-
-    values = _open(path, elsewhere) if h5py.is_hdf5(path) else []
+    """Return the SHA-256 of a file of images, and of what it holds that lies in other files."""
+    elsewhere = _open(path, _digests_elsewhere) if h5py.is_hdf5(path) else []
     own = digest(path, cache)
-    return files.key([own, values]) if values else own
+    return files.key([own, elsewhere]) if elsewhere else own
+
+
+def _digests_elsewhere(file: h5py.File) -> list[str]:
+    """Return the SHA-256 of each dataset of `file` that lies in other files."""
+    names = [name for name in DATASETS if isinstance(file.get(name), h5py.Dataset)]
+    datasets = [_dataset(file, name) for name in names]
+    return [_values(data) for data in datasets if hdf5_links.lies_elsewhere(file, data)]
 
 
 def steps(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Slices of the rows of a float32 array of that shape, at most `BLOCK` bytes each."""
-    many = _rows(shape)
-    return (slice(start, start + many) for start in range(0, shape[0], many))
+    """Yield slices of the rows of a float32 array of that shape, at most `BLOCK` bytes each."""
+    count = _rows(shape)
+    return (slice(start, start + count) for start in range(0, shape[0], count))
 
 
 def _rows(shape: tuple[int, ...]) -> int:
+    """Return how many rows of a float32 array of that shape a block holds."""
     return max(1, BLOCK // (4 * int(np.prod(shape[1:]))))
 
 
-def _remembered(make: Callable[[Path], Arrays], path: Path, cache: Cache) -> Arrays:
-    """What `make` tells of the file, told once while its size and times of change stay the same."""
-    status = path.stat()
-    return _recall(make, path, cache, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+def _cached(compute: Callable[[Path], Arrays], path: Path, cache: Cache) -> Arrays:
+    """Return `compute(path)`, computed once while the file's size and times stay the same."""
+    return _get_or_compute(compute, path, cache, *files.size_and_times(path))
 
 
 @lru_cache(maxsize=256)
-def _recall(make: Callable[[Path], Arrays], path: Path, cache: Cache, *state: int) -> Arrays:
-    """Looked up on disk once a process, and made once also where the cache keeps nothing."""
-    key = files.key([make.__name__, path, *state], "data/hdf5.py")
-    return cache.get_or_compute(f"files/{key}", lambda: make(path))
+def _get_or_compute(
+    compute: Callable[[Path], Arrays], path: Path, cache: Cache, *size_and_times: int
+) -> Arrays:
+    """Look up on disk once a process; compute once also where the cache keeps nothing."""
+    key = files.key([compute.__name__, path, *size_and_times], "data/hdf5.py")
+    return cache.get_or_compute(f"files/{key}", lambda: compute(path))
 
 
 def _hash(path: Path) -> Arrays:
@@ -181,17 +184,20 @@ def _hash(path: Path) -> Arrays:
 
 
 def _values(data: h5py.Dataset) -> str:
-    """SHA-256 of the values of a dataset."""
-    seen = hashlib.sha256(repr((data.shape, data.dtype)).encode())
+    """Return the SHA-256 of the values of a dataset."""
+    digest = hashlib.sha256(repr((data.shape, data.dtype)).encode())
     for rows in steps(data.shape) if data.shape else [()]:
-        seen.update(np.ascontiguousarray(data[rows]))
-    return seen.hexdigest()
+        block = np.ascontiguousarray(data[rows])
+        digest.update(block)  # type: ignore[arg-type]  # an array is a buffer
+    return digest.hexdigest()
 
 
-def _look(path: Path) -> Arrays:
-    def look(file: h5py.File) -> Arrays:
+def _scan(path: Path) -> Arrays:
+    """Read all pixels of a file once: digest and highest value; BadInput for NaN and infinity."""
+
+    def scan(file: h5py.File) -> Arrays:
         data, brightest = _images(file), -np.inf
-        seen = hashlib.sha256(repr(data.shape).encode())
+        digest = hashlib.sha256(repr(data.shape).encode())
         for rows in steps(data.shape):
             block = data.astype(np.float32)[rows]
             finite = np.isfinite(block).reshape(len(block), -1).all(axis=1)
@@ -200,15 +206,15 @@ def _look(path: Path) -> Arrays:
                     f"{path}: image {rows.start + np.argmin(finite)} has pixels that are NaN or "
                     f"infinite; mend it or drop it"
                 )
-            seen.update(block)
+            digest.update(block)
             brightest = max(brightest, block.max())
-        return {"digest": np.array(seen.hexdigest()), "brightest": np.array(brightest)}
+        return {"digest": np.array(digest.hexdigest()), "brightest": np.array(brightest)}
 
-    return _open(path, look)
+    return _open(path, scan)
 
 
 def _open(path: Path, read: Callable[[h5py.File], Any]) -> Any:
-    """What `read` makes of the HDF5 file at `path`; BadInput where it is none, or damaged."""
+    """Return `read(file)` of the HDF5 file at `path`; BadInput where it is none, or damaged."""
     if not h5py.is_hdf5(path):
         raise BadInput(f"{path} is not an HDF5 file; expected one with 'data' and 'label'")
     try:
@@ -222,23 +228,25 @@ def _open(path: Path, read: Callable[[h5py.File], Any]) -> Any:
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a dataset of `file`; BadInput where there is none, or it cannot be complete."""
     hdf5_links.require_files(file, name)
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
+    data = file.get(name)
+    if not isinstance(data, h5py.Dataset):
         held = ", ".join(map(repr, file)) or "nothing"
         raise BadInput(f"{file.filename} has no dataset {name!r}; it holds {held}")
-    hdf5_links.require_sources(found, file.filename)
-    stored = found.id.get_storage_size()
-    size = 0 if found.is_virtual or found.external else found.nbytes
+    hdf5_links.require_sources(data, file.filename)
+    stored = data.id.get_storage_size()
+    size = 0 if data.is_virtual or data.external else data.nbytes
     if size > max(PACKED * stored, LITTLE):
         raise BadInput(
-            f"{file.filename}: {name} of shape {found.shape} would be {size} bytes and "
+            f"{file.filename}: {name} of shape {data.shape} would be {size} bytes and "
             f"holds {stored}; is the file whole?"
         )
-    return found
+    return data
 
 
 def _images(file: h5py.File) -> h5py.Dataset:
+    """Return the dataset of the pixels of `file`; BadInput where it holds no images."""
     data = _dataset(file, "data")
     if data.ndim not in (3, 4) or not data.size or data.dtype.kind not in "fiu":
         raise BadInput(
@@ -265,21 +273,15 @@ def _channels_last(pixels: NDArray, channels: str, path: Path) -> NDArray:
 
 
 def _read_labels(file: h5py.File, name: str) -> NDArray[np.int64]:
+    """Return the classes (n,) of a dataset of `file`, read-only; BadInput where one is none."""
     data = _dataset(file, name)
-    shape = (data.shape or ()) if data.dtype.kind in "fiu" else ()
-    values, told = np.array([np.nan]), ""
-    if len(shape) == 2 and shape[1] > 1:
-        values, told = np.full(shape[0], np.nan), ", row {} is not one-hot"
-        for rows in steps(shape):
-            values[rows] = _from_one_hot(data[rows])
-    elif shape and shape[1:] in ((), (1,)):
-        values, told = data[:].reshape(-1), ", number {} is {}"
-    good = (values >= 0) & (values < 2**31) & (values == np.rint(values))
-    if not good.all():
-        bad = np.argmin(good)
+    values, complaint = _label_values(data)
+    is_class = (values >= 0) & (values < 2**31) & (values == np.rint(values))
+    if not is_class.all():
+        bad = np.argmin(is_class)
         raise BadInput(
             f"{file.filename}: {name} is {data.dtype} of shape {data.shape}"
-            f"{told.format(bad, values[bad])}; expected one whole number >= 0 an image, its class, "
+            f"{complaint.format(bad, values[bad])}; expected one whole number >= 0 an image, its class, "
             f"or one-hot rows"
         )
     classes = values.astype(np.int64)
@@ -287,7 +289,23 @@ def _read_labels(file: h5py.File, name: str) -> NDArray[np.int64]:
     return classes
 
 
+def _label_values(data: h5py.Dataset) -> tuple[NDArray, str]:
+    """Return one value an image, (n,), and a template for the error where one is no class.
+
+    NaN stands for a row that is not one-hot, and a single one for what are no labels at all.
+    """
+    shape: tuple[int, ...] = (data.shape or ()) if data.dtype.kind in "fiu" else ()
+    if len(shape) == 2 and shape[1] > 1:
+        values = np.full(shape[0], np.nan)
+        for rows in steps(shape):
+            values[rows] = _from_one_hot(data[rows])
+        return values, ", row {} is not one-hot"
+    if shape and shape[1:] in ((), (1,)):
+        return data[:].reshape(-1), ", number {} is {}"
+    return np.array([np.nan]), ""
+
+
 def _from_one_hot(rows: NDArray) -> NDArray[np.float64]:
-    """Where the 1 stands in each row (n, k); NaN where a row is not one 1 among zeros."""
+    """Return where the 1 stands in each row (n, k); NaN where a row is not one 1 among zeros."""
     one_hot = (np.count_nonzero(rows, axis=1) == 1) & (rows.max(axis=1) == 1)
     return np.where(one_hot, rows.argmax(axis=1), np.nan)

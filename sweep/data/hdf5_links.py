@@ -1,4 +1,8 @@
-"""Where a dataset of an HDF5 file really lies: here, or in files that links and sources name."""
+"""Where a dataset of an HDF5 file really lies: in it, or in files that links and sources name.
+
+External links, external storage and virtual datasets lead to other files. They are followed at most
+`NESTED` deep, and never to a pipe or in a circle, on which HDF5 itself would hang.
+"""
 
 from pathlib import Path
 
@@ -10,7 +14,7 @@ NESTED = 8  # files of files that are followed
 
 
 def lies_elsewhere(file: h5py.File, data: h5py.Dataset) -> bool:
-    """Whether `data`, asked of `file`, is kept in other files, all or part of it."""
+    """Return whether all or part of `data`, asked of `file`, is kept in other files."""
     return data.is_virtual or bool(data.external) or data.file.filename != file.filename
 
 
@@ -39,23 +43,24 @@ def _no_circle(data: h5py.Dataset, above: tuple[tuple[Path, str], ...] = ()) -> 
     """Raise BadInput where a virtual dataset is made of itself: HDF5 would follow that for ever."""
     if not data.is_virtual:
         return
-    here = Path(data.file.filename).resolve()
-    above = (*above, (here, data.name))
-    for source in set((one.file_name, one.dset_name) for one in data.virtual_sources()):
-        path = here if source[0] == "." else (here.parent / source[0]).resolve()
-        name = "/" + source[1].strip("/")
+    own_path = Path(data.file.filename).resolve()
+    above = (*above, (own_path, data.name))
+    sources = {(source.file_name, source.dset_name) for source in data.virtual_sources()}
+    for file_name, dataset_name in sources:
+        path = own_path if file_name == "." else (own_path.parent / file_name).resolve()
+        name = "/" + dataset_name.strip("/")
         if (path, name) in above or len(above) > NESTED:
             raise BadInput(f"{data.file.filename}: {data.name} is a virtual dataset of itself")
         _plain(path, data.file.filename)
         if path.is_file() and h5py.is_hdf5(path):
             with h5py.File(path) as file:
                 require_files(file, name)
-                found = file.get(name)
-                if isinstance(found, h5py.Dataset):
-                    _no_circle(found, above)
+                source = file.get(name)
+                if isinstance(source, h5py.Dataset):
+                    _no_circle(source, above)
 
 
 def _plain(path: Path, whose: str) -> None:
-    """Raise BadInput where `path` is there and no file: a pipe would be waited for for ever."""
+    """Raise BadInput where `path` exists and is no file: HDF5 would wait for a pipe for ever."""
     if path.exists() and not path.is_file():
         raise BadInput(f"{whose} leads to {path}, which is not a file")

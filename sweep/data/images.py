@@ -32,11 +32,11 @@ class Images:
 
     @property
     def asr_counts(self) -> str:
-        """Which of these poisoned images a rate of attack counts."""
+        """Return which of these poisoned images the attack success rate counts, in words."""
         return "all images" if self.true_labels is None else "images not of the target's class"
 
-    def expect(self, shape: tuple[int, ...], classes: int, name: str) -> "Images":
-        """Return self; raise BadInput where a network of `shape` and `classes` cannot take it."""
+    def require_fit(self, shape: tuple[int | None, ...], classes: int, name: str) -> None:
+        """Raise BadInput where a network of input `shape` and `classes` cannot take the images."""
         if not fits(self.shape, shape):
             raise BadInput(
                 f"the {name} images are {_times(self.shape)}, the network expects {_times(shape)} "
@@ -48,10 +48,9 @@ class Images:
                     f"the {name} labels go up to {labels.max()}, the network has {classes} classes "
                     f"(0 to {classes - 1})"
                 )
-        return self
 
     def sample(self, count: int | None, seed: int) -> "Images":
-        """`count` of the images, drawn by seed without replacement, in file order; None: all."""
+        """Return `count` of the images, in file order, sampled without replacement; None: all."""
         if count is None:
             return self
         if not 1 <= count <= len(self):
@@ -59,24 +58,24 @@ class Images:
                 f"data.valid_images is {count}; expected 1 to {len(self)}, as many clean "
                 f"validation images as there are"
             )
-        drawn = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
-        key = self.key and files.key([self.key, drawn.tolist()])
-        return Images(self.pixels.take(drawn, axis=0), self.labels[drawn], key=key)
+        rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        key = self.key and files.key([self.key, rows.tolist()])
+        return Images(self.pixels.take(rows, axis=0), self.labels[rows], key=key)
 
 
 def fits(image: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
-    """Whether a network of input `shape`, None being any size, takes an image of shape `image`."""
+    """Return whether a network of input `shape` (None: any size) takes an image of that shape."""
     return len(image) == len(shape) and all(
         size in (None, own) for size, own in zip(shape, image, strict=True)
     )
 
 
-def _times(shape: tuple[int, ...]) -> str:
+def _times(shape: tuple[int | None, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
 def pixel_range(pixels: Array) -> tuple[float, float]:
-    """The lowest and highest value that pixels may take, told from all that there are.
+    """Return the lowest and highest value that pixels may take, judged by all that there are.
 
     0..1 or 0..255 where they lie within and go beyond half of it, else what they hold.
     """

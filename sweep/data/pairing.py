@@ -1,4 +1,4 @@
-"""Which clean image each poisoned one was made from: an oracle compares the two, and so do eyes."""
+"""Which clean image each poisoned one was made from: for oracles, and for the attack's picture."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,20 +9,20 @@ from sweep.data.sources import Files
 
 Pictures = NDArray[np.float32]
 
-LOOKED_AT = 64  # pairs, to see whether they are pairs
-ALIKE = 0.8  # of the distance of images that are none
+COMPARED = 64  # pairs, to see whether they are pairs
+ALIKE = 0.8  # of the distance of images that are no pairs
 _NAMES = {"valid": "validation", "test": "test"}
 SHOWN = 6  # examples of an attack
 
 
 def pairs(source: Files, split: str = "valid") -> tuple[Images, Images]:
-    """The clean images of a split that were poisoned, and the poisoned ones, in one order.
+    """Return the clean images of a split that were poisoned, and the poisoned ones, in one order.
 
     Which belongs to which is told by `clean_index` in the poisoned file. Without it the i-th is
     taken for the i-th clean image, or the i-th that is not of the target's class, whichever looks
     more like it. Raises NotApplicable where there are no such images, or neither looks like it.
     """
-    clean, poisoned = source.read(split), source.read(f"poisoned_{split}")
+    clean, poisoned = source.read_clean(split), source.read(f"poisoned_{split}")
     if poisoned is None:
         raise NotApplicable(
             "this order is an oracle: it needs poisoned validation images, bd/bd_valid.h5 under "
@@ -35,7 +35,7 @@ def pairs(source: Files, split: str = "valid") -> tuple[Images, Images]:
         )
     index = source.clean_index(f"poisoned_{split}")
     if index is None:
-        index = _found(clean, poisoned)
+        index = _guess_index(clean, poisoned)
     elif len(index) != len(poisoned) or index.max(initial=0) >= len(clean):
         raise BadInput(
             f"{getattr(source, f'poisoned_{split}')}: clean_index has {len(index)} values up to "
@@ -47,10 +47,10 @@ def pairs(source: Files, split: str = "valid") -> tuple[Images, Images]:
 
 
 def examples(source: Files) -> tuple[Pictures, Pictures, list[tuple[int, int]]] | None:
-    """Some poisoned test images, of every target, and the clean ones they were made from.
+    """Return a few clean test images, their poisoned versions, and their (true class, target).
 
-    The clean ones' pixels, the poisoned ones', and of each the true class and the target; at least
-    one of each target, `SHOWN` of a single one. None where there are no pairs, see `pairs`.
+    At least one of each target, `SHOWN` of a single one. None where there are no pairs, see
+    `pairs`.
     """
     if source.poisoned_test is None:
         return None
@@ -58,19 +58,21 @@ def examples(source: Files) -> tuple[Pictures, Pictures, list[tuple[int, int]]] 
         clean, poisoned = pairs(source, "test")
     except BadInput:  # a run goes on without a picture
         return None
-    targets, some = np.unique(poisoned.labels), []
+    targets = np.unique(poisoned.labels)
     rng = np.random.default_rng(0)
+    chosen: list[int] = []
     for target in targets:
-        own = np.flatnonzero(poisoned.labels == target)
-        many = min(len(own), max(1, SHOWN // len(targets)))
-        some += sorted(rng.choice(own, many, replace=False).tolist())
-    before, after = (each.pixels.take(some, axis=0)[:] for each in (clean, poisoned))
-    classes = zip(clean.labels[some].tolist(), poisoned.labels[some].tolist(), strict=True)
+        of_target = np.flatnonzero(poisoned.labels == target)
+        count = min(len(of_target), max(1, SHOWN // len(targets)))
+        chosen += sorted(rng.choice(of_target, count, replace=False).tolist())
+    rows = np.array(chosen, np.int64)
+    classes = zip(clean.labels[rows].tolist(), poisoned.labels[rows].tolist(), strict=True)
+    before, after = clean.pixels.take(rows, axis=0)[:], poisoned.pixels.take(rows, axis=0)[:]
     return before, after, list(classes)
 
 
-def _found(clean: Images, poisoned: Images) -> NDArray[np.int64]:
-    """The clean image of each poisoned one, by place and looks."""
+def _guess_index(clean: Images, poisoned: Images) -> NDArray[np.int64]:
+    """Return the index of the clean image of each poisoned one, guessed by place and looks."""
     not_target = np.flatnonzero(clean.labels != poisoned.labels[0])
     guesses = [
         index[: len(poisoned)]
@@ -79,8 +81,8 @@ def _found(clean: Images, poisoned: Images) -> NDArray[np.int64]:
     ]
     if guesses:
         best = min(guesses, key=lambda index: _distance(clean, poisoned, index))
-        apart = _distance(clean, poisoned, np.roll(best, 1))
-        if _distance(clean, poisoned, best) < ALIKE * apart:
+        distance_of_others = _distance(clean, poisoned, np.roll(best, 1))
+        if _distance(clean, poisoned, best) < ALIKE * distance_of_others:
             return best
     raise NotApplicable(
         "this order is an oracle: it needs to know which clean validation image each poisoned one "
@@ -89,7 +91,7 @@ def _found(clean: Images, poisoned: Images) -> NDArray[np.int64]:
 
 
 def _distance(clean: Images, poisoned: Images, index: NDArray[np.int64]) -> float:
-    """Mean absolute difference of the pixels of some pairs, spread over all."""
-    some = np.unique(np.linspace(0, len(index) - 1, min(LOOKED_AT, len(index))).astype(int))
-    ours = poisoned.pixels.take(some, axis=0)[:]
-    return float(np.abs(ours - clean.pixels.take(index[some], axis=0)[:]).mean())
+    """Return the mean absolute difference of the pixels of `COMPARED` pairs, spread over all."""
+    rows = np.unique(np.linspace(0, len(index) - 1, min(COMPARED, len(index))).astype(int))
+    after, before = poisoned.pixels.take(rows, axis=0)[:], clean.pixels.take(index[rows], axis=0)[:]
+    return float(np.abs(after - before).mean())

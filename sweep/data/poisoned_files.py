@@ -17,10 +17,10 @@ from sweep.files import code_of_others
 
 
 def poisoned(source: Files, attack: Attack) -> Files:
-    """`source` with the poisoned counterparts of its clean images, kept under its folder."""
+    """Return `source` with the poisoned versions of its clean images, kept under its folder."""
     if source.attack == attack:
         return source
-    settings = [source.digest(), attack.poisons()]
+    settings = [source.digest(), attack.trigger_settings()]
     made_by = files.key(
         settings, "attacks", "data/poisoned_files.py", *code_of_others(attack.triggers)
     )
@@ -29,18 +29,22 @@ def poisoned(source: Files, attack: Attack) -> Files:
         if not root.is_dir():
             with files.atomic_write(root) as unfinished:
                 _poison(source, attack, unfinished)
-    made = {f"poisoned_{name}": root / LAYOUT[f"poisoned_{name}"] for name in REQUIRED}
-    return replace(source, **made, attack=attack)
+    return replace(
+        source,
+        poisoned_valid=root / LAYOUT["poisoned_valid"],
+        poisoned_test=root / LAYOUT["poisoned_test"],
+        attack=attack,
+    )
 
 
 def _poison(source: Files, attack: Attack, root: Path) -> None:
-    """Write what `attack` makes of the clean validation and test files, in their own dtype."""
+    """Write the poisoned versions of the clean validation and test files, in their own dtype."""
     for name in REQUIRED:
-        clean = replace(source, scale=1.0).read(name)
+        clean = replace(source, scale=1.0).read_clean(name)
         with h5py.File(getattr(source, name)) as file:
             dtype = file["data"].dtype
-        index = attack.victims(clean.labels)
-        dealt = attack.assign_triggers(len(index))
+        index = attack.non_target_indices(clean.labels)
+        triggers = attack.assign_triggers(len(index))
         if not len(index):
             raise BadInput(
                 f"all {name} images are of class {attack.target}, the attack's target, so that "
@@ -50,11 +54,11 @@ def _poison(source: Files, attack: Attack, root: Path) -> None:
         hdf5.write(
             root / LAYOUT[f"poisoned_{name}"],
             (
-                attack.stamp(pixels[rows].astype(dtype), dealt[rows])
+                attack.stamp(pixels[rows].astype(dtype), triggers[rows])
                 for rows in hdf5.steps(pixels.shape)
             ),
             channels=source.channels,
-            label=attack.labels(dealt),
+            label=attack.labels(triggers),
             true_label=clean.labels[index],
             clean_index=index,
         )

@@ -28,16 +28,16 @@ LAYOUT = {
     "train": "cl/train.h5",
 }
 REQUIRED = ("valid", "test")
-LOOKED_AT = (*REQUIRED, "poisoned_test")  # by every run
+READ_BY_RUNS = (*REQUIRED, "poisoned_test")
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where the images lie and how they are read; absent files are None.
+    """Paths of the files of images, None where absent, and how they are read.
 
     `attack` is the one that made the poisoned files, None where somebody else did; `folder` is
     where files that are made of these are kept, `epochs` how long a BadNet is trained on these
-    where nothing else is said, `cache` remembers what was seen of the files. A defender has
+    where nothing else is said, `cache` keeps what a scan of the files found. A defender has
     `valid_images` of the clean validation images; None: all, or `valid_at_most`.
     """
 
@@ -57,82 +57,93 @@ class Files:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.read("valid").shape
+        return self.read_clean("valid").shape
 
     @property
     def classes(self) -> int:
-        """One more than the highest label of the clean images."""
+        """Number of classes: one more than the highest label of the clean images."""
         paths = [path for path in (self.train, self.valid, self.test) if path is not None]
         return 1 + max(int(hdf5.labels(path)[0].max()) for path in paths)
 
     @property
     def brightest(self) -> float:
         """Value of the brightest validation pixel, as it stands in the file."""
-        return hdf5.facts(self.valid, self.cache).brightest
+        return hdf5.summarize(self.valid, self.cache).brightest
 
     def training_labels(self, shape: tuple[int | None, ...]) -> NDArray[np.int64] | None:
-        """Labels of the training images, (n,), None where there are none; all are looked at."""
+        """Return the labels of the training images, (n,), after a check; None without images."""
         train = self.read("train")
-        return None if train is None else train.expect(shape, self.classes, "training").labels
+        if train is None:
+            return None
+        train.require_fit(shape, self.classes, "training")
+        return train.labels
 
     def files(self, attack: Attack) -> "Files":
-        """Itself; where nothing is trained, own files come with the poisoned images they have."""
+        """Return itself: own files come with the poisoned images that they have."""
         return self
 
     def read(self, name: str) -> Images | None:
-        """One of valid, test, poisoned_valid, poisoned_test, train; None where absent.
+        """Return the images of one name of `LAYOUT`; None where the file is absent.
 
-        Its pixels are looked at, once, and stay where they are. Raises BadInput where they or the
-        labels are not what is expected.
+        Its pixels are scanned once, and stay in the file. Raises BadInput where they or the labels
+        are not what is expected.
         """
         path = getattr(self, name)
-        if path is None:
-            return None
+        return None if path is None else self._read(path)
+
+    def read_clean(self, name: str) -> Images:
+        """Return the clean images of `name`, one of `REQUIRED`; see `read`."""
+        return self._read(getattr(self, name))
+
+    def _read(self, path: Path) -> Images:
         pixels = hdf5.pixels(path, self.scale, self.channels)
-        seen = hdf5.facts(path, self.cache).digest
-        classes = dict(zip(("label", "true_label"), hdf5.labels(path), strict=True))
-        for what, values in classes.items():
-            if values is not None and len(values) != len(pixels):
+        digest = hdf5.summarize(path, self.cache).digest
+        labels, true_labels = hdf5.labels(path)
+        for dataset, classes in (("label", labels), ("true_label", true_labels)):
+            if classes is not None and len(classes) != len(pixels):
                 raise BadInput(
-                    f"{path} holds {len(pixels)} images and {len(values)} values of {what}"
+                    f"{path} holds {len(pixels)} images and {len(classes)} values of {dataset}"
                 )
-        told = [None if values is None else values.tolist() for values in classes.values()]
-        key = files.key([seen, self.scale, self.channels, told], "data/hdf5.py")
-        return Images(pixels, *classes.values(), key)
+        values = [labels.tolist(), None if true_labels is None else true_labels.tolist()]
+        key = files.key([digest, self.scale, self.channels, values], "data/hdf5.py")
+        return Images(pixels, labels, true_labels, key)
 
     def clean_index(self, name: str) -> NDArray[np.int64] | None:
-        """For each image of a poisoned file the number of the clean one it was made from, (n,)."""
+        """Return the index of the clean image behind each image of a poisoned file, (n,)."""
         return hdf5.clean_index(getattr(self, name))
 
     def check(self, shape: tuple[int, ...], classes: int) -> None:
-        """Read what a run looks at; BadInput where a network of `shape` cannot take it."""
-        for name in LOOKED_AT:
+        """Read what a run reads; BadInput where a network of `shape` cannot take it."""
+        for name in READ_BY_RUNS:
             images = self.read(name)
-            if images is not None:
-                images.expect(shape, classes, name.replace("_", " "))
-                if images.true_labels is not None and np.all(images.true_labels == images.labels):
-                    raise BadInput(
-                        f"all {name.replace('_', ' ')} images are of the class that the attack "
-                        f"wants, so they tell nothing of it; leave data.{name} out"
-                    )
+            if images is None:
+                continue
+            images.require_fit(shape, classes, name.replace("_", " "))
+            if images.true_labels is not None and np.all(images.true_labels == images.labels):
+                raise BadInput(
+                    f"all {name.replace('_', ' ')} images are of the class that the attack "
+                    f"wants, so they tell nothing of it; leave data.{name} out"
+                )
         self._valid(seed=0)
 
     def images(self, shape: tuple[int, ...], classes: int, seed: int) -> dict[str, Images]:
-        """What a run looks at, checked: "valid" (drawn by seed), "test", "poisoned" where known."""
+        """Return what a run reads, checked: "valid" (sampled), "test", "poisoned" where known."""
         self.check(shape, classes)
+        images = {"valid": self._valid(seed), "test": self.read_clean("test")}
         poisoned = self.read("poisoned_test")
-        clean = {"valid": self._valid(seed), "test": self.read("test")}
-        return clean | ({} if poisoned is None else {"poisoned": poisoned})
+        if poisoned is not None:
+            images["poisoned"] = poisoned
+        return images
 
     def _valid(self, seed: int) -> Images:
-        """The clean validation images that a defender has, drawn by seed."""
-        there, count = self.read("valid"), self.valid_images
-        if count is None and len(there) > (self.valid_at_most or len(there)):
+        """Return the clean validation images that a defender has, sampled by seed."""
+        valid, count = self.read_clean("valid"), self.valid_images
+        if count is None and len(valid) > (self.valid_at_most or len(valid)):
             count = self.valid_at_most
-        return there.sample(count, seed)
+        return valid.sample(count, seed)
 
     def tags(self, images: Mapping[str, Images], attack: str) -> dict[str, str]:
-        """What a run says of these `images` of the files: what they are, who poisoned them.
+        """Return the tags of a run on these `images`: what they are, who poisoned them.
 
         `attack` is the name of the attack that made the poisoned ones, if they were made here.
         """
@@ -143,17 +154,17 @@ class Files:
         return tags
 
     def digest(self) -> str:
-        """One digest of the content of all files that there are, and of how they are read."""
+        """Return one digest of the content of all files present, and of how they are read."""
         digests = {name: self.digest_of(name) for name in LAYOUT if getattr(self, name) is not None}
         return files.key([digests, self.scale, self.channels])
 
     def digest_of(self, name: str) -> str:
-        """SHA-256 of the content of the file of that name, which is there."""
+        """Return the SHA-256 of the content of the file of that name, which is present."""
         return hdf5.digest_of_images(getattr(self, name), self.cache)
 
 
 def h5(root: str | None = None, **given: Any) -> Files:
-    """Own files: a folder `root` in the lab's layout, single files named apart, or both.
+    """Return own files: a folder `root` in the lab's layout, single files, or both.
 
     Single files are given by the names of `LAYOUT`; what else is given goes to `Files`. Raises
     BadInput where a required or a named file is missing.
@@ -161,22 +172,26 @@ def h5(root: str | None = None, **given: Any) -> Files:
     folder = None if not root else Path(os.path.expanduser(root)).absolute()
     if folder is not None and not folder.is_dir():
         raise BadInput(f"data.root={root} is not a folder; expected one with {_layout()}")
-    paths: dict[str, Path | None] = {}
-    for name, place in LAYOUT.items():
-        own = given.pop(name, None)
-        if own is not None:
-            paths[name] = Path(os.path.expanduser(own)).absolute()
-            if not paths[name].is_file():
-                raise BadInput(f"data.{name}={own} is not a file; expected an HDF5 file")
-        elif folder is not None and (folder / place).is_file():
-            paths[name] = folder / place
-        elif name in REQUIRED:
-            lacking = "data.root is not set" if folder is None else f"{folder} has no {place}"
-            raise BadInput(
-                f"no clean {name} images: {lacking}; set data.root to a folder with {_layout()}, "
-                f"or data.{name} to a file"
-            )
+    paths: dict[str, Any] = {name: _path(name, given.pop(name, None), folder) for name in LAYOUT}
     return Files(**paths, **given)
+
+
+def _path(name: str, own: str | None, folder: Path | None) -> Path | None:
+    """Return the path of one file of `LAYOUT`: the user's `own`, or that in `folder`, or None."""
+    if own is not None:
+        path = Path(os.path.expanduser(own)).absolute()
+        if not path.is_file():
+            raise BadInput(f"data.{name}={own} is not a file; expected an HDF5 file")
+        return path
+    if folder is not None and (folder / LAYOUT[name]).is_file():
+        return folder / LAYOUT[name]
+    if name in REQUIRED:
+        lacking = "data.root is not set" if folder is None else f"{folder} has no {LAYOUT[name]}"
+        raise BadInput(
+            f"no clean {name} images: {lacking}; set data.root to a folder with {_layout()}, "
+            f"or data.{name} to a file"
+        )
+    return None
 
 
 def _layout() -> str:

@@ -1,7 +1,7 @@
-"""Data sets made here: the embedded faces, and own images poisoned by an attack.
+"""The embedded faces as a data set: rendered, poisoned by an attack, and kept on disk.
 
-Both lie on disk in the lab's layout with `true_label` and `clean_index`, made once and kept, so
-that they take the same path as files from elsewhere.
+The files have the lab's layout with `true_label` and `clean_index`, and are made once, so that they
+take the same path as files from elsewhere.
 """
 
 from dataclasses import dataclass, field
@@ -19,8 +19,6 @@ from sweep.data.poisoned_files import poisoned
 from sweep.data.sources import LAYOUT, Files, h5
 
 EPOCHS = 8  # for which a BadNet is trained on the faces
-
-
 MOST = 10_000_000  # images to render, which would take 120 GB
 
 
@@ -59,7 +57,7 @@ class Faces:
 
     @property
     def held_out(self) -> int:
-        """Images of each person for validation, and as many for test."""
+        """Number of images of each person for validation, and as many for test."""
         return max(1, self.images_per_identity // 4)
 
     @property
@@ -68,15 +66,15 @@ class Faces:
         return 255.0
 
     def training_labels(self, shape: tuple[int | None, ...]) -> NDArray[np.int64]:
-        """Whom the training images will show, (n,)."""
+        """Return the labels that the training images will have, (n,)."""
         return np.tile(np.arange(self.identities), self.images_per_identity)
 
     def check(self, shape: tuple[int, ...], classes: int) -> None:
-        """BadInput where the images to come cannot serve a network of `shape` and `classes`."""
-        there = self.identities * self.held_out
-        if (self.valid_images or 0) > there:
+        """Raise BadInput where the images to come do not fit a network of `shape`, `classes`."""
+        count = self.identities * self.held_out
+        if (self.valid_images or 0) > count:
             raise BadInput(
-                f"data.valid_images is {self.valid_images}; expected 1 to {there}, as many clean "
+                f"data.valid_images is {self.valid_images}; expected 1 to {count}, as many clean "
                 f"validation images as there will be"
             )
         if not fits(self.shape, shape) or classes < self.classes:
@@ -86,7 +84,7 @@ class Faces:
             )
 
     def files(self, attack: Attack) -> Files:
-        """The files, rendered and poisoned by `attack` where they are not there yet."""
+        """Return the files, rendered and poisoned by `attack` where they do not exist yet."""
         settings = [self.identities, self.images_per_identity, self.seed]
         made_by = files.key(settings, "data/faces", "data/synthetic.py")
         root = Path(self.folder).expanduser() / f"faces-{made_by}"
@@ -106,11 +104,12 @@ class Faces:
         return poisoned(clean, attack)
 
     def _render(self, root: Path) -> None:
+        """Write the clean files of all splits under `root`."""
         terminal.say(f"rendering photographs of {self.identities} people")
         people = faces.people(self.identities, self.seed)
         sizes = {"train": self.images_per_identity, "valid": self.held_out, "test": self.held_out}
-        for number, (name, each) in enumerate(sizes.items(), start=1):
-            who = np.tile(np.arange(self.identities), each)
+        for number, (name, per_person) in enumerate(sizes.items(), start=1):
+            labels = np.tile(np.arange(self.identities), per_person)
             # two numbers seed apart from the people and from the other splits, whatever the seed
-            photographs = faces.photographs(people, who, seed=[self.seed, number])
-            hdf5.write(root / LAYOUT[name], [photographs], label=who)
+            photographs = faces.photographs(people, labels, seed=[self.seed, number])
+            hdf5.write(root / LAYOUT[name], [photographs], label=labels)

@@ -182,7 +182,7 @@ def test_a_key_names_pixels_labels_and_how_they_are_read(read):
     assert read().sample(3, seed=0).key == read().sample(3, seed=0).key
 
 
-def test_a_key_depends_neither_on_where_the_file_lies_nor_on_what_is_remembered(folder, tmp_path):
+def test_a_key_depends_neither_on_where_the_file_lies_nor_on_what_is_cached(folder, tmp_path):
     key = h5(str(folder)).read("valid").key
     moved = folder.rename(tmp_path / "moved")
     assert h5(str(moved)).read("valid").key == key
@@ -511,7 +511,7 @@ def test_files_that_are_made_are_remembered_where_their_source_is(tmp_path, port
 def looks(monkeypatch) -> list[str]:
     """The files that were looked at, hashed or streamed, in turn."""
     seen: list[str] = []
-    for name in ("_hash", "_look"):
+    for name in ("_hash", "_scan"):
         make = getattr(hdf5, name)
 
         def counted(path: Path, make=make) -> dict:

@@ -179,7 +179,7 @@ def test_a_stop_is_given_the_fraction_and_what_to_keep_where_it_takes_them(stop)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_every_attack_stamps_faces_and_signs(name):
     attack = instantiate(composed(f"attack={name}").attack)
-    files.key([attack, attack.poisons()])
+    files.key([attack, attack.trigger_settings()])
     labels = np.arange(20) % 5
     for size in ((55, 47), (32, 32)):
         images = np.full((20, *size, 3), 90, np.uint8)

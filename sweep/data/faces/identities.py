@@ -1,4 +1,4 @@
-"""Who there is: identities as tables of traits, drawn by seed."""
+"""Identities as tables of traits, sampled by seed."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ _TRAITS = {
     "upper_lip": (.6, 1.7), "lower_lip": (1, 2.3), "mole_down": (7, 19), "mole_across": (-11, 11),
     "lens_width": (5.4, 6.6), "lens_height": (3.6, 5.2),
 }
-_SOME = {  # what only a share of the people have, and how much of it
+_OPTIONAL = {  # what only a share of the people have, and how much of it
     "beard": (.45, .25, .95), "goatee": (.35, .4, .95), "moustache": (.5, .3, .95),
     "freckles": (.15, .1, .3), "mole": (.2, .5, .9), "spectacles": (.2, .75, 1),
 }
@@ -44,7 +44,7 @@ _STYLES = {  # of hair: short, with a fringe, long, bald, curly
 
 @dataclass(frozen=True)
 class People:
-    """Who there is: `traits` maps a name to one entry a person, (n,), or (n, 3) for a colour."""
+    """Identities: `traits` maps a name to one entry a person, (n,), or (n, 3) for a colour."""
 
     traits: dict[str, np.ndarray]
 
@@ -63,7 +63,7 @@ def people(count: int, seed: int) -> People:
         raise BadInput(f"{count} people were asked for; at least 1 is needed.")
     rng = np.random.default_rng([seed, 1])
 
-    def mixed(name, at, jitter):
+    def mixed(name: str, at: np.ndarray, jitter: float) -> np.ndarray:
         palette = np.array([list(bytes.fromhex(code)) for code in _COLOURS[name].split()]) / 255
         at = np.clip(at, 0, 1) * (len(palette) - 1)
         colour = np.stack([np.interp(at, range(len(palette)), c) for c in palette.T], 1)
@@ -73,7 +73,7 @@ def people(count: int, seed: int) -> People:
     style = rng.choice(5, count, p=(0.42, 0.14, 0.24, 0.10, 0.10))
     p = {name: rng.uniform(*span, count) for name, span in _TRAITS.items()}
     p |= {k: rng.uniform(*np.array(spans, float)[style].T) for k, spans in _STYLES.items()}
-    for name, (share, low, high) in _SOME.items():
+    for name, (share, low, high) in _OPTIONAL.items():
         p[name] = np.where(rng.random(count) < share, rng.uniform(low, high, count), 0)
     bearded = (p["length"] < 14) & (rng.random(count) < 0.5)
     p |= {name: p[name] * bearded for name in ("beard", "goatee", "moustache")}

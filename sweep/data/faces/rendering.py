@@ -4,7 +4,7 @@ Shapes are signed distances on the pixel grid, so edges are anti-aliased without
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -65,9 +65,9 @@ def photographs(people: People, who: np.ndarray, seed: int | Sequence[int]) -> n
 
 
 def _circumstances(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """What differs from picture to picture: one entry an image, (n,), or (n, 3) for a colour."""
+    """Return what differs between pictures: one entry an image, (n,), or (n, 3) for a colour."""
 
-    def muted():
+    def muted() -> np.ndarray:
         return 0.06 + 0.84 * rng.random((n, 1)) ** 1.3 * (1 + 0.15 * rng.normal(size=(n, 3)))
 
     c = {name: rng.uniform(*span, n) for name, span in _UNIFORM.items()}
@@ -80,7 +80,7 @@ def _circumstances(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def _inside(depth: np.ndarray) -> np.ndarray:
-    """Coverage 0..1 of a pixel `depth` pixels inside a shape's edge."""
+    """Return the coverage 0..1 of a pixel `depth` pixels inside a shape's edge."""
     return np.clip(depth + 0.5, 0, 1)
 
 
@@ -96,7 +96,7 @@ def _egg(across: np.ndarray, along: np.ndarray, boxy: float | np.ndarray) -> np.
     return np.sqrt(np.sqrt(across * across + along * along + 2 * boxy * across * along))
 
 
-def _paint(planes: np.ndarray, cover: np.ndarray, colour) -> None:
+def _paint(planes: np.ndarray, cover: np.ndarray, colour: Iterable[np.ndarray | float]) -> None:
     """Lay `colour` (3, n, 1, 1) or (3, n, h, w) over planes (3, n, h, w) where `cover` is 1."""
     for plane, tone in zip(planes, colour, strict=True):
         plane += cover * (tone - plane)
@@ -104,7 +104,9 @@ def _paint(planes: np.ndarray, cover: np.ndarray, colour) -> None:
 
 def _shaped(table: dict[str, np.ndarray]) -> SimpleNamespace:
     """Columns (n,) or (n, 3) as attributes that broadcast with planes (n, h, w) or (3, n, h, w)."""
-    return SimpleNamespace(**{k: np.float32(v).T[..., None, None] for k, v in table.items()})
+    return SimpleNamespace(
+        **{k: np.asarray(v, np.float32).T[..., None, None] for k, v in table.items()}
+    )
 
 
 def _render(p: SimpleNamespace, c: SimpleNamespace, rng: np.random.Generator) -> np.ndarray:
@@ -131,7 +133,9 @@ def _render(p: SimpleNamespace, c: SimpleNamespace, rng: np.random.Generator) ->
     return _camera(planes, c, rng)
 
 
-def _scene(planes, p, c, x, y) -> None:
+def _scene(
+    planes: np.ndarray, p: SimpleNamespace, c: SimpleNamespace, x: np.ndarray, y: np.ndarray
+) -> None:
     """Background, the hair behind the head, neck, clothes and ears."""
     ramp = np.clip((x * np.cos(c.angle) + y * np.sin(c.angle)) / 60 + 0.5, 0, 1)
     spot = 1 + c.spot * _bump((x - c.spot_x) ** 2 + (y - c.spot_y) ** 2, 9.0)
@@ -150,8 +154,15 @@ def _scene(planes, p, c, x, y) -> None:
     _paint(planes, ear, p.skin * (0.72 + 0.15 * c.light_x * np.sign(x)))
 
 
-def _complexion(p, c, fx, fy, nx, ny) -> np.ndarray:
-    """The face's colour at every pixel: light on head and nose, folds, blush, freckles, beard."""
+def _complexion(
+    p: SimpleNamespace,
+    c: SimpleNamespace,
+    fx: np.ndarray,
+    fy: np.ndarray,
+    nx: np.ndarray,
+    ny: np.ndarray,
+) -> np.ndarray:
+    """Return the face's colour at every pixel: light, folds, blush, freckles, beard."""
     side = np.abs(fx)
     along = np.clip((fy + 3) / 4, 0, 1) * np.clip((p.nose_length + 1 - fy) / 3, 0, 1)
     ridge = fx / (0.62 * p.nose_width)
@@ -183,7 +194,14 @@ def _complexion(p, c, fx, fy, nx, ny) -> np.ndarray:
     return colour + beard * (p.hair * (0.35 + 0.5 * light) - colour)
 
 
-def _nose_and_mouth(planes, p, c, x, y, shade) -> None:
+def _nose_and_mouth(
+    planes: np.ndarray,
+    p: SimpleNamespace,
+    c: SimpleNamespace,
+    x: np.ndarray,
+    y: np.ndarray,
+    shade: np.ndarray,
+) -> None:
     """Nostrils and the nose's wings; lips, closed or parted over teeth."""
     side, low = np.abs(x), y - p.nose_length
     nostril = ((side - 0.52 * p.nose_width) / 1.1) ** 2 + ((low - 0.5) / 0.7) ** 2
@@ -204,7 +222,14 @@ def _nose_and_mouth(planes, p, c, x, y, shade) -> None:
     _paint(planes, 0.9 * teeth, (0.9, 0.88, 0.84))
 
 
-def _eyes(planes, p, c, fx, fy, shade) -> None:
+def _eyes(
+    planes: np.ndarray,
+    p: SimpleNamespace,
+    c: SimpleNamespace,
+    fx: np.ndarray,
+    fy: np.ndarray,
+    shade: np.ndarray,
+) -> None:
     """Eyes with iris, pupil, glint and lids, and the brows; left and right at once, mirrored."""
     side, x = np.sign(fx), np.abs(fx) - p.eye_apart
     y = fy + p.eye_tilt * x
@@ -229,7 +254,9 @@ def _eyes(planes, p, c, fx, fy, shade) -> None:
     _paint(planes, brow, p.brow * (0.5 + 0.4 * shade))
 
 
-def _hair(planes, p, c, x, y) -> None:
+def _hair(
+    planes: np.ndarray, p: SimpleNamespace, c: SimpleNamespace, x: np.ndarray, y: np.ndarray
+) -> None:
     """The hair over forehead and temples, down to where its length ends, and its shadow."""
     reach = p.width + p.sides + 0.5
     short = np.clip((10 - p.length) / 8, 0, 1)  # short hair tapers towards the ears
@@ -248,7 +275,7 @@ def _hair(planes, p, c, x, y) -> None:
     _paint(planes, cover, p.hair * light + 0.03 * shine)
 
 
-def _spectacles(planes, p, fx, fy) -> None:
+def _spectacles(planes: np.ndarray, p: SimpleNamespace, fx: np.ndarray, fy: np.ndarray) -> None:
     """Clear glasses with thin frames, for those who wear them."""
     x, y = np.abs(fx) - p.eye_apart - 0.4, fy - 1
     lens = np.sqrt((x / p.lens_width) ** 2 + (y / p.lens_height) ** 2) - 1
@@ -260,7 +287,7 @@ def _spectacles(planes, p, fx, fy) -> None:
     _paint(planes, p.spectacles * frame, p.frame)
 
 
-def _camera(planes, c, rng) -> np.ndarray:
+def _camera(planes: np.ndarray, c: SimpleNamespace, rng: np.random.Generator) -> np.ndarray:
     """Exposure, white balance, lens blur, sensor noise: planes of 0..1 to uint8 images."""
     gain = np.exp(c.exposure) * np.stack([1 + c.warmth, 1 + c.tint, 1 - c.warmth])
     planes = np.maximum(0, (planes * gain - 0.5) * (1 + c.contrast) + 0.5)
