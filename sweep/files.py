@@ -70,8 +70,9 @@ def lock(path: Path) -> Iterator[None]:
 def key(settings: Any, *made_by: ModuleType | str) -> str:
     """Return 12 hexadecimal digits that name what `settings` and the sources `made_by` determine.
 
-    Settings are JSON, dataclasses, functions with their settings (partial) and paths. Sources are modules or packages, those of this project also by their path in it: "networks" is
-    the whole package, "data/hdf5.py" one module.
+    Settings are JSON, dataclasses, functions with their settings (partial) and paths. Sources are
+    modules or packages, those of this project also by their path in it: "networks" is the whole
+    package, "data/hdf5.py" one module.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_to_json).encode())
     for source in dict.fromkeys(path for module in made_by for path in _sources(module)):

@@ -67,9 +67,9 @@ def markdown() -> str:
     return PAGE.format(
         table=" |\n".join(rows) + " |",
         legend=textwrap.fill(LEGEND, 100),
-        orders="".join(map(_section, told)),
-        stops="".join(map(_section, _stops())),
-        repairs="".join(map(_section, repairs.CATALOGUE)),
+        orders="".join(_section(order) for order in told),
+        stops="".join(_section(stop) for stop in _stops()),
+        repairs="".join(_section(repair) for repair in repairs.CATALOGUE),
     )
 
 
@@ -89,7 +89,11 @@ def _stops() -> list[Callable]:
 
 
 def _paragraphs(strategy: Callable) -> list[str]:
-    return [part for part in inspect.getdoc(strategy).split("\n\n") if not part.startswith(">>>")]
+    return [
+        part
+        for part in (inspect.getdoc(strategy) or "").split("\n\n")
+        if not part.startswith(">>>")
+    ]
 
 
 def _row(order: Callable) -> list[str]:

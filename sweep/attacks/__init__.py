@@ -2,7 +2,8 @@
 
 An attack never changes its argument, keeps its dtype, and what it stamps scales with height and
 width. Pixels run from 0 to `white`. `Attack` says what a BadNet is poisoned with, and `poison`
-makes its training mixture; the triggers stand in `patterns`, `warping` and `face_accessories`. Only numpy.
+makes its training mixture; the triggers stand in `patterns`, `warping` and `face_accessories`.
+Only numpy is imported.
 """
 
 from sweep.attacks.face_accessories import eyebrows, lipstick, sunglasses

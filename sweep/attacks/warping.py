@@ -47,7 +47,7 @@ def warp(
 
 
 def _interpolation(size: int, grid: int) -> np.ndarray:
-    """Return the weights of `grid` values, which span `size` places, at each place, (size, grid)."""
+    """Return the weights of `grid` values, which span `size` places, at each, (size, grid)."""
     places = np.linspace(0, grid - 1, size)
     weights = np.zeros((size, grid))
     for step in range(-1, 3):

@@ -7,7 +7,7 @@ pixels can say (`summarize`, `digest`) is cached while the file stays as it is.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -101,20 +101,6 @@ def labels(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
         return _read_labels(file, "label"), true
 
     return _open(path, read)
-
-
-def write(path: Path, blocks: Iterable[NDArray], channels: str = "auto", **labels: NDArray) -> None:
-    """Write images, block by block, and labels; channels first, as the lab, unless told "last"."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        for name, values in labels.items():
-            file[name] = values
-        done = 0
-        for block in blocks:
-            pixels = block if channels == "last" else np.moveaxis(block, -1, 1)
-            shape = (len(labels["label"]), *pixels.shape[1:])
-            file.require_dataset("data", shape, pixels.dtype)[done : done + len(pixels)] = pixels
-            done += len(pixels)
 
 
 def clean_index(path: Path) -> NDArray[np.int64] | None:
@@ -281,8 +267,8 @@ def _read_labels(file: h5py.File, name: str) -> NDArray[np.int64]:
         bad = np.argmin(is_class)
         raise BadInput(
             f"{file.filename}: {name} is {data.dtype} of shape {data.shape}"
-            f"{complaint.format(bad, values[bad])}; expected one whole number >= 0 an image, its class, "
-            f"or one-hot rows"
+            f"{complaint.format(bad, values[bad])}; expected one whole number >= 0 an image, its "
+            f"class, or one-hot rows"
         )
     classes = values.astype(np.int64)
     classes.setflags(write=False)

@@ -11,7 +11,7 @@ import h5py
 
 from sweep import BadInput, files
 from sweep.attacks import Attack
-from sweep.data import hdf5
+from sweep.data import hdf5, hdf5_writing
 from sweep.data.sources import LAYOUT, REQUIRED, Files
 from sweep.files import code_of_others
 
@@ -51,7 +51,7 @@ def _poison(source: Files, attack: Attack, root: Path) -> None:
                 f"there is none to poison; set attack.target to another class"
             )
         pixels = clean.pixels.take(index)
-        hdf5.write(
+        hdf5_writing.write(
             root / LAYOUT[f"poisoned_{name}"],
             (
                 attack.stamp(pixels[rows].astype(dtype), triggers[rows])

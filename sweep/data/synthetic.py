@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sweep import BadInput, files, terminal
 from sweep.attacks import Attack
 from sweep.cache import Cache
-from sweep.data import faces, hdf5
+from sweep.data import faces, hdf5_writing
 from sweep.data.images import fits
 from sweep.data.poisoned_files import poisoned
 from sweep.data.sources import LAYOUT, Files, h5
@@ -112,4 +112,4 @@ class Faces:
             labels = np.tile(np.arange(self.identities), per_person)
             # two numbers seed apart from the people and from the other splits, whatever the seed
             photographs = faces.photographs(people, labels, seed=[self.seed, number])
-            hdf5.write(root / LAYOUT[name], [photographs], label=labels)
+            hdf5_writing.write(root / LAYOUT[name], [photographs], label=labels)

@@ -32,7 +32,7 @@ class GoodNet:
         """Class of each image, shape (n,): 0 .. N-1, or N for "backdoored"."""
         badnet = forward.predict(self.badnet, pixels)
         repaired = forward.predict(self.repaired, pixels)
-        return metrics.goodnet(badnet, repaired, self.classes)
+        return metrics.goodnet(badnet, repaired, self.classes).astype(np.int64)
 
     def to_keras(self) -> keras.Model:
         """The same as one Keras model of stock operations; its output is the class, int64 (n,)."""

@@ -45,7 +45,7 @@ def evaluate(
         if poisoned.true_labels is not None:
             told |= _effectiveness(told)
     for row, name in enumerate(SOFT if disagreement else ()):
-        soft = {images: scores[row] for images, scores in disagreement.items()}
+        soft = {images: scores[row] for images, scores in (disagreement or {}).items()}
         one = evaluate_soft(soft, None if poisoned is None else poisoned.counted)
         told |= {f"{name}/{metric}": value for metric, value in one.items()}
     return told | {f"tradeoff/{name}": value for name, value in tradeoff(rates or {}).items()}

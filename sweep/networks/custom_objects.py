@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -50,10 +51,12 @@ def _executed(path: Path, stamp: tuple[int, ...]) -> ModuleType:
     """The module of a file; run once in a process, unless the file and so its stamp changes."""
     content = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     name = f"badnet_{path.stem}_{content}"  # there may be another file of that name
-    spec = importlib.util.spec_from_file_location(name, path)
+    loader = SourceFileLoader(name, str(path))
+    spec = ModuleSpec(name, loader, origin=str(path))
+    spec.has_location = True
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
-    _imported(str(path), partial(spec.loader.exec_module, module))
+    sys.modules[name] = module  # where dataclasses look for it
+    _imported(str(path), partial(loader.exec_module, module))
     return module
 
 

@@ -63,7 +63,7 @@ def _read(path: Path, architecture: Callable[[int], keras.Model] | None) -> Any:
         raise BadInput(f"{path} cannot be read ({reason}); is the file whole?") from error
     if whole:
         return _keras(path, ".h5", _load_whole)
-    if architecture is None:
+    if architecture is None or classes is None:
         raise BadInput(
             f"{path} holds weights only; set badnet.architecture=deepid, or save the whole network"
         )

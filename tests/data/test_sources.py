@@ -548,9 +548,9 @@ def test_what_was_seen_of_a_file_is_remembered_across_processes(opened, looks):
         "_hash test.h5",
         "_hash train.h5",
         "_hash valid.h5",
-        "_look bd_test.h5",
-        "_look test.h5",
-        "_look valid.h5",
+        "_scan bd_test.h5",
+        "_scan test.h5",
+        "_scan valid.h5",
     ]
     looks.clear()
     assert look_at(opened()) == first

@@ -41,8 +41,8 @@ class Weighted(Rule):
         self.everywhere &= not self.coupled and type(layer) not in TRANSPOSED
         kernel = filters(layer)
         self.kernel = kernel.reshape(-1, *kernel.shape[-2:])
-        self.reaches = _blocks(self.kernel.any(axis=0), self.groups)
-        self.folded = np.zeros(len(self.reaches))
+        self.reaches = _blocks(np.any(self.kernel, axis=0), self.groups)
+        self.folded: Values = np.zeros(len(self.reaches))
 
     def constants(self, values: list[Values]) -> Values:
         self.folded = values[0] if self.everywhere else np.where(values[0] == 0, 0, np.nan)
@@ -67,7 +67,7 @@ class Weighted(Rule):
         layer, (mask,) = self.layer, taken
         bias = self._bias(~mask)[kept]
         settings = {"use_bias": layer.use_bias or bool(bias.any())}
-        arrays = {"bias": bias} if settings["use_bias"] else {}
+        arrays: dict[str, NDArray] = {"bias": bias} if settings["use_bias"] else {}
         if type(layer) in SEPARABLE:
             deep, point = layer.depthwise_kernel.numpy(), layer.pointwise_kernel.numpy()
             arrays["depthwise_kernel"] = deep[..., mask, :]
@@ -116,7 +116,7 @@ def _blocks(matrix: NDArray[Any], groups: int) -> NDArray[Any]:
 
 def _any(mask: Mask, groups: int) -> Mask:
     """Return which groups have a channel in `mask`."""
-    return mask.reshape(groups, -1).any(axis=1)
+    return np.any(mask.reshape(groups, -1), axis=1)
 
 
 def _equalise(mask: Mask, alive: Mask) -> None:
