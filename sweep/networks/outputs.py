@@ -59,8 +59,12 @@ def log_likelihood(
     network: keras.Model, pixels: Any, labels: Any, *, training: bool = False
 ) -> Tensor:
     """Logarithm of the probability of its label, for each image, (n,); as `cross_entropy`."""
-    logs = log_probabilities(network, pixels, training=training)
-    return tf.gather(logs, labels, batch_dims=1)
+    return of_labels(log_probabilities(network, pixels, training=training), labels)
+
+
+def of_labels(scores: Any, labels: Any) -> Any:
+    """Of `scores`, (n, classes), that of each image's label, (n,)."""
+    return tf.gather(scores, labels, batch_dims=1)
 
 
 def log_probabilities(network: keras.Model, pixels: Any, *, training: bool = False) -> Tensor:

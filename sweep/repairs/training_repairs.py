@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sweep import BadInput, terminal
 from sweep.data.augmentation import augment
 from sweep.training import Defender, inversion, inversion_search
-from sweep.training.fine_tuning import Change, FineTuning, fine_tune
+from sweep.training.fine_tuning import FineTuning, fine_tune
+from sweep.training.fine_tuning import Transform as Change
 from sweep.training.perturbations import (
     AdaptiveMasks,
     AdversarialPerturbation,
@@ -124,7 +125,7 @@ def _tuned(
     images: int | None,
     change: Callable[[keras.Model], Change],
 ) -> keras.Model:
-    with terminal.progress(name, course.length, "epochs") as done:
+    with terminal.progress(name, course.total_epochs, "epochs") as done:
         how = {"seed": defender.seed, "progress": done, "teacher": defender.suspect}
         return fine_tune(defender.network, defender.sample(images), course, change, **how)
 

@@ -1,14 +1,14 @@
 """Train a copy of a network further, on a defender's few clean images.
 
 What was pruned stays pruned, the network that is kept is the one of the best epoch on images held
-out, and how fast it learns is found out by trying. Equal seeds give equal weights on one machine.
+out, and the learning rate is found by trying. Equal seeds give equal weights on one machine. Start
+with `fine_tune`; `trainee.py` takes single steps.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import cos, pi
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,17 +16,17 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from sweep import BadInput
-from sweep.networks import clone, forward, outputs
+from sweep.networks import forward, outputs
 from sweep.networks.graph import Graph
-from sweep.networks.layer_types import SEPARABLE, filters, is_norm, makes_channels
-from sweep.networks.outputs import is_frozen_adapter
 from sweep.training.defender import Batch
+from sweep.training.trainee import Score, Trainee
 
 Array = NDArray[np.float32]
 #: Changes a batch before it is learned: of pixels, labels and random numbers; new pixels.
-Change = Callable[[Array, NDArray[np.int64], np.random.Generator], Array]
+Transform = Callable[[Array, NDArray[np.int64], np.random.Generator], Array]
+#: Makes the transform for a network, which it sees as it learns.
+TransformBuilder = Callable[[keras.Model], Transform]
 Progress = Callable[[int], object]
-UNIT = 0.05  # of weights that have no size of their own: about that of a usual kernel
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class FineTuning:
     epochs: at most so many passes over the images; each has `batch_size` images a step.
     patience: epochs without a better one after which it ends.
     held_out: share of the images that judge and are not learned.
-    rates: learning rates to try, see `Trainee.learn`, the smallest first.
+    rates: learning rates to try, see `Trainee.train_step`, the smallest first.
     tolerance: clean accuracy on the images held out that a larger rate may cost in its first epoch.
-    teacher: weight of what the teacher says of an image, in place of its label; see `targets`.
+    teacher: weight of what the teacher says of an image, in place of its label; `soft_targets`.
     temperature: by which that is softened.
     """
 
@@ -52,12 +52,12 @@ class FineTuning:
     temperature: float = 2.0
 
     @property
-    def length(self) -> int:
+    def total_epochs(self) -> int:
         """Epochs at most, with those that find the rate."""
         return self.epochs + (len(self.rates) if len(self.rates) > 1 else 0)
 
     def split(self, images: Batch) -> tuple[Batch, Batch]:
-        """Images to learn, and images held out: the last ones."""
+        """Return the images to learn, and the images held out: the last ones."""
         pixels, labels = images
         count = round(self.held_out * len(labels))
         if not 0 < count < len(labels):
@@ -68,128 +68,124 @@ class FineTuning:
         return (pixels[:-count], labels[:-count]), (pixels[-count:], labels[-count:])
 
 
-class Trainee:
-    """A copy of a network that learns, and can start anew; `seed` is that of its dropouts."""
+@dataclass
+class BestEpoch:
+    """The best score so far, the weights that had it, and how many epochs have passed since."""
 
-    def __init__(self, network: keras.Model, seed: int = 0) -> None:
-        self.network = clone(network)
-        for layer in self.network.layers:  # a backdoor may sit in what somebody froze
-            layer.trainable = not is_frozen_adapter(layer)
-        _sow(self.network, seed)  # a file's are drawn anew whenever it is loaded
-        self._start = [variable.numpy() for variable in self.network.variables]
-        self._variables = self.network.trainable_variables
-        self._held = _pruned(self.network)
-        self._from = [variable.numpy() for variable in self._variables]
-        self._sizes = list(map(_size, self._from))
-        self._moved = [keras.Variable(np.zeros_like(value)) for value in self._from]
-        self._optimizer = keras.optimizers.Adam()
-        self._optimizer.build(self._moved)
-        shape, number = forward.image_spec(network), tf.TensorSpec((None,), tf.int64)
-        wanted = tf.TensorSpec((None, None), tf.float32)
-        self._step = tf.function(self._learn, autograph=False, input_signature=[shape, wanted])
-        self._judge = tf.function(self._told, autograph=False, input_signature=[shape, number])
-        self._at_once = forward.batch_size(Graph(network).tensors)
+    weights: list[Array]
+    score: Score = (-1.0, 0.0)
+    epochs_since: int = 0
 
-    def anew(self) -> None:
-        """Forget what was learned."""
-        for variable, value in zip(self.network.variables, self._start, strict=True):
-            variable.assign(value)
-        for variable in [*self._moved, *self._optimizer.variables]:
-            if variable is not self._optimizer.learning_rate:
-                variable.assign(keras.ops.zeros_like(variable))
+    def update(self, score: Score, trainee: Trainee) -> None:
+        """Take the weights of `trainee` where its `score` is the best; of equal ones the last."""
+        if score >= self.score:
+            self.score, self.weights = score, trainee.network.get_weights()
+            self.epochs_since = 0
+        else:
+            self.epochs_since += 1
 
-    def learn(self, pixels: Array, wanted: Array, rate: float) -> float:
-        """One step of Adam towards `wanted`, (n, classes); the cross-entropy before it.
 
-        Weights move in units of their size, the root of the mean square of a kernel: at a `rate` of
-        0.01 a step moves it by about 1 %. So one rate serves a first layer that sees pixels up to
-        255, whose weights are tiny, and all the others. Biases and the like are in units of 0.05.
+class FineTuner:
+    """Trains a copy of a network: `find_rate` tries the learning rates, `fit` trains with one."""
+
+    def __init__(
+        self,
+        network: keras.Model,
+        images: Batch,
+        settings: FineTuning,
+        build_transform: TransformBuilder,
+        seed: int,
+        progress: Progress,
+        teacher: keras.Model,
+    ) -> None:
+        self._settings, self._seed, self._progress = settings, seed, progress
+        self._build_transform = build_transform
+        self._learned, self._held_out = settings.split(images)
+        self._trainee = Trainee(network, seed)
+        self._targets = soft_targets(teacher, self._learned, settings.teacher, settings.temperature)
+
+    def find_rate(self) -> float:
+        """The largest rate whose first epoch is at most `tolerance` below the best one's."""
+        rates = self._settings.rates
+        if len(rates) == 1:
+            return rates[0]
+        accuracies = []
+        for rate in rates:
+            transform = self._start_anew()
+            self._train_epoch(transform, rate, rate, np.random.default_rng([self._seed, 2]))
+            accuracies.append(self._trainee.evaluate(self._held_out)[0])
+            self._progress(1)
+        enough = max(accuracies) - self._settings.tolerance
+        return max(
+            rate for rate, accuracy in zip(rates, accuracies, strict=True) if accuracy >= enough
+        )
+
+    def fit(self, rate: float) -> keras.Model:
+        """Return the network of the best epoch, the rate falling to 0 on a half cosine.
+
+        Raises BadInput where no finite scores are left.
         """
-        self._optimizer.learning_rate = rate
-        return float(self._step(pixels, wanted))
+        epochs = self._settings.epochs
+        transform, rng = self._start_anew(), np.random.default_rng([self._seed, 1])
+        network = self._trainee.network
+        best = BestEpoch(network.get_weights())
+        for epoch in range(epochs):
+            first, last = (_cosine_decay(rate, end / epochs) for end in (epoch, epoch + 1))
+            self._train_epoch(transform, first, last, rng)
+            self._progress(1)
+            best.update(self._trainee.evaluate(self._held_out), self._trainee)
+            if best.epochs_since >= self._settings.patience:
+                self._progress(epochs - epoch - 1)
+                break
+        if not np.isfinite(best.score[1]):
+            raise BadInput(
+                f"a repair at a learning rate of {rate:g} leaves no finite scores; "
+                f"expected smaller rates"
+            )
+        network.set_weights(best.weights)
+        return network
 
-    def judged(self, images: Batch) -> tuple[float, float]:
-        """Share of the images whose class it says, and their mean cross-entropy, negated.
+    def _start_anew(self) -> Transform:
+        """Forget what was learned; the transform of the network as it is then."""
+        self._trainee.reset()
+        return self._build_transform(self._trainee.network)
 
-        Scores that are not finite say nothing: 0, and minus infinity.
-        """
-        told = [self._judge(*some) for some in _slices(images, self._at_once)]
-        right, loss = np.concatenate(told, axis=1).mean(axis=1)
-        return (float(right), -float(loss)) if np.isfinite(loss) else (0.0, -np.inf)
-
-    def _learn(self, pixels: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logs = outputs.log_probabilities(self.network, pixels, training=True)
-            told = tf.math.multiply_no_nan(logs, wanted)  # what cannot be, and is not wanted: 0
-            loss = -tf.reduce_mean(tf.reduce_sum(told, axis=1))
-        watched = [variable.value for variable in self._variables]
-        zero = tf.UnconnectedGradients.ZERO
-        gradients = tape.gradient(loss, watched, unconnected_gradients=zero)
-        slopes = [slope * size for slope, size in zip(gradients, self._sizes, strict=True)]
-        self._optimizer.apply(slopes, self._moved)
-        parts = (self._variables, self._from, self._moved, self._sizes)
-        for variable, start, moved, size in zip(*parts, strict=True):
-            variable.assign(start + moved * size)
-        for variable, kept, value in self._held:
-            variable.assign(tf.where(kept, variable.value, value))
-        return loss
-
-    def _told(self, pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        logs = outputs.log_probabilities(self.network, pixels)
-        right = tf.cast(tf.argmax(logs, axis=1) == labels, logs.dtype)
-        return tf.stack([right, -tf.gather(logs, labels, batch_dims=1)])
+    def _train_epoch(
+        self, transform: Transform, first: float, last: float, rng: np.random.Generator
+    ) -> None:
+        """Learn all images once, shuffled, at rates that go from `first` to `last`."""
+        pixels, labels = self._learned
+        order, size = rng.permutation(len(labels)), self._settings.batch_size
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            rate = first + (last - first) * start / len(order)
+            changed = transform(pixels[rows], labels[rows], rng)
+            self._trainee.train_step(changed, self._targets[rows], rate)
 
 
 def fine_tune(
     network: keras.Model,
     images: Batch,
-    course: FineTuning,
-    change: Callable[[keras.Model], Change],
+    settings: FineTuning,
+    build_transform: TransformBuilder,
     seed: int,
     progress: Progress = lambda epochs: None,
     teacher: keras.Model | None = None,
 ) -> keras.Model:
-    """A copy of `network` that has learned `images`, each batch as a change makes it.
+    """Return a copy of `network` that has learned `images`, each batch as a transform makes it.
 
-    `change` makes that change of the copy, which it sees as it learns; anew for each rate that is
-    tried. `progress` is told of each epoch; there are `course.length`. `teacher`, None: `network`,
-    says how sure to be of each image, where `course` asks for that. Raises BadInput for fewer
-    images than can be split.
+    `build_transform` makes that transform for the copy, which it sees as it learns; anew for each
+    rate that is tried. `progress` is told of each epoch; there are `settings.total_epochs`.
+    `teacher`, None: `network`, says how sure to be of each image, where `settings` asks for that.
+    Raises BadInput for fewer images than can be split.
     """
-    learned, held_out = course.split(images)
-    student = Trainee(network, seed)
-    wanted = targets(teacher or network, learned, course.teacher, course.temperature)
-
-    def begun() -> Callable[..., None]:
-        student.anew()
-        alter = change(student.network)
-        return partial(_epoch, student, learned, wanted, course.batch_size, alter)
-
-    rate = _found(student, held_out, course, begun, seed, progress)
-    epoch = begun()
-    rng, best, since = np.random.default_rng([seed, 1]), (-1.0, 0.0), 0
-    weights = student.network.get_weights()
-    for number in range(course.epochs):
-        rates = (rate * (1 + cos(pi * (number + share) / course.epochs)) / 2 for share in (0, 1))
-        epoch(*rates, rng)
-        progress(1)
-        judged = student.judged(held_out)
-        since = 0 if judged >= best else since + 1
-        if judged >= best:
-            best, weights = judged, student.network.get_weights()
-        if since >= course.patience:
-            progress(course.epochs - number - 1)
-            break
-    if not np.isfinite(best[1]):
-        raise BadInput(
-            f"a repair at a learning rate of {rate:g} leaves no finite scores; "
-            f"expected smaller rates"
-        )
-    student.network.set_weights(weights)
-    return student.network
+    tuner = FineTuner(
+        network, images, settings, build_transform, seed, progress, teacher or network
+    )
+    return tuner.fit(tuner.find_rate())
 
 
-def targets(teacher: keras.Model, images: Batch, weight: float, temperature: float) -> Array:
+def soft_targets(teacher: keras.Model, images: Batch, weight: float, temperature: float) -> Array:
     """How sure to be of each class, (n, classes): labels, and by `weight` what `teacher` says.
 
     What it says of the images is softened by `temperature` (Hinton et al., 2015, arXiv 1503.02531);
@@ -199,97 +195,16 @@ def targets(teacher: keras.Model, images: Batch, weight: float, temperature: flo
     exact = np.eye(teacher.output_shape[-1], dtype=np.float32)[labels]
     if not weight:
         return exact
-    say = partial(outputs.log_probabilities, teacher)
-    say = forward.compiled(say, [forward.image_spec(teacher)])
-    rows = forward.batches(len(labels), forward.batch_size(Graph(teacher).tensors))
-    logs = np.concatenate([say(pixels[some]) for some in rows])
+    log_probabilities = forward.compiled(
+        partial(outputs.log_probabilities, teacher), [forward.image_spec(teacher)]
+    )
+    batches = forward.batches(len(labels), forward.batch_size(Graph(teacher).tensors))
+    logs = np.concatenate([log_probabilities(pixels[rows]) for rows in batches])
     soft = tf.nn.softmax(logs / temperature).numpy()
-    return (1 - weight) * exact + weight * np.where(np.isfinite(soft), soft, exact)
+    mixture: Array = (1 - weight) * exact + weight * np.where(np.isfinite(soft), soft, exact)
+    return mixture
 
 
-def _found(
-    student: Trainee,
-    held_out: Batch,
-    course: FineTuning,
-    begun: Callable[[], Callable[..., None]],
-    seed: int,
-    progress: Progress,
-) -> float:
-    """The largest rate after whose first epoch no other one is better by more than `tolerance`."""
-    if len(course.rates) == 1:
-        return course.rates[0]
-    right = []
-    for rate in course.rates:
-        begun()(rate, rate, np.random.default_rng([seed, 2]))
-        right.append(student.judged(held_out)[0])
-        progress(1)
-    enough = max(right) - course.tolerance
-    return max(rate for rate, one in zip(course.rates, right, strict=True) if one >= enough)
-
-
-def _epoch(
-    student: Trainee,
-    images: Batch,
-    wanted: Array,
-    size: int,
-    change: Change,
-    first: float,
-    last: float,
-    rng: np.random.Generator,
-) -> None:
-    """Learn all images once, in an order of its own, at rates that go from `first` to `last`."""
-    pixels, labels = images
-    order = rng.permutation(len(labels))
-    for start in range(0, len(order), size):
-        some = order[start : start + size]
-        rate = first + (last - first) * start / len(order)
-        student.learn(change(pixels[some], labels[some], rng), wanted[some], rate)
-
-
-def _slices(images: Batch, size: int) -> Iterator[Batch]:
-    pixels, labels = images
-    return ((pixels[some], labels[some]) for some in forward.batches(len(labels), size))
-
-
-def _pruned(network: keras.Model) -> list[tuple[keras.Variable, NDArray[np.bool_], Array]]:
-    """Weights of `network` of which some are to stay: each with which may change, and its values.
-
-    Where all that makes a channel from its inputs is 0, it is taken for pruned: these zeros stay,
-    and what is added to them.
-    """
-    held = []
-    for layer in network.layers:
-        if is_norm(layer):
-            dead = None if layer.gamma is None else layer.gamma.numpy() == 0
-        else:
-            made = filters(layer) if makes_channels(layer) else None
-            dead = None if made is None else (made == 0).all(axis=tuple(range(made.ndim - 1)))
-        if dead is None or not dead.any():
-            continue
-        for variable in layer.trainable_variables:
-            value = variable.numpy()
-            stays = dead if value.shape == dead.shape else _of(layer, dead, value)
-            held.append((variable, ~stays, value))
-    return held
-
-
-def _size(weights: Array) -> float:
-    """The unit in which `weights` are moved."""
-    size = float(np.sqrt(np.mean(np.square(weights, dtype=np.float64))))
-    return size if weights.ndim > 1 and size > 0 else UNIT
-
-
-def _of(layer: Any, dead: NDArray[np.bool_], kernel: Array) -> NDArray[np.bool_]:
-    """Which entries of a `kernel` of `layer` make channels that are `dead`."""
-    if type(layer) in SEPARABLE:  # the zeros of two kernels together
-        return kernel == 0
-    numbers = np.arange(kernel.size).reshape(kernel.shape)
-    return np.isin(numbers, filters(layer, numbers)[..., dead])
-
-
-def _sow(network: keras.Model, seed: int) -> None:
-    """Set all seeds in `network` by `seed`: what it holds beside its weights."""
-    rng, weights = np.random.default_rng([seed, 4]), set(map(id, network.weights))
-    for variable in network.variables:
-        if id(variable) not in weights:
-            variable.assign(rng.integers(2**31, size=variable.shape).astype(variable.dtype))
+def _cosine_decay(rate: float, done: float) -> float:
+    """The rate after a share `done` of the training."""
+    return rate * (1 + cos(pi * done)) / 2

@@ -1,4 +1,4 @@
-"""Reversed triggers: for each class the least change of clean images that makes the network say it.
+"""Reversed triggers: the least change of clean images that makes the network say a class.
 
 A class that takes far less than the others has a backdoor (`outliers.anomaly`). All classes are
 searched together, in batches of classes x images, with gradients of the scores by the pixels; only
@@ -6,7 +6,7 @@ the network and clean validation images are asked. Source: Neural Cleanse (Wang 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,15 +20,16 @@ from sweep.networks.graph import Graph
 from sweep.training.defender import Defender
 from sweep.training.inversion_search import (
     KINDS,
-    SMALLEST,
     Array,
     Progress,
     Search,
+    SearchState,
     TriggerSearch,
 )
 
-MANY = 64  # classes
-SURER, JUDGED = 4, 256  # times as many images a step of a refined class; images at the end
+MANY_CLASSES = 64  # above which each sees fewer images a step
+REFINED = 4  # times as many images a step of a refined class
+JUDGED = 256  # images on which success is measured at the end
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ class ReversedTriggers:
         return self.classes[np.argsort(self.sizes, kind="stable")]
 
     def stamp(self, pixels: Array, cls: int) -> Array:
-        """Images (n, height, width, channels) with the trigger of class `cls`, which was asked."""
-        (place,) = np.flatnonzero(self.classes == cls)
-        stamped = (1 - self.masks[place]) * pixels + self.paints[place]
+        """Images (n, height, width, channels) with the trigger of class `cls`, one of `classes`."""
+        (row,) = np.flatnonzero(self.classes == cls)
+        stamped = (1 - self.masks[row]) * pixels + self.paints[row]
         return np.clip(stamped, *self.pixel_range).astype(np.float32)
 
 
@@ -77,52 +78,73 @@ def invert(
     progress: Progress = lambda more: None,
     **settings: Any,
 ) -> ReversedTriggers:
-    """The reversed triggers of `classes`, None: of all; recalled where they were made before.
+    """Return the reversed triggers of `classes`, None: of all; kept for the next to ask for them.
 
     `settings` are those of `Search`; `progress` is told how many more of `Search.total` are done.
     Equal seeds give equal triggers on one machine. Raises BadInput for classes that are not there.
     """
     search = Search(kind, **settings)
     count = defender.network.output_shape[-1]
-    wanted = np.unique(np.arange(count) if classes is None else np.asarray(classes, np.int64))
-    if not len(wanted) or wanted[0] < 0 or wanted[-1] >= count:
-        asked = f"reversed triggers were asked for the classes {wanted.tolist()}"
+    targets = np.unique(np.arange(count) if classes is None else np.asarray(classes, np.int64))
+    if not len(targets) or targets[0] < 0 or targets[-1] >= count:
+        asked = f"reversed triggers were asked for the classes {targets.tolist()}"
         raise BadInput(f"{asked}; expected some of the network's, 0 to {count - 1}")
-    made = partial(_made, defender, search, wanted, progress)
-    found = defender.get_or_compute("inversion", [search, wanted.tolist()], made)
-    return ReversedTriggers(kind, **found)
+    arrays = defender.get_or_compute(
+        "inversion",
+        [search, targets.tolist()],
+        partial(_search, defender, search, targets, progress),
+    )
+    return ReversedTriggers(kind, **arrays)
 
 
-def _made(
+def _search(
     defender: Defender, search: Search, classes: NDArray[np.int64], progress: Progress
 ) -> dict[str, NDArray]:
+    """The arrays of `ReversedTriggers`, by name."""
     engine = TriggerSearch(defender, search, progress)
-    images = search.images or (16 if len(classes) <= MANY else 8)
-    state = engine.run(classes, engine.begun(len(classes)), range(search.steps), images)
-    sizes = state[SMALLEST].astype(np.float64)
-    few = np.argsort(sizes, kind="stable")[: search.refine]
-    begun, steps = [part[few] for part in state], range(search.steps, search.steps + search.longer)
-    begun[SMALLEST][:] = np.inf  # what reached the goal on few images may not on more
-    longer = engine.run(classes[few], begun, steps, SURER * images)
-    reached = np.isfinite(longer[SMALLEST])
-    for part, new in zip(state, longer, strict=True):
-        part[few[reached]] = new[reached]
-    cover, paint = map(np.asarray, KINDS[search.kind].cover(engine.found(state)))
+    images = search.images or (16 if len(classes) <= MANY_CLASSES else 8)
+    state = engine.run(classes, engine.initial_state(len(classes)), range(search.steps), images)
+    sizes = state.smallest.astype(np.float64)
+    _refine(engine, search, state, classes, images)
+    cover, paint = map(np.asarray, KINDS[search.kind].cover(engine.best_values(state)))
     low, high = engine.pixel_range
-    found = {"classes": classes, "sizes": sizes, "masks": cover}
-    found |= {"paints": low * cover + (high - low) * paint, "pixel_range": np.float32([low, high])}
-    triggers = ReversedTriggers(search.kind, success=np.zeros(len(classes)), **found)
-    return found | {"success": _success(defender, triggers)}
+    arrays = {"classes": classes, "sizes": sizes, "masks": cover}
+    arrays["paints"] = low * cover + (high - low) * paint
+    arrays["pixel_range"] = np.array([low, high], np.float32)
+    triggers = ReversedTriggers(search.kind, success=np.zeros(len(classes)), **arrays)
+    return arrays | {"success": _success(defender, triggers)}
+
+
+def _refine(
+    engine: TriggerSearch,
+    search: Search,
+    state: SearchState,
+    classes: NDArray[np.int64],
+    images: int,
+) -> None:
+    """Search longer for the smallest triggers, and put those into `state` that reach the goal."""
+    few = np.argsort(state.smallest.astype(np.float64), kind="stable")[: search.refine]
+    start = replace(
+        state.rows(few),
+        smallest=np.full(len(few), np.inf, np.float32),  # reached on few images, maybe not on more
+    )
+    steps = range(search.steps, search.steps + search.longer)
+    refined = engine.run(classes[few], start, steps, REFINED * images)
+    reached = np.flatnonzero(np.isfinite(refined.smallest))
+    state.put(few[reached], refined.rows(reached))
 
 
 def _success(defender: Defender, triggers: ReversedTriggers) -> NDArray[np.float64]:
     """Share of `JUDGED` images, those of the class left out, that become it, (classes,)."""
-    network, rows = defender.network, forward.batch_size(Graph(defender.network).tensors)
-    told = forward.classifier(lambda p: network(p, training=False), [forward.image_spec(network)])
+    network = defender.network
+    batch_size = forward.batch_size(Graph(network).tensors)
+    predict = forward.classifier(
+        lambda p: network(p, training=False), [forward.image_spec(network)]
+    )
     pixels, labels = defender.sample(JUDGED, key=1)
     shares = []
     for cls in triggers.classes:
         stamped = triggers.stamp(pixels[labels != cls], int(cls))
-        hits = [told(stamped[some]) == cls for some in forward.batches(len(stamped), rows)]
-        shares.append(np.concatenate([*hits, [False] * (not hits)]).mean())
+        hits = [predict(stamped[rows]) == cls for rows in forward.batches(len(stamped), batch_size)]
+        shares.append(np.concatenate(hits).mean() if hits else 0.0)
     return np.array(shares)

@@ -1,11 +1,11 @@
-"""The search for reversed triggers, of many classes at once: Adam on the values, a price on size.
+"""The search for reversed triggers, of many classes at once: Adam on the values, a cost on size.
 
-Source: Neural Cleanse (Wang et al., S&P 2019).
+`Kind` says what is searched, `Search` how long, `SearchState` where a search stands and
+`TriggerSearch` takes its steps. Source: Neural Cleanse (Wang et al., S&P 2019).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,16 +15,18 @@ from sweep import BadInput
 from sweep.data.images import pixel_range
 from sweep.networks import forward, outputs
 from sweep.networks.graph import Graph
+from sweep.networks.keras_internals import Tensor
 from sweep.training.defender import Defender
 
 Array = NDArray[np.float32]
 Progress = Callable[[int], None]
-Values = Sequence[Any]  # what is searched, tensors of (classes, height, width, 1 or channels)
+Values = Sequence[Tensor]  # what is searched, tensors of (classes, height, width, 1 or channels)
 
-START, LEAST = 2.0, 0.5  # price of a size of 1, in units of cross-entropy
-DEARER, CHEAPER = 1.15, 0.82  # how it moves in a step, while the goal is reached and while not
-KEPT, FIRST, SECOND = 0.9, 0.9, 0.99  # what a step leaves of the mean success, and of Adam's means
-TINY = 1e-12
+INITIAL_COST, MIN_COST = 2.0, 0.5  # of a size of 1, in units of cross-entropy
+COST_UP, COST_DOWN = 1.15, 0.82  # factors a step, while the goal is reached and while not
+MOMENTUM = 0.9  # what a step leaves of the mean success
+BETA_1, BETA_2 = 0.9, 0.99  # what it leaves of Adam's means
+EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Kind:
     """
 
     start: Callable[[tuple[int, ...], np.random.Generator], list[NDArray]]
-    cover: Callable[[Values], tuple[Any, Any]]
-    size: Callable[[Values], Any]
+    cover: Callable[[Values], tuple[Tensor, Tensor]]
+    size: Callable[[Values], Tensor]
     lowest: tuple[float, ...]
     rate: float
 
@@ -55,7 +57,7 @@ KINDS = {
     "additive": Kind(
         start=lambda shape, rng: [np.zeros(shape)],
         cover=lambda values: (tf.zeros_like(values[0][..., :1]), values[0]),
-        size=lambda values: tf.sqrt(tf.reduce_mean(values[0] ** 2, axis=(1, 2, 3)) + TINY),
+        size=lambda values: tf.sqrt(tf.reduce_mean(values[0] ** 2, axis=(1, 2, 3)) + EPSILON),
         lowest=(-1.0,),
         rate=0.05,
     ),
@@ -90,86 +92,155 @@ class Search:
             raise BadInput(f"{self} came for reversed triggers; expected {expected}")
 
     def total(self, classes: int) -> int:
-        """Steps of single classes in all, as many as `progress` is told of."""
+        """Steps of single classes in all: the sum of what `progress` is told."""
         return classes * self.steps + min(self.refine, classes) * self.longer
 
 
-SMALLEST, VALUES = 2, 3  # where they stand in the state of a search
+@dataclass
+class SearchState:
+    """Where a search stands: arrays, or tensors, with one row a class.
+
+    cost: (classes,), of a size of 1.
+    success: (classes,), the share of images that become the class, in the mean of the last steps.
+    smallest: (classes,), the smallest size that reached the goal; infinite before.
+    values: what is searched, as `Kind` takes it; best: those of the smallest size.
+    gradients, squares: Adam's means of the gradients by the values, and of their squares.
+    """
+
+    cost: Tensor
+    success: Tensor
+    smallest: Tensor
+    values: list[Tensor]
+    best: list[Tensor]
+    gradients: list[Tensor]
+    squares: list[Tensor]
+
+    @classmethod
+    def from_tensors(cls, tensors: Sequence[Tensor]) -> "SearchState":
+        """The state whose `tensors` these are."""
+        cost, success, smallest, *lists = tensors
+        length = len(lists) // 4
+        parts = (lists[start : start + length] for start in range(0, len(lists), length))
+        return cls(cost, success, smallest, *parts)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them in a row, as a compiled step takes and gives them."""
+        lists = [*self.values, *self.best, *self.gradients, *self.squares]
+        return [self.cost, self.success, self.smallest, *lists]
+
+    def rows(self, rows: NDArray[np.int64] | slice) -> "SearchState":
+        """The state of some of the classes."""
+        return self.from_tensors([tensor[rows] for tensor in self.tensors])
+
+    def put(self, rows: NDArray[np.int64], state: "SearchState") -> None:
+        """Set the `rows` of these arrays to those of `state`."""
+        for array, new in zip(self.tensors, state.tensors, strict=True):
+            array[rows] = new
 
 
 class TriggerSearch:
-    """The search itself, of as many classes at once as memory is meant to hold.
-
-    Its state, arrays with one row a class: the price of size, the mean success, the smallest size
-    that reached the goal, the values, those of the smallest, and Adam's two means of slopes.
-    """
+    """The search itself, of as many classes at once as memory is meant to hold."""
 
     def __init__(self, defender: Defender, search: Search, progress: Progress) -> None:
         self.defender, self.network, self.progress = defender, defender.network, progress
         self.kind, self.goal = KINDS[search.kind], search.goal
         self.pixel_range = pixel_range(defender.pixels)
-        self.most = forward.batch_size(Graph(self.network).tensors)
-        number, label = tf.TensorSpec((), tf.float32), tf.TensorSpec((None,), tf.int64)
-        state = [tf.TensorSpec((None, *part.shape[1:]), tf.float32) for part in self.begun(1)]
-        specs = [forward.image_spec(self.network), label, label, number, *state]
-        self.step = forward.compiled(self._step, specs)
+        self.max_images = forward.batch_size(Graph(self.network).tensors)
+        number, labels = tf.TensorSpec((), tf.float32), tf.TensorSpec((None,), tf.int64)
+        state = [
+            tf.TensorSpec((None, *array.shape[1:]), tf.float32)
+            for array in self.initial_state(1).tensors
+        ]
+        specs = [forward.image_spec(self.network), labels, labels, number, *state]
+        self._compiled_step = forward.compiled(self._step, specs)
 
-    def begun(self, count: int) -> list[Array]:
+    def initial_state(self, classes: int) -> SearchState:
         """The state before the first step; all classes start from the same values."""
         rng = np.random.default_rng([self.defender.seed, 3])
         values = self.kind.start(self.defender.pixels.shape[1:], rng)
-        empty = [np.zeros_like(value) for value in values]
-        rows = [START, 0.0, np.inf, *values, *values, *empty, *empty]
-        return [np.repeat(np.asarray(row, np.float32)[None], count, axis=0) for row in rows]
+        zeros = [np.zeros_like(value) for value in values]
+        of_one_class = [INITIAL_COST, 0.0, np.inf, *values, *values, *zeros, *zeros]
+        return SearchState.from_tensors(
+            [np.repeat(np.asarray(row, np.float32)[None], classes, axis=0) for row in of_one_class]
+        )
 
-    def found(self, state: list[Array]) -> list[Array]:
+    def best_values(self, state: SearchState) -> list[Array]:
         """The smallest values of each class that reached the goal; where none did, the last."""
-        reached = np.isfinite(state[SMALLEST])[:, None, None, None]
-        now, best, *_ = self._parted(state[VALUES:])
-        return [np.where(reached, *pair) for pair in zip(best, now, strict=True)]
+        reached = np.isfinite(state.smallest)[:, None, None, None]
+        pairs = zip(state.best, state.values, strict=True)
+        return [np.where(reached, best, last) for best, last in pairs]
 
-    def run(self, classes: NDArray, state: list[Array], steps: range, images: int) -> list[Array]:
-        """The state after these steps; each class sees the same images, whoever is beside it."""
-        images, rows = min(images, self.most), []
-        for some in forward.batches(len(classes), self.most // images):
-            part = [row[some] for row in state]
-            batches = self.defender.batches(images, key=2 + steps.start)
-            for number, (pixels, labels) in zip(steps, batches, strict=False):
-                part = self.step(pixels, labels, classes[some], np.float32(number + 1), *part)
-                self.progress(len(classes[some]))
-            rows.append([np.asarray(row) for row in part])
-        return [np.concatenate(row) for row in zip(*rows, strict=True)] if rows else state
+    def run(
+        self, classes: NDArray[np.int64], state: SearchState, steps: range, images: int
+    ) -> SearchState:
+        """The state after these steps; each class sees the same images, whatever others do."""
+        if not len(classes):
+            return state
+        images = min(images, self.max_images)
+        chunks = [
+            self._run_chunk(classes[rows], state.rows(rows), steps, images)
+            for rows in forward.batches(len(classes), self.max_images // images)
+        ]
+        return SearchState.from_tensors(
+            [np.concatenate(arrays) for arrays in zip(*chunks, strict=True)]
+        )
 
-    def _step(self, pixels: Any, labels: Any, classes: Any, number: Any, *state: Any) -> list[Any]:
-        """One step of Adam on cross-entropy + price * size, and of the price, for each class."""
-        price, mean, smallest = state[:VALUES]
-        values, best, first, second = self._parted(state[VALUES:])
-        others = tf.cast(labels[None] != classes[:, None], tf.float32)
-        others /= tf.maximum(tf.reduce_sum(others, axis=1, keepdims=True), 1)
+    def _run_chunk(
+        self, classes: NDArray[np.int64], state: SearchState, steps: range, images: int
+    ) -> list[Array]:
+        """The arrays of the state after these steps of some classes, searched at once."""
+        tensors = state.tensors
+        batches = self.defender.batches(images, key=2 + steps.start)
+        for step, (pixels, labels) in zip(steps, batches, strict=False):
+            tensors = self._compiled_step(pixels, labels, classes, np.float32(step + 1), *tensors)
+            self.progress(len(classes))
+        return [np.asarray(tensor) for tensor in tensors]
+
+    def _step(
+        self, pixels: Tensor, labels: Tensor, classes: Tensor, number: Tensor, *tensors: Tensor
+    ) -> list[Tensor]:
+        """One step of Adam on cross-entropy + cost * size, and of the cost, for each class.
+
+        The state comes and goes as `SearchState.tensors`; `number` counts the steps from 1.
+        """
+        state = SearchState.from_tensors(tensors)
+        weights = _weights_of_others(labels, classes)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(values)
-            logs, size = self._scores(pixels, values), self.kind.size(values)
+            tape.watch(state.values)
+            logs, size = self._log_probabilities(pixels, state.values), self.kind.size(state.values)
             own = tf.gather(logs, classes, axis=2, batch_dims=1)
-            loss = price * size - tf.reduce_sum(own * others, axis=1)
-        slopes = tape.gradient(loss, values)
+            loss = state.cost * size - tf.reduce_sum(own * weights, axis=1)
+        gradients = tape.gradient(loss, state.values)
         hits = tf.cast(tf.argmax(logs, axis=2) == classes[:, None], tf.float32)
-        mean += (1 - KEPT) * tf.reduce_sum((hits - mean[:, None]) * others, axis=1)
-        reached = mean >= self.goal
-        better = reached & (size < smallest)
-        pairs = zip(values, best, strict=True)
-        best = [tf.where(better[:, None, None, None], *pair) for pair in pairs]
-        first = _mixed(FIRST, first, slopes)
-        second = _mixed(SECOND, second, [slope**2 for slope in slopes])
-        moved = []
-        for value, slope, square, low in zip(values, first, second, self.kind.lowest, strict=True):
-            spread = tf.sqrt(square / (1 - SECOND**number)) + TINY
-            way = self.kind.rate * slope / (1 - FIRST**number) / spread
-            moved.append(tf.clip_by_value(value - way, low, 1))
-        price = tf.maximum(price * tf.where(reached, DEARER, CHEAPER), LEAST)
-        return [price, mean, tf.where(better, size, smallest), *moved, *best, *first, *second]
+        change = tf.reduce_sum((hits - state.success[:, None]) * weights, axis=1)
+        success = state.success + (1 - MOMENTUM) * change
+        reached = success >= self.goal
+        better = reached & (size < state.smallest)
+        means = _moving_average(BETA_1, state.gradients, gradients)
+        squares = _moving_average(BETA_2, state.squares, [slope**2 for slope in gradients])
+        factor = tf.where(reached, COST_UP, COST_DOWN)
+        return SearchState(
+            cost=tf.maximum(state.cost * factor, MIN_COST),
+            success=success,
+            smallest=tf.where(better, size, state.smallest),
+            values=self._adam(state.values, means, squares, number),
+            best=_where(better, state.values, state.best),
+            gradients=means,
+            squares=squares,
+        ).tensors
 
-    def _scores(self, pixels: Any, values: Values) -> Any:
-        """Log probabilities of images with the triggers of `values`, (classes, images, scores)."""
+    def _adam(self, values: Values, means: Values, squares: Values, number: Tensor) -> list[Tensor]:
+        """The values after step `number` of Adam, each within its bounds."""
+        moved = []
+        for value, mean, square, low in zip(values, means, squares, self.kind.lowest, strict=True):
+            spread = tf.sqrt(square / (1 - BETA_2**number)) + EPSILON
+            step = self.kind.rate * mean / (1 - BETA_1**number) / spread
+            moved.append(tf.clip_by_value(value - step, low, 1))
+        return moved
+
+    def _log_probabilities(self, pixels: Tensor, values: Values) -> Tensor:
+        """Those of images with the triggers of `values`, (classes, images, scores)."""
         low, high = self.pixel_range
         cover, paint = (part[:, None] for part in self.kind.cover(values))
         stamped = tf.clip_by_value((1 - cover) * (pixels - low) / (high - low) + paint, 0, 1)
@@ -177,10 +248,18 @@ class TriggerSearch:
         logs = outputs.log_probabilities(self.network, flat)
         return tf.reshape(logs, (-1, tf.shape(pixels)[0], logs.shape[-1]))
 
-    def _parted(self, tensors: Sequence[Any]) -> list[list[Any]]:
-        length = len(self.kind.lowest)
-        return [list(tensors[at : at + length]) for at in range(0, len(tensors), length)]
+
+def _weights_of_others(labels: Tensor, classes: Tensor) -> Tensor:
+    """Weights of the images for each class, (classes, images): equal, 0 for those of the class."""
+    others = tf.cast(labels[None] != classes[:, None], tf.float32)
+    return others / tf.maximum(tf.reduce_sum(others, axis=1, keepdims=True), 1)
 
 
-def _mixed(kept: float, means: Values, new: Values) -> list[Any]:
+def _moving_average(kept: float, means: Values, new: Values) -> list[Tensor]:
     return [kept * old + (1 - kept) * add for old, add in zip(means, new, strict=True)]
+
+
+def _where(condition: Tensor, values: Values, others: Values) -> list[Tensor]:
+    """Of `values` the classes of which the condition holds, of `others` the rest."""
+    pairs = zip(values, others, strict=True)
+    return [tf.where(condition[:, None, None, None], value, other) for value, other in pairs]

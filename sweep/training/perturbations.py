@@ -1,6 +1,6 @@
 """What a defender does to clean images so that a network unlearns to heed it.
 
-Each is a `fine_tuning.Change` of a batch; labels stay as they are. How far is in units of the
+Each is a `fine_tuning.Transform` of a batch; labels stay as they are. How far is in units of the
 images: pixels by their range, displacements by their size.
 """
 

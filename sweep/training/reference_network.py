@@ -49,7 +49,7 @@ def reference(defender: Defender) -> ReferenceNetwork | None:
 
     def make() -> dict[str, NDArray]:
         images = defender.sample()
-        with terminal.progress("learning anew", course.length, "epochs") as done:
+        with terminal.progress("learning anew", course.total_epochs, "epochs") as done:
             network = fine_tuning.fine_tune(
                 begun, images, course, lambda _: _changed, defender.seed, done
             )

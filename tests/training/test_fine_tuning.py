@@ -11,8 +11,9 @@ from sweep import BadInput
 from sweep.networks import digest
 from sweep.networks.loading import plain
 from sweep.pruning import Cut
-from sweep.training import fine_tuning
-from sweep.training.fine_tuning import FineTuning, Trainee, fine_tune, targets
+from sweep.training import fine_tuning, trainee
+from sweep.training.fine_tuning import FineTuning, fine_tune, soft_targets
+from sweep.training.trainee import Trainee
 
 SHAPE, CLASSES = (8, 8, 1), 4
 SHORT = FineTuning(epochs=2, batch_size=16, patience=5, held_out=0.25, rates=[0.3])
@@ -27,7 +28,7 @@ def drawn(seed: int, count: int = 64, noise: float = 0.15) -> fine_tuning.Batch:
     return pixels.astype(np.float32), labels.astype(np.int64)
 
 
-def same(network: keras.Model) -> fine_tuning.Change:
+def same(network: keras.Model) -> fine_tuning.Transform:
     return lambda pixels, labels, rng: pixels
 
 
@@ -119,7 +120,7 @@ def test_a_pruned_channel_with_slopes_of_its_own_would_come_back_if_it_were_not_
     assert not kernel[..., 1].any()
     assert bias[1] == 0.5
     assert kernel[..., 0].any()
-    monkeypatch.setattr(fine_tuning, "_pruned", lambda network: [])
+    monkeypatch.setattr(trainee, "pruned_weights", lambda network: [])
     kernel, bias = taught(network).get_layer("conv").get_weights()
     assert kernel[..., 1].any()
     assert bias[1] != 0.5
@@ -191,10 +192,10 @@ def test_a_student_that_starts_anew_has_forgotten_everything():
     images, labels = drawn(0)
     fresh, student = Trainee(convolutional()), Trainee(convolutional())
     for _ in range(3):
-        student.learn(images[::-1], exact(labels), 1e-1)
-    student.anew()
+        student.train_step(images[::-1], exact(labels), 1e-1)
+    student.reset()
     losses = [
-        [one.learn(images, exact(labels), 1e-2) for _ in range(3)] for one in (fresh, student)
+        [one.train_step(images, exact(labels), 1e-2) for _ in range(3)] for one in (fresh, student)
     ]
     assert losses[0] == losses[1]
     assert equal(weights(fresh.network), weights(student.network))
@@ -205,25 +206,25 @@ def test_batch_statistics_are_learned_and_judged_in_inference():
     student = Trainee(network)
     images, labels = drawn(0)
     mean = network.get_layer("norm").moving_mean.numpy()
-    judged = student.judged((images, labels))
-    assert judged == student.judged((images, labels)), "nothing is dropped"
+    judged = student.evaluate((images, labels))
+    assert judged == student.evaluate((images, labels)), "nothing is dropped"
     assert np.array_equal(student.network.get_layer("norm").moving_mean, mean)
     assert judged[0] == pytest.approx(accuracy(network, (images, labels)))
-    student.learn(images, exact(labels), 1e-3)
+    student.train_step(images, exact(labels), 1e-3)
     assert not np.array_equal(student.network.get_layer("norm").moving_mean, mean)
 
 
 def test_what_is_judged_is_the_same_in_any_slices(monkeypatch):
     student, images = Trainee(convolutional()), drawn(0, 50)
-    whole = student.judged(images)
-    student._at_once = 7
-    assert student.judged(images) == pytest.approx(whole, rel=1e-5)
+    whole = student.evaluate(images)
+    student._batch_size = 7
+    assert student.evaluate(images) == pytest.approx(whole, rel=1e-5)
 
 
 def test_a_network_that_gives_no_finite_scores_is_right_about_nothing():
     student, (images, _) = Trainee(linear()), drawn(0)
     student.network.get_layer("scores").bias.assign([np.nan] * CLASSES)
-    assert student.judged((images, np.zeros(len(images), np.int64))) == (0, -np.inf)
+    assert student.evaluate((images, np.zeros(len(images), np.int64))) == (0, -np.inf)
 
 
 # The best epoch, and the end
@@ -234,7 +235,7 @@ class Told:
 
     def __init__(self, monkeypatch, shares: list[float]) -> None:
         self.left, self.weights = list(shares), []
-        monkeypatch.setattr(Trainee, "judged", lambda student, images: self.next(student))
+        monkeypatch.setattr(Trainee, "evaluate", lambda student, images: self.next(student))
 
     def next(self, student: Trainee) -> tuple[float, float]:
         self.weights.append(weights(student.network))
@@ -255,14 +256,14 @@ def test_patience_ends_it_and_the_progress_adds_up_all_the_same(monkeypatch):
     student = taught(linear(), course=course, progress=done.append)
     assert told.left == [0.1, 0.1], "two epochs without a better one"
     assert equal(weights(student), told.weights[0])
-    assert sum(done) == course.length == 9
+    assert sum(done) == course.total_epochs == 9
 
 
 @pytest.mark.parametrize("rates", [[1e-2], [1e-3, 1e-2, 3e-2]])
 def test_progress_adds_up_to_what_was_announced(rates):
     course, done = FineTuning(3, 16, 9, 0.25, rates), []
     taught(linear(), course=course, progress=done.append)
-    assert sum(done) == course.length == 3 + (3 if len(rates) == 3 else 0)
+    assert sum(done) == course.total_epochs == 3 + (3 if len(rates) == 3 else 0)
 
 
 def test_the_images_held_out_are_not_learned():
@@ -316,13 +317,13 @@ def test_a_few_images_are_enough():
 def rate_of(monkeypatch, course: FineTuning, network: keras.Model, images=None) -> float:
     """The rate at which the course itself began."""
     rates = []
-    learn = Trainee.learn
+    learn = Trainee.train_step
 
     def noted(student, pixels, wanted, rate):
         rates.append(rate)
         return learn(student, pixels, wanted, rate)
 
-    monkeypatch.setattr(Trainee, "learn", noted)
+    monkeypatch.setattr(Trainee, "train_step", noted)
     learned = (len(drawn(0)[1]) * 3 // 4 + 15) // 16  # steps an epoch
     taught(network, images, course)
     tried = rates[: learned * len(course.rates) : learned]
@@ -376,7 +377,7 @@ def test_each_rate_starts_with_the_same_network_and_a_change_of_its_own():
 
 def test_without_a_teacher_the_labels_alone_are_wanted():
     pixels, labels = drawn(0)
-    np.testing.assert_array_equal(targets(linear(), (pixels, labels), 0, 2), exact(labels))
+    np.testing.assert_array_equal(soft_targets(linear(), (pixels, labels), 0, 2), exact(labels))
 
 
 @pytest.mark.parametrize("activation", [None, "softmax"])
@@ -385,14 +386,14 @@ def test_a_teacher_says_how_sure_to_be(activation, temperature):
     network, (pixels, labels) = linear(activation=activation), drawn(0)
     logits = np.asarray(linear()(pixels), np.float64) / temperature
     soft = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    told = targets(network, (pixels, labels), 0.75, temperature)
+    told = soft_targets(network, (pixels, labels), 0.75, temperature)
     np.testing.assert_allclose(told, 0.25 * exact(labels) + 0.75 * soft, atol=1e-5)
 
 
 def test_a_teacher_without_finite_scores_leaves_the_labels():
     network, images = linear(), drawn(0)
     network.get_layer("scores").bias.assign([np.nan] * CLASSES)
-    np.testing.assert_allclose(targets(network, images, 0.5, 2), exact(images[1]))
+    np.testing.assert_allclose(soft_targets(network, images, 0.5, 2), exact(images[1]))
 
 
 def test_what_the_teacher_says_is_learned_in_place_of_the_label():
