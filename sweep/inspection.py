@@ -1,8 +1,8 @@
-"""A verdict on a network, without a poisoned image: is there a sign of a backdoor, and what would
+"""A verdict on a network, without a poisoned image: is there a sign of a backdoor?
 
-each way of pruning it cost? Reversed triggers of every class tell the first, beside those of a
-network that learned the same images anew; the pruning curves of all orders on clean validation
-images the second.
+Reversed triggers of every class tell, beside those of a network that learned the same images anew.
+What each way of pruning would cost is told by the pruning curves of all orders on clean validation
+images.
 """
 
 import csv

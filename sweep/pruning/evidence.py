@@ -134,9 +134,9 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Oracle(Evidence):
-    """What no defender has: evidence of `poisoned` validation images, and of the `clean` ones
+    """Evidence that no defender has: also of poisoned validation images.
 
-    that they were made from, image by image in the same order.
+    `poisoned` is of these, `clean` of the images that they were made from, in the same order.
     """
 
     poisoned: Evidence

@@ -1,10 +1,14 @@
 """Repairs: what is done to the pruned network so that it loses the backdoor and keeps its accuracy.
 
-Called mitigations elsewhere. Each takes a `Defender` and gives a new network.
+Elsewhere these are called mitigations. Each takes a `Defender`, whose `network` is B' as it is now,
+and gives a new network. None sees more than clean validation images; what was pruned stays pruned.
+`fine_tuning.py` is where to start.
 """
 
-from sweep.repairs.network_repairs import recalibrate, shrink
-from sweep.repairs.training_repairs import finetune, unlearn
+from sweep.repairs.fine_tuning import finetune
+from sweep.repairs.recalibration import recalibrate
+from sweep.repairs.shrinking import shrink
+from sweep.repairs.unlearning import unlearn
 
 __all__ = ["CATALOGUE", "finetune", "recalibrate", "shrink", "unlearn"]
 

@@ -8,7 +8,7 @@ import keras
 
 from sweep import BadInput, NotApplicable
 from sweep.pruning.requirements import needs_of
-from sweep.repairs.network_repairs import norms_of
+from sweep.repairs.recalibration import norms_of
 from sweep.training import Defender
 from sweep.training.fine_tuning import FineTuning
 

@@ -147,9 +147,10 @@ def cell_of(job: int, settings: Mapping[str, str], run: Run | None) -> Cell:
 
 
 def settings(cells: Sequence[Sequence[str]]) -> list[dict[str, str]]:
-    """The overrides of each cell by key, as they are shown: without passwords, and a function that
+    """The overrides of each cell by key, as they are shown.
 
-    is put in place of a group's choice by its name, as if it were a choice.
+    Passwords are left out, and a function that is put in place of a group's choice is shown by its
+    name, as if it were a choice.
 
     >>> settings([["+a=1", "prune.order._target_=my_package.mine"], ["prune/order=clp"]])
     [{'a': '1', 'prune/order': 'mine'}, {'prune/order': 'clp'}]

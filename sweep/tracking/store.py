@@ -82,9 +82,9 @@ def view_command() -> str:
 
 
 def logging_failure(error: BaseException | None) -> BadInput | None:
-    """A sentence for an error after which nothing more can be logged: a full disk, a folder that
+    """A sentence for an error after which nothing more can be logged; None for all others.
 
-    can't be written, a server that does not answer.
+    These are a full disk, a folder that can't be written, a server that does not answer.
     """
     while error is not None and not isinstance(error, BadInput):
         told = str(error)

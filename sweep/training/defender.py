@@ -61,9 +61,9 @@ class Defender:
         return self._rows(rows)
 
     def batches(self, size: int, *, key: int = 0) -> Iterator[Batch]:
-        """Batches of `size` images (fewer where there are fewer), without end: each image once,
+        """Batches of `size` images (fewer where there are fewer), without end.
 
-        then all again in another order.
+        Each image comes once, then all again in another order.
         """
         rng, size = self._rng(key), min(size, len(self.images))
         rows = np.empty(0, dtype=np.int64)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sweep.data.images import pixel_range
 from sweep.networks import forward, outputs
+from sweep.training.fine_tuning import Transform
 from sweep.training.inversion import ReversedTriggers
 
 Array = NDArray[np.float32]
@@ -250,3 +251,21 @@ def displaced(pixels: Any, field: Any) -> Any:
 def _size(values: Any) -> Any:
     """Root of the mean square of each, (count, 1, 1, 1)."""
     return tf.sqrt(tf.reduce_mean(values**2, axis=(1, 2, 3), keepdims=True))
+
+
+def mixed(transforms: Sequence[Transform], share: float, rest: Transform) -> Transform:
+    """A transform that changes an equal part of a `share` of each batch by each of `transforms`.
+
+    All other images are changed by `rest`.
+    """
+
+    def transform(pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
+        ends = np.rint(np.linspace(0, share, len(transforms) + 1) * len(labels)).astype(int)
+        parts = [
+            change(pixels[start:end], labels[start:end], rng)
+            for change, start, end in zip(transforms, ends[:-1], ends[1:], strict=True)
+            if end > start
+        ]
+        return np.concatenate([*parts, rest(pixels[ends[-1] :], labels[ends[-1] :], rng)])
+
+    return transform

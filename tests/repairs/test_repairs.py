@@ -18,7 +18,7 @@ from sweep.data import Images
 from sweep.networks import digest
 from sweep.networks.loading import plain
 from sweep.pruning import Cut
-from sweep.repairs import applicability, network_repairs, shrink, training_repairs
+from sweep.repairs import applicability, recalibration, shrink, unlearning
 from sweep.training import Defender
 
 CONF = Path(sweep.__file__).parents[1] / "conf"
@@ -120,13 +120,13 @@ def test_training_alone_would_not_have_unlearned_it(badnet):
 def test_triggers_are_reversed_on_the_suspect_network_whatever_was_pruned_since(
     badnet, monkeypatch
 ):
-    asked, invert = [], training_repairs.inversion.invert
+    asked, invert = [], unlearning.inversion.invert
 
     def noted(defender, *, kind, progress):
         asked.append((defender.network, kind))
         return invert(defender, kind=kind, progress=progress, steps=4, refine=1, longer=2)
 
-    monkeypatch.setattr(training_repairs.inversion, "invert", noted)
+    monkeypatch.setattr(unlearning.inversion, "invert", noted)
     pruned = Cut(badnet, "conv").pruned([0])
     how = ("epochs=1", "by=[mask,additive]", "rates=[1e-3]")
     network = built("unlearn", *how)(defender(badnet).of(pruned))
@@ -225,7 +225,7 @@ def moments(network: keras.Model, name: str) -> tuple[np.ndarray, np.ndarray]:
 def test_every_norm_gets_the_statistics_of_what_the_norms_before_it_make(request, monkeypatch):
     network = request.getfixturevalue("drawn")(normalised())
     before, images = digest(network), drawn(3, 50)
-    monkeypatch.setattr(network_repairs.forward, "batch_size", lambda tensors: 16)
+    monkeypatch.setattr(recalibration.forward, "batch_size", lambda tensors: 16)
     made = repairs.recalibrate(Defender(network, images))
     assert digest(network) == before
     expected = slowly(network, images.pixels)

@@ -83,9 +83,10 @@ class StrategyRun:
 
     @property
     def signs(self) -> bool | None:
-        """Whether there are signs of a backdoor in B; None where nothing was said of that,
+        """Whether there are signs of a backdoor in B, None where that is not known.
 
-        or where a class stands out that was not compared with a network learned anew.
+        It is not known where no verdict was asked for, or where a class stands out that was not
+        compared with a network learned anew.
         """
         metrics = self.cell.data.metrics
         suspects = metrics.get("inspect/suspects")

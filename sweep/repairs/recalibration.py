@@ -1,4 +1,4 @@
-"""Repairs that train nothing: new statistics of BatchNormalization, a smaller network."""
+"""Give every BatchNormalization the statistics of clean images: what a trigger left there goes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep import terminal
-from sweep.networks import clone, forward, shrunk
+from sweep.networks import clone, forward
 from sweep.networks.graph import Graph
 from sweep.networks.layer_types import is_norm
 from sweep.pruning import needs
@@ -56,13 +56,3 @@ def _moments(
     count, total, squares = np.sum(told, axis=0)
     mean = total / count
     return mean, np.maximum(squares / count - mean**2, 0)
-
-
-def shrink(defender: Defender) -> keras.Model:
-    """Remove the channels that are pruned, and cut what reads them to match.
-
-    Outputs stay as they are, but for rounding; the file is smaller, and a pass often faster. A
-    channel counts as pruned if it is the same whatever the image. Those that a sum or a layer of
-    unknown kind needs may stay.
-    """
-    return shrunk(defender.network)

@@ -1,0 +1,159 @@
+"""Unlearn what a trigger does: B' learns clean images, some of them changed as a trigger would.
+
+`PERTURBATIONS` are the ways in which they are changed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from sweep import BadInput, terminal
+from sweep.data.augmentation import augment
+from sweep.repairs.fine_tuning import train_further
+from sweep.training import Defender, inversion, inversion_search
+from sweep.training.fine_tuning import FineTuning, Transform
+from sweep.training.perturbations import (
+    AdaptiveMasks,
+    AdversarialPerturbation,
+    Array,
+    Labels,
+    StampedTriggers,
+    UniversalPerturbation,
+    mixed,
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What perturbations are made of, and how far they go; see `unlearn`.
+
+    triggers: the reversed triggers of the suspect network, by kind, as far as they are asked for.
+    """
+
+    defender: Defender
+    images: int | None
+    triggers: Mapping[str, StampedTriggers]
+    strength: float
+    flow: float
+    area: float
+    count: int
+    steps: int
+
+
+def _universal(network: keras.Model, limits: Limits) -> Transform:
+    return UniversalPerturbation(
+        network,
+        *limits.defender.sample(limits.images),
+        strength=limits.strength,
+        flow=limits.flow,
+        count=limits.count,
+        seed=limits.defender.seed,
+    )
+
+
+def _adversarial(network: keras.Model, limits: Limits) -> Transform:
+    return AdversarialPerturbation(
+        network, limits.defender.pixels, strength=limits.strength, steps=limits.steps
+    )
+
+
+def _mask(network: keras.Model, limits: Limits) -> Transform:
+    return limits.triggers["mask"]
+
+
+def _additive(network: keras.Model, limits: Limits) -> Transform:
+    return limits.triggers["additive"]
+
+
+def _pursued(network: keras.Model, limits: Limits) -> Transform:
+    return AdaptiveMasks(
+        network,
+        *limits.defender.sample(limits.images),
+        stamped=limits.triggers["mask"],
+        area=limits.area,
+        seed=limits.defender.seed,
+    )
+
+
+#: The ways in which images are changed: each builds one for the network as it learns.
+PERTURBATIONS: dict[str, Callable[[keras.Model, Limits], Transform]] = {
+    "universal": _universal,
+    "adversarial": _adversarial,
+    "mask": _mask,
+    "additive": _additive,
+    "pursued": _pursued,
+}
+#: The kind of reversed triggers that some of them need.
+TRIGGERS = {"mask": "mask", "additive": "additive", "pursued": "mask"}
+
+
+def unlearn(
+    defender: Defender,
+    *,
+    by: str | Sequence[str],
+    classes: int,
+    share: float,
+    strength: float,
+    flow: float,
+    area: float,
+    count: int,
+    steps: int,
+    shift: float,
+    light: float,
+    images: int | None = None,
+    **course: Any,
+) -> keras.Model:
+    """Train B' on images of which a `share` is changed as a trigger would, labels kept.
+
+    `by` says how they are changed, in one way or in several, each of an equal part of the share:
+    "universal", by `count` changes that are the same for all images and are found anew while B'
+    learns, `strength` and `flow` at most (`UniversalPerturbation`; I-BAU, arXiv 2110.03735);
+    "adversarial", each image by its own, every pixel at most `strength`, in `steps`
+    (`AdversarialPerturbation`, arXiv 1706.06083); "mask" or "additive", by the reversed triggers
+    of that kind of the suspect network B, those of the `classes` of the smallest (Neural Cleanse,
+    Wang et al., S&P 2019); "pursued", by such masks, which grow to at most a share `area` of the
+    image and go after what still turns images into their class (`AdaptiveMasks`). The other
+    images, and the training, are those of `finetune`.
+    """
+    names = [by] if isinstance(by, str) else list(by)
+    if not names or not set(names) <= set(PERTURBATIONS):
+        raise BadInput(f"repair.unlearn.by is {by!r}; expected some of {', '.join(PERTURBATIONS)}")
+    settings = FineTuning(**course)
+    if share * settings.batch_size < len(names):
+        raise BadInput(
+            f"repair.unlearn changes {share:g} of {settings.batch_size} images a batch; expected "
+            f"at least {len(names)}, one for each of {', '.join(names)}: a larger share or "
+            f"batch_size"
+        )
+    triggers = _reversed_triggers(defender, names, classes)
+    limits = Limits(defender, images, triggers, strength, flow, area, count, steps)
+
+    def unchanged(pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
+        return augment(pixels, rng, shift=shift, light=light)
+
+    def build(network: keras.Model) -> Transform:
+        return mixed([PERTURBATIONS[name](network, limits) for name in names], share, unchanged)
+
+    return train_further("unlearn", defender, settings, images, build)
+
+
+def _reversed_triggers(
+    defender: Defender, names: Sequence[str], classes: int
+) -> dict[str, StampedTriggers]:
+    """The reversed triggers of the suspect network, of each kind that the perturbations need.
+
+    Those of as many `classes`, the most suspicious.
+    """
+    suspect = defender.of(defender.suspect)
+    needed = {TRIGGERS[name] for name in names if name in TRIGGERS}
+    stamped = {}
+    for kind in [kind for kind in inversion_search.KINDS if kind in needed]:
+        total = inversion_search.Search(kind).total(suspect.suspect.outputs[0].shape[-1])
+        with terminal.progress("reversing triggers", total, "steps") as done:
+            triggers = inversion.invert(suspect, kind=kind, progress=done)
+        known = triggers.ranked[: max(1, np.isfinite(triggers.sizes).sum())]
+        stamped[kind] = StampedTriggers(triggers, known[:classes].tolist())
+    return stamped
