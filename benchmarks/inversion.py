@@ -1,4 +1,4 @@
-"""ReversedTriggers triggers of all classes together against one class after the other, in one run.
+"""Reversed triggers of all classes together against one class after the other, in one run.
 
     python benchmarks/inversion.py --network NET.keras --images VALID.h5 --scale 255
     python benchmarks/inversion.py --network NET.keras --images VALID.h5 --kind additive --alone 3

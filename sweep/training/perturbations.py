@@ -141,7 +141,7 @@ class UniversalPerturbation:
 
 
 class AdaptiveMasks:
-    """ReversedTriggers masks that follow what B' still heeds: moved and grown while it learns.
+    """Reversed masks that follow what B' still heeds: moved and grown while it learns.
 
     A reversed trigger is the least that works, often a corner of the real one; a network that has
     unlearned the corner may heed the rest. So each of the masks of `stamped` starts where it was
