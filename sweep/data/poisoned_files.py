@@ -15,15 +15,16 @@ from sweep.data import hdf5, hdf5_writing
 from sweep.data.sources import LAYOUT, REQUIRED, Files
 from sweep.files import code_of_others
 
+#: The sources that poisoned files depend on, beside the clean ones and the attack.
+MADE_BY = ("attacks", "data/hdf5_writing.py", "data/poisoned_files.py")
+
 
 def poisoned(source: Files, attack: Attack) -> Files:
     """Return `source` with the poisoned versions of its clean images, kept under its folder."""
     if source.attack == attack:
         return source
     settings = [source.digest(), attack.trigger_settings()]
-    made_by = files.key(
-        settings, "attacks", "data/poisoned_files.py", *code_of_others(attack.triggers)
-    )
+    made_by = files.key(settings, *MADE_BY, *code_of_others(attack.triggers))
     root = Path(source.folder).expanduser() / f"poisoned-{made_by}"
     with files.lock(root):
         if not root.is_dir():

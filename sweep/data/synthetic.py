@@ -86,7 +86,7 @@ class Faces:
     def files(self, attack: Attack) -> Files:
         """Return the files, rendered and poisoned by `attack` where they do not exist yet."""
         settings = [self.identities, self.images_per_identity, self.seed]
-        made_by = files.key(settings, "data/faces", "data/synthetic.py")
+        made_by = files.key(settings, "data/faces", "data/hdf5_writing.py", "data/synthetic.py")
         root = Path(self.folder).expanduser() / f"faces-{made_by}"
         with files.lock(root):
             if not root.is_dir():

@@ -32,8 +32,8 @@ from sweep.pruning.joint_cut import JointCut
 from sweep.pruning.layer_cut import Cut
 from sweep.training import Defender
 
-#: The sources that whatever is kept depends on, beside network, images and settings.
-MADE_BY = ("networks", "pruning", "data/hdf5.py")
+#: The packages that whatever is kept depends on, beside network, images and settings.
+MADE_BY = ("data", "evaluation", "networks", "pruning")
 
 Parts = list[NDArray[np.float32]]  # what crosses a cut: maps, and the tensors beside
 Progress = Callable[[int], object]
@@ -179,7 +179,7 @@ class Activations:
             return np.concatenate(told, axis=1)
 
         settings = [self.cut.semantics, sorted(channels.tolist())]
-        return self.get_or_compute("disagreement", settings, make, "evaluation")
+        return self.get_or_compute("disagreement", settings, make)
 
     def get_or_compute(
         self, what: str, settings: Any, make: Callable[[], NDArray], *code: ModuleType | str

@@ -62,11 +62,11 @@ def threat_model(order: Order) -> str:
 
 
 def code_of(order: Order) -> list[ModuleType | str]:
-    """The sources that the scores of `order` depend on, beside those of this package.
+    """The sources that the scores of `order` depend on, beside those that activations depend on.
 
-    Of one of ours all that orders are made of; of another's its module.
+    All that orders are made of, also by another's order, which may use it; then that one's module.
     """
-    return code_of_others([order]) or ["orders", "training", "evaluation"]
+    return ["orders", "training", *code_of_others([order])]
 
 
 def require(order: Order, layer: str, there: Mapping[str, Any]) -> None:

@@ -18,6 +18,8 @@ from sweep.cache import Cache
 from sweep.data import Images
 from sweep.files import VERSIONS
 
+#: The packages that what a defender makes depends on, beside network, images and settings.
+MADE_BY = ("data", "evaluation", "networks", "training")
 Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
@@ -81,7 +83,7 @@ class Defender:
         Once for the same sources of the packages that a defender works with.
         """
         made_of = [networks.digest(self.network), self.images.key or uuid4().hex, self.seed]
-        name = files.key([*made_of, settings, VERSIONS], "networks", "training")
+        name = files.key([*made_of, settings, VERSIONS], *MADE_BY)
         return self.cache.get_or_compute(f"{what}/{name}", lambda: dict(make()))
 
     def _rng(self, key: int) -> np.random.Generator:

@@ -15,6 +15,7 @@ from sweep import BadInput, terminal
 from sweep.networks import clone, forward, outputs
 from sweep.networks.graph import Graph
 from sweep.training.defender import Defender
+from sweep.training.dropout import seed_states
 
 MOMENTUM = 0.9
 NORM = 20.0  # that gradients are clipped to
@@ -58,9 +59,8 @@ def _unlearn(
 ) -> None:
     """Raise the loss of `copy`, which is changed, until it is right on few of the images."""
     copy.trainable = True
-    for variable in copy.variables:
-        if variable.name == "seed_generator_state":  # of dropout
-            variable.assign([defender.seed, 0])
+    for state in seed_states(copy):
+        state.assign([defender.seed, 0])
     learner = keras.optimizers.SGD(float(learning_rate), momentum=MOMENTUM, global_clipnorm=NORM)
     learner.build(copy.trainable_variables)
 

@@ -16,6 +16,9 @@ from omegaconf import OmegaConf
 
 import sweep
 from sweep import orders, repairs, stops
+from sweep.pruning import activations
+from sweep.pruning.requirements import code_of
+from sweep.training import defender
 
 PACKAGE = Path(sweep.__file__).parent
 ROOT = PACKAGE.parent
@@ -272,6 +275,31 @@ def test_what_is_reached_through_another_module_is_found():
     assert "mlflow" in reached("stops", graph(through))
     package = SOURCES | {"evaluation": "import h5py"}
     assert "h5py" in reached("evaluation.metrics", graph(package))
+
+
+#: Tools that change no number, and types alone.
+TOOLS = {"__init__", "cache", "files", "interrupts", "processes", "redaction", "terminal"}
+
+
+@pytest.mark.parametrize(
+    ("makers", "made_by"),
+    [
+        (["training"], defender.MADE_BY),
+        (["pruning"], {*activations.MADE_BY, "training"}),  # which an order that trains brings
+        (["orders"], {*activations.MADE_BY, *code_of(orders.clp)}),
+    ],
+)
+def test_what_is_kept_is_named_by_every_package_that_its_makers_import(makers, made_by):
+    """An entry of the cache must be made anew where any code changes that it comes from."""
+    used, todo = set(), set(makers)
+    while todo:
+        package = todo.pop()
+        used.add(package)
+        for name, imports in IMPORTS.items():
+            if name.split(".")[0] == package:
+                ours = {what.split(".")[1] for what in imports if what.startswith("sweep.")}
+                todo |= ours - used - TOOLS
+    assert used - {"attacks"} <= {*made_by}  # attacks make images, which their digest names
 
 
 def test_imports_run_one_way_without_a_circle():

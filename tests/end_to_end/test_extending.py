@@ -24,8 +24,6 @@ CHEAP = {
     "finetune": ["repair.finetune.epochs=1", "repair.finetune.rates=[1e-3]"],
     " prune": ["tracking.models=false"],
 }
-#: Whether a package is found where the command is given, and what is its own called by its name.
-FOUND = any((ROOT / "sweep").glob("*/choices.py"))
 #: Files of a run that none of the examples has.
 NOT_HERE = {"figures/verdict.png", "verdict.csv", "traceback.txt", "figures/activations/LAYER.png"}
 #: Tags that only some runs have, or a checkout under git.
@@ -67,7 +65,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def given(command: str, place: Path, *more: str) -> None:
     """Give a command of the page in the folder `mine`, on few and small images."""
     inherited = {k: v for k, v in os.environ.items() if "MLFLOW_TRACKING_URI" != k != "PYTHONPATH"}
-    inherited |= {} if FOUND else {"PYTHONPATH": str(place)}
     python = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     cheap = [setting for part, some in CHEAP.items() if part in command for setting in some]
     line = " ".join([command, *SMALL, *cheap, *more])
@@ -125,9 +122,8 @@ def test_an_order_by_its_function_and_by_its_yaml_ranks_the_same(left):
     channels = [run.data.metrics["prune/channels"] for run in (by_function, *by_yaml)]
     assert len(set(channels)) == 1
     assert len(by_yaml) == 1
-    if FOUND:
-        assert by_function.data.params["prune.order"] == "steadiness"
-        assert "steadiness" in by_function.info.run_name
+    assert by_function.data.params["prune.order"] == "steadiness"
+    assert "steadiness" in by_function.info.run_name
 
 
 def test_settings_reach_the_functions(left):
