@@ -28,7 +28,7 @@ class Defender:
     """`network` as it is now, and as it came (`suspect`); `images` are clean validation images.
 
     seed: the run's one integer.
-    cache: where what took long is kept, see `recall`.
+    cache: where what took long is kept, see `get_or_compute`.
     """
 
     network: keras.Model
