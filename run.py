@@ -24,7 +24,7 @@ from sweep import inspection, networks
 from sweep.cli import Parts, defenders_orders, launch, tracked
 from sweep.data import examples, pairs
 from sweep.detectors import GoodNet
-from sweep.evaluation import evaluate, of_repaired, pruning_curve
+from sweep.evaluation import evaluate, pruning_curve, repaired_rates
 from sweep.pruning import activations, cut_at, predictions, rank, threat_model
 from sweep.results import figures
 from sweep.results.verdict import print_verdict
@@ -78,10 +78,10 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
     with log.stage("repair"):
         now = predictions.pruned(cut, at_cut, by_step, ranked.channels[: stop.step])
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
-        log.metrics(of_repaired("pruned", classes, by_step, now.predicted))
+        log.metrics(repaired_rates("pruned", classes, by_step, now.predicted))
         for name, repair in parts.repairs.items():
             now = predictions.passed(repair(defender.of(now.network)), badnet, images)
-            log.metrics(of_repaired(name, classes, by_step, now.predicted))
+            log.metrics(repaired_rates(name, classes, by_step, now.predicted))
     with log.stage("evaluate"):
         goodnet = GoodNet(badnet, now.network)
         log.metrics(evaluate(classes, by_step, now.predicted, now.disagreement, curve.rates))
