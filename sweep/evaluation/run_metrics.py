@@ -132,7 +132,7 @@ def _poisoned_rates(classes: int, poisoned: Predictions, repaired: Labels) -> di
 
 def _with_intervals(hits: Hits) -> dict[str, float]:
     """The share of images that are hits, by name of the rate, and its interval's ends."""
-    rates = {}
+    rates: dict[str, float] = {}
     for name, of_images in hits.items():
         low, high = significance.wilson(np.count_nonzero(of_images), len(of_images))
         rates |= {name: float(of_images.mean()), f"{name}_low": float(low)}

@@ -20,7 +20,7 @@ from sweep.data import Images
 from sweep.networks import forward, outputs
 from sweep.networks.loading import plain
 from sweep.orders import learned
-from sweep.pruning import Activations, cut_at, scoring
+from sweep.pruning import Activations, activations_of, cut_at, scoring
 from sweep.training import Defender, unlearning
 from sweep.training.channel_gates import GatedNetwork
 
@@ -129,9 +129,8 @@ def at(
     seed: int = 0,
     images: Images | None = None,
 ) -> Activations:
-    return Activations(
-        cut_at(network, layer), images or drawn(seed), Cache(memory_gb=0.1), ranked=True
-    )
+    given = {"valid": images or drawn(seed)}
+    return activations_of(cut_at(network, layer), given, Cache(memory_gb=0.1))["valid"]
 
 
 def scores(order, network: keras.Model, *, seed: int = 0, **settings) -> np.ndarray:
@@ -389,7 +388,6 @@ def test_what_all_layers_share_is_trained_once(monkeypatch, drawn):
         cut_at(plain(drawn(lenet(untouched))), ["conv_1", "conv_2"]),
         Images(pixels.astype(np.float32), np.arange(30) % 4, key="x"),
         Cache(memory_gb=0.1),
-        ranked=True,
     )
     trained, unlearn = [], unlearning._unlearn
     monkeypatch.setattr(unlearning, "_unlearn", lambda *a: trained.append(1) or unlearn(*a))

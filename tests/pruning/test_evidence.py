@@ -108,7 +108,7 @@ def test_the_code_of_an_order_is_all_that_orders_are_made_of_and_of_anothers_its
 
 def test_what_an_order_trains_with_is_not_there_for_some_of_the_channels():
     seen = replace(DEFENDER, training=Training(None, None))
-    assert seen.of(np.array([0, 2])).training is None
+    assert seen.select(np.array([0, 2])).training is None
 
 
 def test_a_statistic_is_taken_image_by_image_of_maps_of_any_rank_and_progress_is_told():
