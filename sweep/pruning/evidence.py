@@ -7,6 +7,7 @@ show what is possible, are no defences, and are marked in every table.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,19 @@ class Training:
 
     defender: Defender
     cut: Cut
+
+
+Value = TypeVar("Value")
+
+
+def required(value: Value | None) -> Value:
+    """The `value` of an `Evidence` that an order needs, which is there if it declared that.
+
+    Raises ValueError for None: `@needs` does not name it.
+    """
+    if value is None:
+        raise ValueError("an order reads what it does not declare: name it in its @needs")
+    return value
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from sweep.networks.outputs import known_values, run_to_scores
 from sweep.pruning.layer_cut import Cut
 
 Array = NDArray[np.float32]
-MEMORY = 2**27  # bytes that all that is kept between the segments may take
+MAX_INPUT_BYTES = 2**27  # of all that the segments are given, for a batch
 
 
 def cut_at(
@@ -70,7 +70,7 @@ class JointCut:
         self._segments = _segments(graph, self.parts)
         inputs = [tensor for segment in self._segments for tensor in segment.inputs]
         values = sum(prod(size or 224 for size in tensor.shape[1:]) for tensor in inputs)
-        images = 2 ** max(0, (MEMORY // (4 * values)).bit_length() - 1)
+        images = 2 ** max(0, (MAX_INPUT_BYTES // (4 * values)).bit_length() - 1)
         self.batch_size = self.tail_batch_size = min(forward.batch_size(graph.tensors), images)
 
     def locate(self, channel: int) -> tuple[str, int]:

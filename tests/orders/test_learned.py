@@ -198,7 +198,7 @@ def test_a_sigmoid_network_is_learned_from_too(order):
 def test_units_that_are_not_held_give_the_same_masks(order, monkeypatch):
     network = planted(0, threshold=0.3)
     held = scores(order, network, **FEW[order])
-    monkeypatch.setattr(learned, "MEMORY", 0)
+    monkeypatch.setattr(learned, "MAX_UNITS_BYTES", 0)
     np.testing.assert_allclose(scores(order, network, **FEW[order]), held, atol=1e-3)
 
 
