@@ -169,7 +169,7 @@ class Trained:
     def _train(
         self, source: Files, attack: Attack, shape: Shape, classes: int, epochs: int
     ) -> keras.Model:
-        raw = replace(source, scale=1.0).read("train")
+        raw = replace(source, scale=1.0).read_clean("train")
         images, labels = attacks.poison(raw.pixels[:], raw.labels, attack, seed=self.seed)
         train = badnet_training.train
         if attack.training is not None:

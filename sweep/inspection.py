@@ -9,7 +9,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, field, fields
 from io import StringIO
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,7 +179,7 @@ def inspect(
         defender.network.output_shape[-1],
         [*inversion_search.KINDS] if orders else ["mask"],
     )
-    total = sum(inversion.Search(kind).total(classes) for kind in kinds)
+    total = sum(inversion_search.Search(kind).total(classes) for kind in kinds)
     with terminal.progress("reversing triggers", total, "steps") as done:
         triggers = {kind: inversion.invert(defender, kind=kind, progress=done) for kind in kinds}
     usual, accuracy = _usual(defender, triggers)
@@ -214,10 +214,11 @@ def _cost(
     name: str, order: Order, defender: Defender, valid: Activations, stop: Any, scope: str
 ) -> Cost:
     """What pruning by one order costs, or that it does not apply."""
-    how = {"scope": scope, "recompute": False, "seed": defender.seed}
     try:
         scoring.require(order, valid.cut)
-        ranked = scoring.rank(order, valid, **how, pairs=tuple)
+        ranked = scoring.rank(
+            order, valid, scope=scope, recompute=False, seed=defender.seed, pairs=_no_pairs
+        )
     except NotApplicable:
         return Cost(name)
     curve = ValidCurve.of(
@@ -227,3 +228,7 @@ def _cost(
     return Cost(
         name, step, *(float(of[step]) / curve.images for of in (curve.correct, curve.differ))
     )
+
+
+def _no_pairs() -> NoReturn:
+    raise ValueError("an oracle was asked what it costs; a verdict has no poisoned images for it")

@@ -92,7 +92,7 @@ class Files:
         return None if path is None else self._read(path)
 
     def read_clean(self, name: str) -> Images:
-        """Return the clean images of `name`, one of `REQUIRED`; see `read`."""
+        """Return the clean images of `name`, whose file is there; see `read`."""
         return self._read(getattr(self, name))
 
     def _read(self, path: Path) -> Images:

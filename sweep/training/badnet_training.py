@@ -72,7 +72,15 @@ def fold(network: keras.Model, layer: str, *, gain: float, offset: float) -> Non
     network.get_layer(layer).set_weights([kernel * gain, bias + shift])
 
 
-def _check(network, images, labels, epochs, batch_size, learning_rate) -> None:
+def _check(
+    network: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+) -> None:
+    """Raise BadInput for images, labels or settings that `network` cannot be trained with."""
     shape, classes = network.input_shape[1:], network.output_shape[-1]
     if images.shape[1:] != shape or len(images) == 0:
         raise BadInput(

@@ -29,8 +29,8 @@ class GatedNetwork:
         norms = [node for node in way if is_norm(node.operation)]
         self._node = norms[-1] if norms else way[0]
         self._crossing = self._graph.boundary_tensors(self._node)
-        layer = self._node.operation
-        shift = layer.beta if norms else layer.bias
+        affine = self._node.operation
+        shift = affine.beta if norms else affine.bias
         self.batch_size = forward.batch_size(self._graph.tensors)
         self.channels = self._crossing[0].shape[-1]
         self.shift = np.zeros(self.channels, np.float32) if shift is None else shift.numpy()

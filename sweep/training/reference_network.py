@@ -18,6 +18,7 @@ from sweep.networks.outputs import is_frozen_adapter
 from sweep.training import fine_tuning, inversion
 from sweep.training.defender import Defender
 from sweep.training.inversion import ReversedTriggers
+from sweep.training.inversion_search import Search
 
 BATCH, STEPS = 64, 1200  # images a step; steps to learn
 FEWEST, MOST = 8, 60  # epochs that this comes to, at least and at most
@@ -44,8 +45,9 @@ def reference(defender: Defender) -> ReferenceNetwork | None:
         return None
     begun = shuffled(defender.network, defender.seed)
     epochs = min(max(round(STEPS * BATCH / len(defender.images)), FEWEST), MOST)
-    rates = {"rates": (0.03, 0.1), "tolerance": 0.02}
-    course = fine_tuning.FineTuning(epochs, BATCH, patience=epochs, held_out=0.1, **rates)
+    course = fine_tuning.FineTuning(
+        epochs, BATCH, patience=epochs, held_out=0.1, rates=(0.03, 0.1), tolerance=0.02
+    )
 
     def make() -> dict[str, NDArray]:
         images = defender.sample()
@@ -98,7 +100,7 @@ def sizes(
         others = np.random.default_rng([defender.seed, 9]).permutation(places[~far])
         places = np.sort(np.concatenate([places[far], others[:SOME]]))
     how = {"kind": triggers.kind, "classes": triggers.classes[places].tolist(), "refine": 0}
-    total = len(places) * inversion.Search().steps
+    total = len(places) * Search().steps
     with terminal.progress("reversing again", total, "steps") as done:
         again = inversion.invert(defender.of(found.network), progress=done, **how)
     told = np.full(len(triggers.classes), np.nan)
