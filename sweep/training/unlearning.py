@@ -15,7 +15,7 @@ from sweep import BadInput, terminal
 from sweep.networks import clone, forward, outputs
 from sweep.networks.graph import Graph
 from sweep.training.defender import Defender
-from sweep.training.dropout import seed_states
+from sweep.training.seeds import seed_states
 
 MOMENTUM = 0.9
 NORM = 20.0  # that gradients are clipped to
