@@ -201,7 +201,7 @@ class _Segment:
         def scores(kept: Any, *tensors: Any) -> Any:
             return run_to_scores(self._graph, self._nodes, self._masked(kept, tensors))
 
-        return forward.classifier(scores, self._specs[1:], self._specs[:1])
+        return forward.Classifier(scores, self._specs[1:], self._specs[:1])
 
     def _masked(self, kept: Any, tensors: Sequence[Any]) -> dict[int, Any]:
         maps, *beside = tensors

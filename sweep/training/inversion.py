@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from sweep import BadInput
 from sweep.evaluation.outliers import standing_out
 from sweep.networks import forward
-from sweep.networks.graph import Graph
 from sweep.training.defender import Defender
 from sweep.training.inversion_search import (
     KINDS,
@@ -136,15 +135,10 @@ def _refine(
 
 def _success(defender: Defender, triggers: ReversedTriggers) -> NDArray[np.float64]:
     """Share of `JUDGED` images, those of the class left out, that become it, (classes,)."""
-    network = defender.network
-    batch_size = forward.batch_size(Graph(network).tensors)
-    predict = forward.classifier(
-        lambda p: network(p, training=False), [forward.image_spec(network)]
-    )
+    predict = forward.predictor(defender.network)
     pixels, labels = defender.sample(JUDGED, key=1)
     shares = []
     for cls in triggers.classes:
         stamped = triggers.stamp(pixels[labels != cls], int(cls))
-        hits = [predict(stamped[rows]) == cls for rows in forward.batches(len(stamped), batch_size)]
-        shares.append(np.concatenate(hits).mean() if hits else 0.0)
+        shares.append(np.mean(predict(stamped) == cls) if len(stamped) else 0.0)
     return np.array(shares)
