@@ -22,7 +22,7 @@ from sweep.training.perturbations import (
     Labels,
     StampedTriggers,
     UniversalPerturbation,
-    mixed,
+    mix,
 )
 
 
@@ -135,7 +135,7 @@ def unlearn(
         return augment(pixels, rng, shift=shift, light=light)
 
     def build(network: keras.Model) -> Transform:
-        return mixed([PERTURBATIONS[name](network, limits) for name in names], share, unchanged)
+        return mix([PERTURBATIONS[name](network, limits) for name in names], share, unchanged)
 
     return train_further("unlearn", defender, settings, images, build)
 
