@@ -21,7 +21,7 @@ from sweep.networks.layer_types import (
 from sweep.networks.shrinking.rules import Mask, Rule, Smaller, Values, activated, channels
 
 
-class Weighted(Rule):
+class WeightedRule(Rule):
     """A Dense or a convolution, whose constant inputs go into its bias where that is exact.
 
     In `groups`, each of some inputs, it makes some channels of each; a group goes as a whole, and
@@ -47,12 +47,10 @@ class Weighted(Rule):
     def constants(self, values: list[Values]) -> Values:
         self.folded = values[0] if self.everywhere else np.where(values[0] == 0, 0, np.nan)
         varying = self.reaches[np.isnan(self.folded)].any(axis=0)
-        made = np.where(varying, np.nan, self._bias(np.ones(len(self.folded), bool)))
-        return (
-            activated(self.layer.activation, made)
-            if activation_is_channelwise(self.layer)
-            else made * np.nan
-        )
+        if not activation_is_channelwise(self.layer):
+            return np.full(self.reaches.shape[-1], np.nan)
+        linear = np.where(varying, np.nan, self._bias(np.ones(len(self.folded), bool)))
+        return activated(self.layer.activation, linear)
 
     def propagate(self, taken: list[Mask], kept: Mask) -> None:
         kept |= not activation_is_channelwise(self.layer)
@@ -92,17 +90,24 @@ class Weighted(Rule):
         return bias
 
     def _kernel(self, mask: Mask, kept: Mask) -> NDArray[np.float32]:
-        """The kernel without what it does not read or make, in the layer's own order of axes."""
+        """Return the kernel of the channels read and made, in the layer's own order of axes."""
         kernel = self.layer.kernel.numpy()
         if type(self.layer) in TRANSPOSED:
             return kernel[..., kept, :][..., mask]
         if type(self.layer) in DEPTHWISE:
             rows = kernel.reshape(*kernel.shape[:-2], -1)[..., kept]
             return rows.reshape(*kernel.shape[:-2], int(mask.sum()), -1)
-        read, made = mask.reshape(self.groups, -1), kept.reshape(self.groups, -1)
-        parts = np.split(kernel, self.groups, axis=-1)
-        alive = zip(parts, read, made, strict=True)
-        return np.concatenate([p[..., r, :][..., m] for p, r, m in alive if m.any()], axis=-1)
+        parts = [
+            part[..., inputs, :][..., outputs]
+            for part, inputs, outputs in zip(
+                np.split(kernel, self.groups, axis=-1),
+                mask.reshape(self.groups, -1),
+                kept.reshape(self.groups, -1),
+                strict=True,
+            )
+            if outputs.any()
+        ]
+        return np.concatenate(parts, axis=-1)
 
 
 def _blocks(matrix: NDArray[Any], groups: int) -> NDArray[Any]:
