@@ -18,7 +18,7 @@ import h5py
 import keras
 
 from sweep import BadInput, files
-from sweep.networks.flattening import flat
+from sweep.networks.flattening import flattened
 from sweep.networks.outputs import FROZEN_ADAPTER
 
 #: How Keras says that it does not know a class or a function.
@@ -40,7 +40,7 @@ def load(
     Raises BadInput where the file is none of these, or holds code of its own.
     """
     with keras.saving.custom_object_scope(dict(custom_objects or {})):
-        return plain(_read(path, architecture))
+        return as_functional(_read(path, architecture))
 
 
 def _read(path: Path, architecture: Callable[[int], keras.Model] | None) -> Any:
@@ -120,7 +120,7 @@ def _classes(file: h5py.File) -> int:
     return last[0][1]
 
 
-def plain(network: Any) -> keras.Model:
+def as_functional(network: Any) -> keras.Model:
     """`network` as a functional model with one input and one output of shape (n, classes).
 
     Models inside it are opened, and one sigmoid (or logit) unit becomes two scores. Raises BadInput
@@ -139,7 +139,7 @@ def plain(network: Any) -> keras.Model:
     (scores,) = outputs
     if scores.ndim != 2 or scores.shape[-1] is None:
         raise BadInput(f"the network's output is {scores.shape}; expected (images, classes)")
-    network = flat(keras.Model(inputs[0], scores, name=network.name))
+    network = flattened(keras.Model(inputs[0], scores, name=network.name))
     return _two_scores(network) if scores.shape[-1] == 1 else network
 
 

@@ -94,7 +94,7 @@ def run_to_log_probabilities(
 
 
 def is_frozen_adapter(layer: Layer) -> bool:
-    """Return whether `layer` is the Dense by which `loading.plain` makes two scores of one unit.
+    """Return whether `layer` is the Dense that makes two scores of one unit (`loading`).
 
     Its weights are fixed by what the unit means: nothing may train them.
     """

@@ -16,7 +16,7 @@ import sweep
 from sweep import BadInput, NotApplicable, repairs
 from sweep.data import Images
 from sweep.networks import digest
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Cut
 from sweep.repairs import applicability, recalibration, shrink, unlearning
 from sweep.training import Defender
@@ -63,7 +63,7 @@ def badnet() -> keras.Model:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     network.compile(keras.optimizers.Adam(1e-2), loss)
     network.fit(pixels, labels, batch_size=50, epochs=8, verbose=0)
-    network = plain(network)
+    network = as_functional(network)
     clean, attack = rates(network)
     assert clean > 0.95
     assert attack > 0.95
@@ -255,7 +255,7 @@ def test_a_norm_that_is_called_twice_gets_the_statistics_of_both(request):
 
 @pytest.mark.parametrize("semantics", ["zero", "gamma"])
 def test_pruned_channels_stay_pruned_when_norms_are_set_anew(request, semantics):
-    network = plain(request.getfixturevalue("drawn")(zoo.normalised(zoo.untouched)))
+    network = as_functional(request.getfixturevalue("drawn")(zoo.normalised(zoo.untouched)))
     cut = Cut(network, "conv_2", semantics)
     images = Images(zoo.PIXELS, np.arange(50) % 5)
     made = repairs.recalibrate(Defender(network, images).of(cut.pruned([1, 3])))
