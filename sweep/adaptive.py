@@ -49,34 +49,39 @@ def pruning_aware(
     network is lost until then; here its weights behind the layer stay as they were, and unread.
     """
 
-    def half(done: int) -> Progress | None:
-        return progress and (lambda epoch, _, logs: progress(done + epoch, 2 * epochs, logs))
+    def progress_from(first_epoch: int) -> Progress | None:
+        if progress is None:
+            return None
+        return lambda epoch, _, logs: progress(first_epoch + epoch, 2 * epochs, logs)
 
-    told = {"epochs": epochs, "white": white, **settings}
-    own = badnet_training.train(network, images[:clean], labels[:clean], progress=half(0), **told)
-    asleep = dispensable(own, images[:clean], labels[:clean], order, stop)
-    pruned = Cut(own).pruned(asleep)
-    badnet_training.fold(
-        pruned, "conv_1", gain=white, offset=white / 2
-    )  # takes centred pixels again
-    trained = badnet_training.train(pruned, images, labels, progress=half(epochs), **told)
-    return restored(trained, own, asleep, images)
+    settings |= {"epochs": epochs, "white": white}
+    benign = badnet_training.train(
+        network, images[:clean], labels[:clean], progress=progress_from(0), **settings
+    )
+    dormant = dormant_channels(benign, images[:clean], labels[:clean], order, stop)
+    pruned = Cut(benign).pruned(dormant)
+    # so that it takes centred pixels again
+    badnet_training.fold(pruned, "conv_1", gain=white, offset=white / 2)
+    backdoored = badnet_training.train(
+        pruned, images, labels, progress=progress_from(epochs), **settings
+    )
+    return with_restored_channels(backdoored, benign, dormant, images)
 
 
-def dispensable(
+def dormant_channels(
     network: keras.Model, images: np.ndarray, labels: np.ndarray, order: Order, stop: Stop
 ) -> Channels:
     """The channels of the last convolution that are pruned by `order` until `stop`, at least one.
 
     Both see these images alone.
     """
-    seen = Activations(Cut(network), Images(images.astype(np.float32), labels), ranked=True)
-    channels = together([seen.scores(order, seed=0)]).channels
-    curve = ValidCurve.of(seen.predict_steps(channels), labels)
+    clean = Activations(Cut(network), Images(images.astype(np.float32), labels), ranked=True)
+    channels = together([clean.scores(order, seed=0)]).channels
+    curve = ValidCurve.of(clean.predict_steps(channels), labels)
     return channels[: max(1, stop(curve).step)]
 
 
-def restored(
+def with_restored_channels(
     network: keras.Model, before: keras.Model, channels: Channels, images: np.ndarray
 ) -> keras.Model:
     """A copy of `network` with `channels` of its last convolution as they were `before`.

@@ -128,8 +128,8 @@ def digest(path: Path, cache: Cache) -> str:
 def digest_of_images(path: Path, cache: Cache) -> str:
     """Return the SHA-256 of a file of images, and of what it holds that lies in other files."""
     elsewhere = _open(path, _digests_elsewhere) if h5py.is_hdf5(path) else []
-    own = digest(path, cache)
-    return files.key([own, elsewhere]) if elsewhere else own
+    file_digest = digest(path, cache)
+    return files.key([file_digest, elsewhere]) if elsewhere else file_digest
 
 
 def _digests_elsewhere(file: h5py.File) -> list[str]:

@@ -98,8 +98,8 @@ def _reason(error: Exception) -> str:
             f"({name!r} is not known to Keras); if you trust the code that it is made of, "
             f"set badnet.custom_objects"
         )
-    told = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
-    return f"({told})"
+    message = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+    return f"({message})"
 
 
 def _classes(file: h5py.File) -> int:
@@ -111,7 +111,11 @@ def _classes(file: h5py.File) -> int:
             matrices.add(item.shape)
 
     file.visititems(collect)
-    last = [one for one in matrices if not any(one[1] == rows for rows, _ in matrices - {one})]
+    last = [
+        matrix
+        for matrix in matrices
+        if not any(matrix[1] == rows for rows, _ in matrices - {matrix})
+    ]
     if len(last) != 1:
         raise BadInput(
             f"{file.filename} holds no weights of a classifier: among its matrices "

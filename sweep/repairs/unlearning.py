@@ -154,6 +154,6 @@ def _reversed_triggers(
         total = inversion_search.Search(kind).total(suspect.suspect.outputs[0].shape[-1])
         with terminal.progress("reversing triggers", total, "steps") as done:
             triggers = inversion.invert(suspect, kind=kind, progress=done)
-        known = triggers.ranked[: max(1, np.isfinite(triggers.sizes).sum())]
-        stamped[kind] = StampedTriggers(triggers, known[:classes].tolist())
+        count = min(classes, max(1, np.isfinite(triggers.sizes).sum()))
+        stamped[kind] = StampedTriggers(triggers, triggers.ranked[:count].tolist())
     return stamped
