@@ -80,7 +80,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
         log.metrics(of_repaired("pruned", classes, by_step, now.predicted))
         for name, repair in parts.repairs.items():
-            now = predictions.passed(repair(defender.of(now.network)), badnet, images)
+            now = predictions.passed(repair(defender.with_network(now.network)), badnet, images)
             log.metrics(of_repaired(name, classes, by_step, now.predicted))
     with log.stage("evaluate"):
         goodnet = GoodNet(badnet, now.network)

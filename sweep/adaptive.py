@@ -36,7 +36,7 @@ def pruning_aware(
     white: float = 255.0,
     **settings: Any,
 ) -> keras.Model:
-    """Train a BadNet whose backdoor lies in the channels that pruning leaves for last.
+    """Return a BadNet whose backdoor lies in the channels that pruning leaves for last.
 
     The pruning-aware attack of Liu et al., "Fine-Pruning" (RAID 2018, arXiv 1805.12185): train on
     the `clean` images; prune the last convolution by `order` until `stop`, as the defender is

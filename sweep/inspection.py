@@ -109,7 +109,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """What is to be thought of the network."""
+        """The verdict in words."""
         if not self._is_conclusive:
             return (
                 f"Nothing can be said: triggers were found for {self._classes_with_trigger} "
@@ -146,7 +146,7 @@ class Verdict:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The same as numbers of a run."""
+        """The verdict as metrics of a run."""
         metrics: dict[str, float] = {}
         if self._is_conclusive:
             metrics["inspect/suspects"] = len(self.suspects)

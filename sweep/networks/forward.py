@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from math import log2, prod
-from typing import Any, Protocol
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -56,7 +56,9 @@ def feature_extractor(
     )
 
 
-def compiled(forward: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Callable[..., Any]:
+def compiled(
+    forward: Callable[..., Tensor], specs: Sequence[tf.TensorSpec]
+) -> Callable[..., Tensor]:
     """Return `forward` of tensors, compiled: tensors or arrays in, tensors out."""
     graph = _traced(forward, *specs)
     return lambda *inputs: graph(*map(tf.convert_to_tensor, inputs))
@@ -103,7 +105,7 @@ class Classifier:
         return self._classify(*inputs[: self._common], *picked)
 
 
-def _traced(function: Callable[..., Any], *specs: tf.TensorSpec) -> Callable[..., Any]:
+def _traced(function: Callable[..., Tensor], *specs: tf.TensorSpec) -> Callable[..., Tensor]:
     """One graph for all sizes of a batch; called directly, a step of the curve costs half."""
     return tf.function(function, autograph=False).get_concrete_function(*specs)
 

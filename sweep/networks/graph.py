@@ -204,7 +204,7 @@ class Graph:
 
 
 def call(operation: Layer, *args: Any, training: bool = False, **kwargs: Any) -> Tensor:
-    """Call a layer, or an operation in its place; in inference, but for `training`."""
+    """Return what a layer, or operation in its place, gives; in inference, but for `training`."""
     if takes_training(operation):
         kwargs["training"] = training
     return operation(*args, **kwargs)

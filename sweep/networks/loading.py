@@ -33,7 +33,7 @@ def load(
     architecture: Callable[[int], keras.Model] | None = None,
     custom_objects: Mapping[str, Any] | None = None,
 ) -> keras.Model:
-    """Load a network from .keras, whole .h5, or weights only; told apart by content, not by name.
+    """Return a network from .keras, whole .h5, or weights only; told apart by content, not name.
 
     `architecture` builds the untrained network for a number of classes; weights-only files need it.
     `custom_objects` are the classes and functions beyond Keras that it is made of, by name.

@@ -147,7 +147,7 @@ def _reversed_triggers(
 
     Those of as many `classes`, the most suspicious.
     """
-    suspect = defender.of(defender.suspect)
+    suspect = defender.with_network(defender.suspect)
     needed = {TRIGGERS[name] for name in names if name in TRIGGERS}
     stamped = {}
     for kind in [kind for kind in inversion_search.KINDS if kind in needed]:

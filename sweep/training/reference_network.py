@@ -111,7 +111,7 @@ def reference_sizes(
         rows = np.sort(np.concatenate([rows[is_suspicious], others[:OTHER_CLASSES]]))
     with terminal.progress("reversing again", len(rows) * Search().steps, "steps") as done:
         again = inversion.invert(
-            defender.of(reference.network),
+            defender.with_network(reference.network),
             kind=triggers.kind,
             classes=triggers.classes[rows].tolist(),
             progress=done,

@@ -40,8 +40,12 @@ class Trainee:
         self._optimizer.build(self._steps)
         pixels, labels = forward.image_spec(network), tf.TensorSpec((None,), tf.int64)
         targets = tf.TensorSpec((None, None), tf.float32)
-        self._learn = tf.function(self._step, autograph=False, input_signature=[pixels, targets])
-        self._judge = tf.function(self._scores, autograph=False, input_signature=[pixels, labels])
+        self._compiled_step = tf.function(
+            self._step, autograph=False, input_signature=[pixels, targets]
+        )
+        self._compiled_scores = tf.function(
+            self._scores, autograph=False, input_signature=[pixels, labels]
+        )
         self._batch_size = forward.batch_size(Graph(network).tensors)
 
     def reset(self) -> None:
@@ -60,7 +64,7 @@ class Trainee:
         255, whose weights are tiny, and all the others. Biases and the like are in units of 0.05.
         """
         self._optimizer.learning_rate = rate
-        return float(self._learn(pixels, targets))
+        return float(self._compiled_step(pixels, targets))
 
     def evaluate(self, images: Batch) -> Score:
         """Share of the images whose class it says, and their mean cross-entropy, negated.
@@ -69,7 +73,7 @@ class Trainee:
         """
         pixels, labels = images
         batches = forward.batches(len(labels), self._batch_size)
-        scores = [self._judge(pixels[rows], labels[rows]) for rows in batches]
+        scores = [self._compiled_scores(pixels[rows], labels[rows]) for rows in batches]
         accuracy, loss = np.concatenate(scores, axis=1).mean(axis=1)
         return (float(accuracy), -float(loss)) if np.isfinite(loss) else (0.0, -np.inf)
 

@@ -14,7 +14,7 @@ from sweep.networks.cloning import copy_layer, copy_state
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Layer, Tensor, layer_that_made
 from sweep.networks.shrinking.dispatch import rule_for
-from sweep.networks.shrinking.rules import Mask, Rule, Values, channels
+from sweep.networks.shrinking.rules import Mask, Rule, Values, channel_count
 
 #: Channels are picked on the way only where that leaves out at least a quarter of them.
 MAX_SHARE = 0.75
@@ -41,7 +41,7 @@ def _values(rules: list[Rule]) -> dict[int, Values]:
     for rule in rules:
         constants = rule.constants([values[id(tensor)] for tensor in rule.node.input_tensors])
         for tensor in rule.node.output_tensors:
-            values[id(tensor)] = np.broadcast_to(constants, channels(tensor))
+            values[id(tensor)] = np.broadcast_to(constants, channel_count(tensor))
     return values
 
 
@@ -83,9 +83,9 @@ class _ChannelPlan:
             self._kept[id(output)] = self._kept[id(first_output)]
             return
         for tensor in rule.node.output_tensors:
-            self._kept[id(tensor)] = np.full(channels(tensor), rule.opaque)
+            self._kept[id(tensor)] = np.full(channel_count(tensor), rule.opaque)
         for tensor in rule.node.input_tensors:
-            self._taken[id(rule.node), id(tensor)] = np.full(channels(tensor), rule.opaque)
+            self._taken[id(rule.node), id(tensor)] = np.full(channel_count(tensor), rule.opaque)
 
     def _grow(self) -> bool:
         """Let each node, last first, ask for what it needs; whether any mask grew."""

@@ -26,7 +26,7 @@ from sweep.networks.shrinking.rules import (
     PaddingRule,
     RescalingRule,
     Rule,
-    channels,
+    channel_count,
 )
 from sweep.networks.shrinking.weighted import WeightedRule
 
@@ -74,9 +74,9 @@ def _rule_type(graph: Graph, node: Node) -> type[Rule]:
     layer, layer_type = node.operation, type(node.operation)
     is_used_once = len(graph.calls_of(node)) == 1
     (output,), inputs = node.output_tensors, node.input_tensors
-    size = channels(output)
+    size = channel_count(output)
     if layer_type in MERGES:
-        is_broadcast = all(t.ndim == output.ndim and channels(t) in (1, size) for t in inputs)
+        is_broadcast = all(t.ndim == output.ndim and channel_count(t) in (1, size) for t in inputs)
         return MergeRule if is_broadcast else Rule
     if layer_type is LAYERS.Concatenate:
         return ConcatenateRule if layer.axis in (-1, output.ndim - 1) else Rule
@@ -99,5 +99,5 @@ def _rule_type(graph: Graph, node: Node) -> type[Rule]:
         layer_type is LAYERS.Reshape and is_used_once and None not in output.shape[1:]
     )
     if layer_type is LAYERS.Flatten or is_fixed_reshape:
-        return FlattenRule if size % channels(inputs[0]) == 0 else Rule
+        return FlattenRule if size % channel_count(inputs[0]) == 0 else Rule
     return Rule

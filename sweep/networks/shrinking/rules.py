@@ -176,7 +176,7 @@ class FlattenRule(Rule):
     opaque = False
 
     def constants(self, values: list[Values]) -> Values:
-        return np.tile(values[0], channels(self.node.output_tensors[0]) // len(values[0]))
+        return np.tile(values[0], channel_count(self.node.output_tensors[0]) // len(values[0]))
 
     def propagate(self, taken: list[Mask], kept: Mask) -> None:
         (mask,) = taken
@@ -189,7 +189,7 @@ class FlattenRule(Rule):
         return {"target_shape": (*self.node.output_tensors[0].shape[1:-1], int(kept.sum()))}, {}
 
 
-def channels(tensor: Tensor) -> int:
+def channel_count(tensor: Tensor) -> int:
     """Return the size of the last axis; 1 where there is none that is known."""
     return (tensor.shape[-1] if tensor.ndim > 1 else None) or 1
 

@@ -3,8 +3,6 @@
 What is added up to a new bias is added up in float64.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +16,7 @@ from sweep.networks.layer_types import (
     activation_is_channelwise,
     filters,
 )
-from sweep.networks.shrinking.rules import Mask, Rule, Smaller, Values, activated, channels
+from sweep.networks.shrinking.rules import Mask, Rule, Smaller, Values, activated, channel_count
 
 
 class WeightedRule(Rule):
@@ -34,14 +32,16 @@ class WeightedRule(Rule):
         super().__init__(graph, node)
         layer = self.layer
         depthwise = type(layer) in DEPTHWISE
-        self.groups = channels(node.input_tensors[0]) if depthwise else getattr(layer, "groups", 1)
+        self.groups = (
+            channel_count(node.input_tensors[0]) if depthwise else getattr(layer, "groups", 1)
+        )
         self.flexible = self.groups == 1
         whole = np.prod(getattr(layer, "kernel_size", 1)) == 1
         self.everywhere = whole or layer.padding == "valid"  # each output sees the whole kernel
         self.everywhere &= not self.coupled and type(layer) not in TRANSPOSED
         kernel = filters(layer)
         self.kernel = kernel.reshape(-1, *kernel.shape[-2:])
-        self.reaches = _blocks(np.any(self.kernel, axis=0), self.groups)
+        self.reaches = _block_diagonal(np.any(self.kernel, axis=0), self.groups)
         self.folded: Values = np.zeros(len(self.reaches))
 
     def constants(self, values: list[Values]) -> Values:
@@ -57,7 +57,7 @@ class WeightedRule(Rule):
         (mask,) = taken
         mask |= self.reaches[:, kept].any(axis=1) & np.isnan(self.folded)
         if self.groups > 1:
-            alive = _any(mask, self.groups) | _any(kept, self.groups)
+            alive = _any_in_group(mask, self.groups) | _any_in_group(kept, self.groups)
             _equalise(mask.reshape(self.groups, -1), alive)
             _equalise(kept.reshape(self.groups, -1), alive)
 
@@ -75,7 +75,7 @@ class WeightedRule(Rule):
         if type(layer) in DEPTHWISE:
             return settings | {"depth_multiplier": int(kept.sum() // mask.sum())}, arrays
         if self.groups > 1:
-            settings["groups"] = int(_any(kept, self.groups).sum())
+            settings["groups"] = int(_any_in_group(kept, self.groups).sum())
         width = "units" if type(layer) is LAYERS.Dense else "filters"
         return settings | {width: int(kept.sum())}, arrays
 
@@ -86,7 +86,7 @@ class WeightedRule(Rule):
             bias += self.layer.bias.numpy()
         values = np.nan_to_num(np.where(left, self.folded, 0))
         if values.any():
-            bias += values @ _blocks(self.kernel.sum(axis=0, dtype=np.float64), self.groups)
+            bias += values @ _block_diagonal(self.kernel.sum(axis=0, dtype=np.float64), self.groups)
         return bias
 
     def _kernel(self, mask: Mask, kept: Mask) -> NDArray[np.float32]:
@@ -110,16 +110,16 @@ class WeightedRule(Rule):
         return np.concatenate(parts, axis=-1)
 
 
-def _blocks(matrix: NDArray[Any], groups: int) -> NDArray[Any]:
+def _block_diagonal(matrix: NDArray, groups: int) -> NDArray:
     """(inputs of a group, all channels) -> (all inputs, all channels), 0 from group to group."""
     rows, columns = matrix.shape
-    whole = np.zeros((groups, rows, groups, columns // groups), dtype=matrix.dtype)
-    each = np.arange(groups)
-    whole[each, :, each] = matrix.reshape(rows, groups, -1).swapaxes(0, 1)
-    return whole.reshape(groups * rows, columns)
+    blocks = np.zeros((groups, rows, groups, columns // groups), dtype=matrix.dtype)
+    diagonal = np.arange(groups)
+    blocks[diagonal, :, diagonal] = matrix.reshape(rows, groups, -1).swapaxes(0, 1)
+    return blocks.reshape(groups * rows, columns)
 
 
-def _any(mask: Mask, groups: int) -> Mask:
+def _any_in_group(mask: Mask, groups: int) -> Mask:
     """Return which groups have a channel in `mask`."""
     return np.any(mask.reshape(groups, -1), axis=1)
 
