@@ -63,24 +63,32 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         if cfg.inspect:
             return
     with log.stage("rank"):
-        how = {"scope": cfg.prune.scope, "recompute": cfg.prune.recompute, "seed": cfg.seed}
-        ranked = rank(parts.order, valid, **how, pairs=lambda: pairs(files))
+        ranking = rank(
+            parts.order,
+            valid,
+            scope=cfg.prune.scope,
+            recompute=cfg.prune.recompute,
+            seed=cfg.seed,
+            pairs=lambda: pairs(files),
+        )
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):
-        by_step = predict_steps(at_cut, images, ranked.channels)
-        curve = pruning_curve(ranked, classes, **by_step)
+        by_step = predict_steps(at_cut, images, ranking.channels)
+        curve = pruning_curve(ranking, classes, **by_step)
         suspect.warn(curve.valid)
         stop = parts.stop(curve.valid)
         log.tags({"stop_reached": stop.reached})
 
     # The pruned network, repaired: B'. GoodNet of B and B', and what they are worth.
     with log.stage("repair"):
-        now = RepairedNetwork.from_curve(cut, at_cut, by_step, ranked.channels[: stop.step])
+        now = RepairedNetwork.from_curve(cut, at_cut, by_step, ranking.channels[: stop.step])
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
         log.metrics(repaired_rates("pruned", classes, by_step, now.predicted))
         for name, repair in parts.repairs.items():
-            now = RepairedNetwork.from_pass(repair(defender.of(now.network)), badnet, images)
+            now = RepairedNetwork.from_pass(
+                repair(defender.with_network(now.network)), badnet, images
+            )
             log.metrics(repaired_rates(name, classes, by_step, now.predicted))
     with log.stage("evaluate"):
         goodnet = GoodNet(badnet, now.network)

@@ -2,7 +2,7 @@
 
 from sweep import terminal
 from sweep.evaluation.outliers import OUTLIER
-from sweep.inspection import HOW, Verdict
+from sweep.inspection import SIZE_UNITS, Verdict
 
 
 def print_verdict(verdict: Verdict) -> None:
@@ -22,9 +22,9 @@ def _print_details(verdict: Verdict) -> None:
     terminal.table(["trigger", "class", "size", "anew", "index"], list(verdict.rows()), left=1)
     terminal.say(
         f"The smallest change that turns images into a class; those with the highest index. Size "
-        f"of a mask: {HOW['mask']}; additive: {HOW['additive']}; anew: in a network that learned "
-        f"these images anew. Above {OUTLIER:g} a class stands out from the others, here and "
-        f"beside that."
+        f"of a mask: {SIZE_UNITS['mask']}; additive: {SIZE_UNITS['additive']}; "
+        f"anew: in a network that learned these images anew. Above {OUTLIER:g} a class stands out "
+        f"from the others, here and beside that."
     )
     rows = [
         [

@@ -16,7 +16,7 @@ from sweep import tracking
 from sweep.detectors import GoodNet
 from sweep.networks import deepid
 from sweep.networks.forward import predict
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Cut
 from sweep.tracking import store
 
@@ -45,7 +45,7 @@ def masked() -> GoodNet:
     network = keras.Model(images, x)
     middle = np.median(network(PIXELS))
     network.get_layer("score").bias.assign([np.log(1 / middle - 1)])  # half of each class
-    return pair(plain(network))
+    return pair(as_functional(network))
 
 
 @pytest.fixture(params=["faces", "masked"])

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from sweep.networks.graph import Graph
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.networks.outputs import (
     cross_entropy,
     log_probabilities,
@@ -55,7 +55,7 @@ def test_probabilities_and_loss_are_those_by_hand(kind, drawn):
     original = drawn(ending(kind))
     pixels = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     expected = by_hand(kind, np.asarray(original(pixels)))
-    network = plain(original)
+    network = as_functional(original)
     told = probabilities(network, np.asarray(network(pixels)))
     np.testing.assert_allclose(told, expected, rtol=1e-5, atol=1e-6)
     labels = np.arange(9) % expected.shape[1]
@@ -70,7 +70,7 @@ def test_probabilities_and_loss_are_those_by_hand(kind, drawn):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_continued_from_within_ends_alike(kind, drawn):
-    network = plain(drawn(ending(kind)))
+    network = as_functional(drawn(ending(kind)))
     graph, pixels = Graph(network), np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
     _, inner, *behind = graph.nodes
     known = {id(inner.output_tensors[0]): inner.operation(pixels)}

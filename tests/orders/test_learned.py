@@ -18,7 +18,7 @@ from sweep import BadInput, NotApplicable
 from sweep.cache import Cache
 from sweep.data import Images
 from sweep.networks import forward, outputs
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.orders import learned
 from sweep.pruning import Activations, activations_of, cut_at, scoring
 from sweep.training import Defender, unlearning
@@ -85,7 +85,7 @@ def planted(
     weights[:, np.arange(CHANNELS) != BAD] = solved[:-1].reshape(-1, CHANNELS - 1, CLASSES)
     weights[0, BAD, TARGET] = STRONG / loud
     network.get_layer("scores").set_weights([weights.reshape(-1, CLASSES), solved[-1]])
-    return plain(network)
+    return as_functional(network)
 
 
 def bands(seed: int) -> Images:
@@ -120,7 +120,7 @@ def banded(seed: int, norm: bool) -> keras.Model:
     weights[0, 0, BAD, TARGET] = 30.0
     scores = weights.reshape(-1, CLASSES)
     network.get_layer("scores").set_weights([scores, np.zeros(CLASSES)])
-    return plain(network)
+    return as_functional(network)
 
 
 def at(
@@ -255,7 +255,7 @@ def poisoned(seed: int, norm: bool) -> keras.Model:
     x = layers.Conv2D(12, 3, use_bias=not norm, name="conv")(x)
     x = layers.BatchNormalization(momentum=0.9)(x) if norm else x
     x = layers.GlobalMaxPooling2D()(layers.ReLU()(x))
-    network = plain(keras.Model(images, layers.Dense(CLASSES)(x)))
+    network = as_functional(keras.Model(images, layers.Dense(CLASSES)(x)))
     clean = drawn(1000 + seed, 800)
     bad = crossed(clean.pixels[clean.labels != TARGET][:80])
     pixels = np.concatenate([clean.pixels, bad])
@@ -326,7 +326,7 @@ BUILDERS += [(separable, "separable"), (separable, "transpose"), (preactivation,
 
 @pytest.mark.parametrize(("builder", "layer"), BUILDERS)
 def test_gates_at_one_change_nothing_and_at_zero_prune(builder, layer, request):
-    network = plain(request.getfixturevalue("drawn")(builder(untouched)))
+    network = as_functional(request.getfixturevalue("drawn")(builder(untouched)))
     gated, labels = GatedNetwork(network, layer), np.arange(len(PIXELS)) % 5
     units, kept = gated.units(PIXELS), np.ones(gated.channels, np.float32)
     whole = outputs.cross_entropy(network, PIXELS, labels)
@@ -385,7 +385,7 @@ def test_an_order_that_trains_is_not_asked_again_after_each_channel():
 def test_what_all_layers_share_is_trained_once(monkeypatch, drawn):
     pixels = np.random.default_rng(7).normal(size=(30, 12, 12, 3))
     valid = Activations(
-        cut_at(plain(drawn(lenet(untouched))), ["conv_1", "conv_2"]),
+        cut_at(as_functional(drawn(lenet(untouched))), ["conv_1", "conv_2"]),
         Images(pixels.astype(np.float32), np.arange(30) % 4, key="x"),
         Cache(memory_gb=0.1),
     )

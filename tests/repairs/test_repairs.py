@@ -16,7 +16,7 @@ import sweep
 from sweep import BadInput, NotApplicable, repairs
 from sweep.data import Images
 from sweep.networks import digest
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Cut
 from sweep.repairs import applicability, recalibration, shrink, unlearning
 from sweep.training import Defender
@@ -63,7 +63,7 @@ def badnet() -> keras.Model:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     network.compile(keras.optimizers.Adam(1e-2), loss)
     network.fit(pixels, labels, batch_size=50, epochs=8, verbose=0)
-    network = plain(network)
+    network = as_functional(network)
     clean, attack = rates(network)
     assert clean > 0.95
     assert attack > 0.95
@@ -89,7 +89,7 @@ def test_finetune_brings_back_the_accuracy_that_pruning_cost(badnet):
     cut = Cut(badnet, "conv")
     pruned = cut.pruned(np.arange(10))
     before = digest(pruned)
-    network = built("finetune", *BRIEF)(defender(badnet).of(pruned))
+    network = built("finetune", *BRIEF)(defender(badnet).with_network(pruned))
     assert rates(pruned)[0] < 0.85
     assert rates(network)[0] > rates(pruned)[0] + 0.1
     assert digest(pruned) == before
@@ -129,7 +129,7 @@ def test_triggers_are_reversed_on_the_suspect_network_whatever_was_pruned_since(
     monkeypatch.setattr(unlearning.inversion, "invert", noted)
     pruned = Cut(badnet, "conv").pruned([0])
     how = ("epochs=1", "by=[mask,additive]", "rates=[1e-3]")
-    network = built("unlearn", *how)(defender(badnet).of(pruned))
+    network = built("unlearn", *how)(defender(badnet).with_network(pruned))
     assert asked == [(badnet, "mask"), (badnet, "additive")]
     assert network.get_layer("norm").gamma.numpy()[0] == 0
 
@@ -255,10 +255,10 @@ def test_a_norm_that_is_called_twice_gets_the_statistics_of_both(request):
 
 @pytest.mark.parametrize("semantics", ["zero", "gamma"])
 def test_pruned_channels_stay_pruned_when_norms_are_set_anew(request, semantics):
-    network = plain(request.getfixturevalue("drawn")(zoo.normalised(zoo.untouched)))
+    network = as_functional(request.getfixturevalue("drawn")(zoo.normalised(zoo.untouched)))
     cut = Cut(network, "conv_2", semantics)
     images = Images(zoo.PIXELS, np.arange(50) % 5)
-    made = repairs.recalibrate(Defender(network, images).of(cut.pruned([1, 3])))
+    made = repairs.recalibrate(Defender(network, images).with_network(cut.pruned([1, 3])))
     maps = np.asarray(keras.Model(made.inputs[0], made.get_layer("relu_2").output)(zoo.PIXELS))
     value = np.broadcast_to(cut.pruned_value[[1, 3]], maps[..., [1, 3]].shape)
     np.testing.assert_array_equal(maps[..., [1, 3]], value)
@@ -281,8 +281,8 @@ def test_recalibration_does_not_apply_to_a_network_without_norms(request):
 def test_a_shrunk_network_is_trained_and_a_trained_one_shrunk(badnet):
     pruned, one = Cut(badnet, "conv").pruned([0, 1, 2]), defender(badnet)
     finetune = built("finetune", "epochs=1", "rates=[1e-3]")
-    last = shrink(one.of(finetune(one.of(pruned))))
-    first = finetune(one.of(shrink(one.of(pruned))))
+    last = shrink(one.with_network(finetune(one.with_network(pruned))))
+    first = finetune(one.with_network(shrink(one.with_network(pruned))))
     for network in (first, last):
         assert network.get_layer("conv").kernel.shape[-1] == 9
         assert rates(network)[0] > 0.8

@@ -9,7 +9,7 @@ from zoo import CASES
 
 from sweep import BadInput
 from sweep.networks import digest
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Cut
 from sweep.training import fine_tuning, trainee
 from sweep.training.fine_tuning import FineTuning, fine_tune, soft_targets
@@ -87,7 +87,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("builder", "semantics"), KINDS)
 def test_pruned_channels_stay_pruned_exactly_and_the_others_learn(builder, semantics, request):
-    network = plain(request.getfixturevalue("drawn")(builder(zoo.untouched)))
+    network = as_functional(request.getfixturevalue("drawn")(builder(zoo.untouched)))
     cut = Cut(network, CASES[builder][0], semantics)
     channels = np.array([0, 2])
     pruned = cut.pruned(channels)
@@ -152,7 +152,7 @@ def test_frozen_layers_of_a_stranger_learn_too():
 @pytest.mark.parametrize("activation", ["sigmoid", None])
 def test_one_unit_learns_and_the_two_scores_made_of_it_stay_as_they_are(activation):
     images, labels = drawn(0)
-    network = plain(one_unit(activation))
+    network = as_functional(one_unit(activation))
     student = taught(network, (images, labels % 2), FineTuning(4, 16, 5, 0.25, [0.3]))
     (two,) = (layer for layer in student.layers if layer.name == "two_scores")
     assert equal(two.get_weights(), network.get_layer("two_scores").get_weights())
