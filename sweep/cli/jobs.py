@@ -58,7 +58,7 @@ def _alone(story: Story, cfg: DictConfig) -> None:
     parts = parts_of(cfg)
     check(cfg, parts)
     if cfg.dry_run:
-        terminal.say("1 cell, all right; a cell by itself always runs")
+        terminal.print_line("1 cell, all right; a cell by itself always runs")
         return
     experiment, overrides = connect(cfg), list(HydraConfig.get().overrides.task)
     run_history.mark_dead_runs(experiment)
@@ -68,7 +68,7 @@ def _alone(story: Story, cfg: DictConfig) -> None:
         _cell(story, cfg, parts, log)
     if not cfg.inspect:
         comparison.show(cells.cells_of([overrides], [mlflow.get_run(log.run_id)]))
-    terminal.say(f"Look at the run in a browser: {store.view_command()}", wrap=False)
+    terminal.print_line(f"Look at the run in a browser: {store.view_command()}", wrap=False)
 
 
 def _of_sweep(story: Story, cfg: DictConfig) -> None:
@@ -108,7 +108,7 @@ def _planned(story: Story, cfg: DictConfig) -> None:
                 tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
     row = cells.cell_of(job, {}, mlflow.get_run(run_id) if run_id else None)
     took = duration(time.monotonic() - started)
-    terminal.say(f"{plan.progress(job)}: {name}: {comparison.summary(row)} ({took})")
+    terminal.print_line(f"{plan.progress(job)}: {name}: {comparison.summary(row)} ({took})")
     if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:
         plan.stop()
 

@@ -165,7 +165,7 @@ class Sweep(Callback):
             counted = [
                 f"{bad.count(status)} {how}" for status, how in UNWELL.items() if status in bad
             ]
-            terminal.say(
+            terminal.print_line(
                 f"Of {len(table)} cells {' and '.join(counted)}; the same command again runs these "
                 f"alone."
             )
@@ -182,11 +182,11 @@ class Sweep(Callback):
         dead = run_history.mark_dead_runs(self.experiment)
         if dead:
             runs = "run" if dead == 1 else "runs"
-            terminal.say(f"{dead} {runs} whose process had died: now KILLED")
+            terminal.print_line(f"{dead} {runs} whose process had died: now KILLED")
         self.plan = Plan.of(
             self.experiment, digests, varying, rerun=cfg.rerun, models=cfg.tracking.models
         )
-        terminal.say(self.plan.sentence)
+        terminal.print_line(self.plan.sentence)
         if cfg.dry_run:
             self._list(varying)
             raise SystemExit(0)
@@ -201,7 +201,9 @@ class Sweep(Callback):
         self.bar = ExitStack()
         Sweep.current = self
         self.plan.write(Path(config.hydra.sweep.dir), self.parent.info.run_id)
-        self.done = self.bar.enter_context(terminal.bar("sweep", len(self.plan.todo), "cells"))
+        self.done = self.bar.enter_context(
+            terminal.progress_bar("sweep", len(self.plan.todo), "cells")
+        )
 
     def _checked(self, config: DictConfig, varying: list[str]) -> tuple[DictConfig, list[str]]:
         """The config of the first cell, and the digest of each.
@@ -238,7 +240,7 @@ class Sweep(Callback):
             ]
             for job, overrides in enumerate(self.overrides)
         ]
-        terminal.table(["cell", "", ""], lines, 3)
+        terminal.print_table(["cell", "", ""], lines, 3)
 
     def _compare(self) -> tuple[list[Cell], str]:
         """Log the comparison of the cells, of which those that are missing are rows.
@@ -266,8 +268,8 @@ class Sweep(Callback):
         if self.published:
             comparison.show_published(table, plain(self.published, resolve=False))
         if line:
-            terminal.say(line)
-        terminal.say(f"Compare the runs in a browser: {store.view_command()}", wrap=False)
+            terminal.print_line(line)
+        terminal.print_line(f"Compare the runs in a browser: {store.view_command()}", wrap=False)
 
     def _ended(self, status: str) -> None:
         mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)

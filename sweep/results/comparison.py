@@ -124,18 +124,18 @@ def show(cells: Sequence[Cell]) -> None:
         if several and SEED in keys:
             words[keys.index(SEED)] = str(len(group.cells))
         lines.append([*words, *_numbers(group)])
-    terminal.table([*names, "pruned", *(head for _, head in COLUMNS)], lines, len(names))
+    terminal.print_table([*names, "pruned", *(head for _, head in COLUMNS)], lines, len(names))
     repaired = any(cell.repaired for cell in cells)
     notes = [LEGEND.format(", repaired" if repaired else ""), _intervals(cells)]
     if several:
         notes[1:1] = [SEEDS.format(" to ".join(map(str, seeds))), _seed_spread(grouped)]
-    terminal.say(" ".join(filter(None, notes)))
+    terminal.print_line(" ".join(filter(None, notes)))
     if any(cell.oracle for cell in cells):
-        terminal.say(NO_DEFENCE)
+        terminal.print_line(NO_DEFENCE)
     if not all(cell.stop_reached for cell in cells):
-        terminal.say("* The stop's criterion was never met.")
+        terminal.print_line("* The stop's criterion was never met.")
     for error, unwell in _errors(cells).items():
-        terminal.say(f"{_cell_numbers(unwell)} {error}")
+        terminal.print_line(f"{_cell_numbers(unwell)} {error}")
 
 
 def _intervals(cells: Sequence[Cell]) -> str:
@@ -206,8 +206,8 @@ def show_published(cells: Sequence[Cell], published: Mapping[str, Any]) -> None:
             "pruned",
             *(head for _, head in COLUMNS),
         ]
-        terminal.table(heads, lines, len(keys) + 1)
-        terminal.say(f"publ.: published by {published['source']}")
+        terminal.print_table(heads, lines, len(keys) + 1)
+        terminal.print_line(f"publ.: published by {published['source']}")
 
 
 def _applies(when: Mapping[str, Any], cell: Cell) -> bool:

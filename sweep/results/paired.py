@@ -204,7 +204,7 @@ def show(ids: Sequence[str], uri: str | None = None) -> None:
         raise BadInput(f"the runs cannot be compared image by image: {'; '.join(reasons)}")
     for letter, run in zip("ab", runs, strict=True):
         oracle = ORACLE if run.data.tags.get("threat_model") == "oracle" else ""
-        terminal.say(f"{letter}: {run.info.run_name}{oracle} ({run.info.run_id})")
+        terminal.print_line(f"{letter}: {run.info.run_name}{oracle} ({run.info.run_id})")
     words = {metric: label for metric, label, _ in RATES}
     lines = [
         [
@@ -220,10 +220,10 @@ def show(ids: Sequence[str], uri: str | None = None) -> None:
         for one in differences
     ]
     heads = ["", "images", "a", "b", "b - a", "only a", "only b", "p"]
-    terminal.table(heads, lines, 1)
-    terminal.say(LEGEND)
+    terminal.print_table(heads, lines, 1)
+    terminal.print_line(LEGEND)
     for reason in reasons:
-        terminal.say(f"Not compared: {reason}.")
+        terminal.print_line(f"Not compared: {reason}.")
 
 
 def _run(run_id: str) -> Run:

@@ -238,7 +238,7 @@ def test_hydras_own_sweeper_is_the_one_that_is_expected(cell):
 def test_a_sweep_that_has_started_is_sent_to_workers_and_does_nothing_there(monkeypatch):
     started = sweeps.Sweep()
     started.bar = ExitStack()
-    started.done = started.bar.enter_context(terminal.bar("sweep", 2, "cells"))
+    started.done = started.bar.enter_context(terminal.progress_bar("sweep", 2, "cells"))
     monkeypatch.setattr(sweeps.Sweep, "current", started)
     sent = cloudpickle.loads(cloudpickle.dumps(started))
     sent.on_job_end(OmegaConf.create(), JobReturn())

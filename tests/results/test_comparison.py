@@ -224,7 +224,7 @@ def test_values_in_brackets_are_shown_as_they_are(printed, value):
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED"])
 def test_every_line_of_a_table_has_a_word_for_every_heading(monkeypatch, cells, status):
     tables = []
-    monkeypatch.setattr(terminal, "table", lambda *table: tables.append(table))
+    monkeypatch.setattr(terminal, "print_table", lambda *table: tables.append(table))
     show(cells_of(cells, [run(job, B, status) for job in range(len(cells))]))
     ((heads, lines, left),) = tables
     assert len(lines) == 1 + len(cells)
