@@ -127,7 +127,7 @@ def _run(
     experiment: str, cfg: DictConfig, name: str, tags: dict[str, Any], parent: str | None = None
 ) -> Iterator[tracking.Log]:
     """A run that knows its settings."""
-    with tracking.run(experiment, name, params(cfg), tags, parent) as log:
+    with tracking.start_run(experiment, name, params(cfg), tags, parent) as log:
         log.text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         yield log
 
@@ -140,7 +140,7 @@ def halt(error: Exception) -> None:
     """Raise Stopped where `error` says that nothing more can be logged: nor could the next cell."""
     reason = store.logging_failure(error)
     if reason is not None:
-        store.give_up()
+        store.stop_retrying()
         raise Stopped(str(reason)) from error
 
 

@@ -47,7 +47,7 @@ class Plan:
         """The plan of a sweep that begins now."""
         reusable = set() if rerun else set(cells)
         finished = {
-            cell for cell in reusable if run_history.finished(experiment, cell, models=models)
+            cell for cell in reusable if run_history.find_finished(experiment, cell, models=models)
         }
         todo = [job for job, cell in enumerate(cells) if cell not in finished]
         return cls(experiment, cells, todo, varying, rerun, models, time.time())
@@ -93,7 +93,7 @@ class Plan:
         return earlier_runs
 
     def _finished(self, cell: str) -> Run | None:
-        return run_history.finished(self.experiment, cell, models=self.models)
+        return run_history.find_finished(self.experiment, cell, models=self.models)
 
     def progress(self, job: int) -> str:
         """Where the sweep stands after this cell, and how long the rest may take."""

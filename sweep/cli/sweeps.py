@@ -191,12 +191,12 @@ class Sweep(Callback):
             self._list(varying)
             raise SystemExit(0)
         swept = [f"{key}={','.join(cells.values_of(table, key))}" for key in varying]
-        tags = tracking.origin()
+        tags = tracking.source_tags()
         tags |= {"overrides": " ".join(config.hydra.overrides.task), "cells": len(table)}
         self.parent = mlflow.MlflowClient().create_run(
             self.experiment,
             run_name="sweep " + ", ".join(swept),
-            tags={key: tracking.text(value) for key, value in tags.items()},
+            tags={key: tracking.tag_value(value) for key, value in tags.items()},
         )
         self.bar = ExitStack()
         Sweep.current = self
@@ -247,7 +247,7 @@ class Sweep(Callback):
 
         With them a line on paired.csv; "" where there is none.
         """
-        runs = run_history.children(self.experiment, self.parent.info.run_id)
+        runs = run_history.child_runs(self.experiment, self.parent.info.run_id)
         reused = self.plan.elsewhere(runs)
         table = cells.cells_of(self.overrides, runs, reused)
         log = tracking.Log(self.parent.info.run_id)

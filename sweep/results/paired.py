@@ -116,7 +116,7 @@ def unlike(a: Hits, b: Hits, name: str) -> str:
 
 def read(places: Sequence[str]) -> list[Hits | None]:
     """What each run has logged, by where its artifacts lie; None where it has no answers.npz."""
-    answers = artifacts.read(places, "answers.npz")
+    answers = artifacts.read_all(places, "answers.npz")
     return [None if data is None else hits(np.load(BytesIO(data))) for data in answers]
 
 

@@ -21,7 +21,7 @@ def tradeoff_figure(cells: Sequence[Cell]) -> Figure | None:
     Cells that differ only in their stop share a curve. None where none has poisoned images.
     """
     done = [cell for cell in cells if cell.finished]
-    logged = artifacts.read([cell.artifacts for cell in done], "curve.csv")
+    logged = artifacts.read_all([cell.artifacts for cell in done], "curve.csv")
     curves: dict[int, Curve] = {}
     for cell, text in zip(done, logged, strict=True):
         if text and (curve := _curve(text)) is not None:

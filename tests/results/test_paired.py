@@ -284,9 +284,9 @@ def test_files_are_read_in_order_and_those_missing_are_none(tmp_path):
         place.mkdir()
     (places[0] / "x.csv").write_text("one")
     (places[2] / "x.csv").write_text("three")
-    found = artifacts.read([place.as_uri() for place in places], "x.csv")
+    found = artifacts.read_all([place.as_uri() for place in places], "x.csv")
     assert found == [b"one", None, b"three"]
-    assert artifacts.read([], "x.csv") == []
+    assert artifacts.read_all([], "x.csv") == []
 
 
 def test_a_long_password_is_not_told_where_a_reason_is_cut(monkeypatch, capsys):

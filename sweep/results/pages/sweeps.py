@@ -52,7 +52,7 @@ def read(uri: str | None, experiment: str) -> list[Case]:
     """The cases of the experiment at MLflow's `uri`, each with its latest finished sweep."""
     latest = cases(search(uri, experiment, SWEEP))
     places = [(case.measured or case.cells)[0].info.artifact_uri for case in latest]
-    answers = artifacts.read(places, "answers.npz")
+    answers = artifacts.read_all(places, "answers.npz")
     return [
         Case(case.name, case.sweep, case.cells, _sizes(data))
         for case, data in zip(latest, answers, strict=True)
