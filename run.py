@@ -63,8 +63,8 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         if cfg.inspect:
             return
     with log.stage("rank"):
-        how = {"scope": cfg.prune.scope, "recompute": cfg.prune.recompute, "seed": cfg.seed}
-        ranked = rank(parts.order, valid, **how, pairs=lambda: pairs(files))
+        settings = {"scope": cfg.prune.scope, "recompute": cfg.prune.recompute, "seed": cfg.seed}
+        ranked = rank(parts.order, valid, **settings, pairs=lambda: pairs(files))
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):

@@ -92,10 +92,10 @@ def _sources(module: ModuleType | str) -> list[Path]:
     else:
         path = Path(module.__dict__["__file__"])
         path = path.parent if path.name == "__init__.py" else path
-    own = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    paths = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     if isinstance(module, str) or module.__name__.partition(".")[0] == OURS:
-        return own
-    return own + sources(module.__name__)
+        return paths
+    return paths + sources(module.__name__)
 
 
 def sources(name: str) -> list[Path]:

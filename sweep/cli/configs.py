@@ -14,7 +14,7 @@ from sweep.results import cells
 OmegaConf.register_new_resolver("strategies", strategies.text, replace=True)  # for --help
 
 
-def plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
+def to_dict(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
     """`cfg` as dicts and lists, with what it refers to in its place where `resolve`."""
     try:
         return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=resolve))
@@ -33,7 +33,7 @@ def params(cfg: DictConfig) -> dict[str, Any]:
         elif not prefix.endswith("_partial_"):
             flat[prefix] = node
 
-    config = plain(cfg)
+    config = to_dict(cfg)
     config.pop("published")
     walk("", config)
     choices = {group.replace("/", "."): name for group, name in chosen_names(cfg).items()}

@@ -20,13 +20,15 @@ from sweep.attacks import Attack
 from sweep.badnets import FromFile, Trained
 from sweep.cache import Cache
 from sweep.cli import hydra_errors
-from sweep.cli.choices import chosen_names, name_of
+from sweep.cli.choices import choice_name, chosen_names
 from sweep.data import Faces, Files
 from sweep.evaluation import ValidCurve
 from sweep.pruning.evidence import Order
 from sweep.pruning.requirements import is_oracle
 from sweep.repairs.applicability import Repair
 from sweep.stops import Stop
+
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Parts:
     repairs: Mapping[str, Repair]
 
     @classmethod
-    def of(cls, cfg: DictConfig) -> "Parts":
+    def from_config(cls, cfg: DictConfig) -> "Parts":
         """Build the parts of a config whose values are checked; nothing long starts."""
         cache = build(cfg.cache)
         return cls(
@@ -86,8 +88,8 @@ def _require_settings(function: partial) -> None:
         signature.bind_partial(*function.args, **function.keywords)
     except TypeError as error:
         parameters = signature.parameters.values()
-        own = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
-        known = f"; it takes {', '.join(own)}" if own else ""
+        names = [parameter.name for parameter in parameters if parameter.kind is KEYWORD_ONLY]
+        known = f"; it takes {', '.join(names)}" if names else ""
         raise BadInput(f"{function.func.__name__} {error}{known}") from None
 
 
@@ -97,7 +99,7 @@ def chosen_repairs(cfg: DictConfig) -> dict[str, str]:
     What is set of others does not matter, as in a grid.
     """
     keys = [str(key) for key in cfg.repair if _is_built(cfg.repair[key])]
-    return {name_of("repair", key, cfg.repair[key]): key for key in keys}
+    return {choice_name("repair", key, cfg.repair[key]): key for key in keys}
 
 
 def _is_built(node: Any) -> bool:

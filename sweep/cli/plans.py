@@ -81,12 +81,12 @@ class Plan:
         """Let no cell begin any more."""
         (Path(self.folder) / STOP).touch()
 
-    def elsewhere(self, runs: Sequence[Run]) -> Mapping[int, Run]:
+    def reused_runs(self, runs: Sequence[Run]) -> Mapping[int, Run]:
         """Runs of other sweeps, by number of the cell, for the cells that left none in `runs`."""
-        own_jobs = {int(run.data.tags["job"]) for run in runs}
+        jobs_with_run = {int(run.data.tags["job"]) for run in runs}
         earlier_runs = {}
         for job, cell in enumerate(self.cells):
-            if job not in own_jobs and (job not in self.todo or not self.rerun):
+            if job not in jobs_with_run and (job not in self.todo or not self.rerun):
                 run = self._finished(cell)
                 if run is not None:
                     earlier_runs[job] = run
