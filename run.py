@@ -47,7 +47,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         log.tags({"network_digest": networks.digest(badnet)})
         log.tags(files.tags(images, choices["attack"]))
         if not cfg.inspect and (shown := examples(files)):
-            log.figure("figures/attack.png", figures.attack(*shown))
+            log.figure("figures/attack.png", figures.draw_attack(*shown))
 
     # Cut B at the layers and rank their channels, on clean validation images alone.
     cut = cut_at(badnet, cfg.prune.layer, cfg.prune.semantics)
@@ -59,7 +59,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
             asked = defenders_orders(cfg) if cfg.inspect else {}
             verdict = inspection.inspect(defender, valid, asked, parts.stop, cfg.prune.scope)
         print_verdict(verdict)
-        log.verdict(verdict, figures.of_verdict(verdict, cut.layer))
+        log.verdict(verdict, figures.draw_verdict(verdict, cut.layer))
         if cfg.inspect:
             return
     with log.stage("rank"):
@@ -90,7 +90,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         log.curve(curve, cut.locate)
         log.predictions(by_step, now.predicted)
         ranked_by = f"{choices['prune/order']} ({threat_model(parts.order)})"
-        log.figures(figures.of_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
+        log.figures(figures.draw_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
         if cfg.tracking.models:
             log.models(goodnet)
 

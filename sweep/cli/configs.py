@@ -54,5 +54,5 @@ def run_name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] |
 
 def overrides_text(overrides: Sequence[str], keys: Sequence[str]) -> str:
     """The overrides of some keys, in one line."""
-    (settings,) = cells.settings([overrides])
+    (settings,) = cells.shown_settings([overrides])
     return ", ".join(f"{key}={value}" for key, value in settings.items() if key in keys)

@@ -67,7 +67,7 @@ def _run_alone(task: Task, cfg: DictConfig) -> None:
         log.tags({"threat_model": threat_model(parts.order)})
         _run_task(task, cfg, parts, log)
     if not cfg.inspect:
-        comparison.show(cells.cells_of([overrides], [mlflow.get_run(log.run_id)]))
+        comparison.print_comparison(cells.cells_of([overrides], [mlflow.get_run(log.run_id)]))
     terminal.print_line(f"Look at the run in a browser: {store.view_command()}", wrap=False)
 
 

@@ -194,7 +194,7 @@ class Sweep(Callback):
         if cfg.dry_run:
             self._print_plan(varying)
             raise SystemExit(0)
-        swept = [f"{key}={','.join(cells.values_of(table, key))}" for key in varying]
+        swept = [f"{key}={','.join(cells.distinct_values(table, key))}" for key in varying]
         tags = tracking.source_tags()
         tags |= {"overrides": " ".join(config.hydra.overrides.task), "cells": len(table)}
         self.parent = mlflow.MlflowClient().create_run(
@@ -255,7 +255,7 @@ class Sweep(Callback):
         reused = self.plan.reused_runs(runs)
         table = cells.cells_of(self.overrides, runs, reused)
         log = tracking.Log(self.parent.info.run_id)
-        log.tags(cells.tags_of(reused))
+        log.tags(cells.reused_tags(reused))
         log.text("comparison.csv", comparison.to_csv(table))
         if any(row.measured for row in table):
             log.figure("figures/comparison.png", comparison.comparison_figure(table))
@@ -268,9 +268,9 @@ class Sweep(Callback):
         return table, note if differences else ""
 
     def _print_comparison(self, table: list[Cell], paired_note: str) -> None:
-        comparison.show(table)
+        comparison.print_comparison(table)
         if self.published:
-            comparison.show_published(table, to_dict(self.published, resolve=False))
+            comparison.print_published(table, to_dict(self.published, resolve=False))
         if paired_note:
             terminal.print_line(paired_note)
         terminal.print_line(f"Compare the runs in a browser: {store.view_command()}", wrap=False)

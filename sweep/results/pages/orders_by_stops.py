@@ -10,7 +10,14 @@ from sweep.evaluation.run_metrics import DROPS
 from sweep.results.cells import CONTROL, ORACLE
 from sweep.results.pages import markdown
 from sweep.results.pages.markdown import NONE, filled, interval, mean, spread, table, tag
-from sweep.results.pages.sweeps import ORDER, PRUNED, SEED, STOP, Case, values
+from sweep.results.pages.sweeps import (
+    ORDER_PARAM,
+    PRUNED_CHANNELS,
+    SEED_PARAM,
+    STOP_PARAM,
+    Case,
+    values,
+)
 
 AREA, SHARE = "tradeoff/attack_area", "prune/fraction"
 CLEAN, ATTACK = "clean_accuracy", "attack_success_rate"
@@ -83,8 +90,8 @@ def _sections(case: Case) -> list[str]:
         parts += ["#### Orders: ASR left, best area first", table(heads, rows)]
     elif orders:
         parts.append("There are no poisoned images: nothing of the attack was measured.")
-    parts += markdown.skipped(case.skipped, ORDER)
-    for stop in values(case.measured, STOP):
+    parts += markdown.skipped(case.skipped, ORDER_PARAM)
+    for stop in values(case.measured, STOP_PARAM):
         parts += _stop(case, stop, orders)
     return parts
 
@@ -100,7 +107,7 @@ def _badnet(case: Case) -> str:
 def _setting(case: Case) -> str:
     """Where B is pruned, on what, and what ASR counts."""
     metrics = [cell.data.metrics for cell in case.measured]
-    channels = sorted({round(of[PRUNED] / of[SHARE]) for of in metrics if of.get(SHARE)})
+    channels = sorted({round(of[PRUNED_CHANNELS] / of[SHARE]) for of in metrics if of.get(SHARE)})
     where = f"Pruned at {tag(case.measured, 'layer')}"
     where += f" ({' or '.join(map(str, channels))} channels)" if channels else ""
     where += f", on {case.images.get('valid', NONE)} clean validation images a seed."
@@ -110,18 +117,18 @@ def _setting(case: Case) -> str:
 
 def _stop(case: Case, stop: str, orders: Mapping[str, Sequence[Run]]) -> list[str]:
     """The heading of one stop, its settings, and the table of what it gives with each order."""
-    cells = [cell for cell in case.measured if cell.data.params[STOP] == stop]
+    cells = [cell for cell in case.measured if cell.data.params[STOP_PARAM] == stop]
     keys = dict.fromkeys(key for cell in cells for key in cell.data.params)
     settings = [
         f"`{key}={','.join(values(cells, key))}`"
         for key in keys
-        if key.startswith(f"{STOP}.") and not key.endswith("_")
+        if key.startswith(f"{STOP_PARAM}.") and not key.endswith("_")
     ]
     rows = []
     for name, all_stops in orders.items():
-        ours = [cell for cell in all_stops if cell.data.params[STOP] == stop]
+        ours = [cell for cell in all_stops if cell.data.params[STOP_PARAM] == stop]
         unmet = any(cell.data.tags.get("stop_reached") == "false" for cell in ours)
-        pruned = mean(ours, PRUNED, lambda channels: f"{channels:.3g}")
+        pruned = mean(ours, PRUNED_CHANNELS, lambda channels: f"{channels:.3g}")
         row = [
             _marked(name, all_stops, case, ours),
             pruned + (r"\*" if unmet else ""),
@@ -139,14 +146,16 @@ def _orders(cells: Sequence[Run]) -> dict[str, list[Run]]:
     """The cells by order, and by whatever tells those of one order, stop and seed apart."""
     alike: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
     for params in (cell.data.params for cell in cells):
-        alike.setdefault((params[ORDER], params[STOP], params[SEED]), []).append(params)
+        alike.setdefault((params[ORDER_PARAM], params[STOP_PARAM], params[SEED_PARAM]), []).append(
+            params
+        )
     pairs = [(one, same[0]) for same in alike.values() for one in same]
     apart = sorted({k for a, b in pairs for k in {*a, *b} if a.get(k) != b.get(k)})
     by_order: dict[str, list[Run]] = {}
     for cell in cells:
         params = cell.data.params
         more = [f"{key}={params.get(key, NONE).rpartition('/')[2]}" for key in apart]
-        by_order.setdefault(" ".join([params[ORDER], *more]), []).append(cell)
+        by_order.setdefault(" ".join([params[ORDER_PARAM], *more]), []).append(cell)
     return by_order
 
 
@@ -158,10 +167,10 @@ def _rank(order: tuple[str, Sequence[Run]]) -> tuple[float, str]:
 
 def _marked(name: str, cells: Sequence[Run], case: Case, ours: Sequence[Run] | None = None) -> str:
     """An order's name, with what has to be known of it."""
-    seeds = len(values(cells if ours is None else ours, SEED))
+    seeds = len(values(cells if ours is None else ours, SEED_PARAM))
     if tag(cells, "threat_model") == "oracle":
         name += f" {ORACLE}"
-    if cells[0].data.params[ORDER] == CONTROL:
+    if cells[0].data.params[ORDER_PARAM] == CONTROL:
         name += " (control)"
     if 0 < seeds < len(case.seeds):
         name += f" ({seeds} of {len(case.seeds)} seeds)"
@@ -171,7 +180,7 @@ def _marked(name: str, cells: Sequence[Run], case: Case, ours: Sequence[Run] | N
 def _seeds(cells: Sequence[Run], metric: str) -> list[float]:
     """A metric of the whole curve, once a seed: it is the same whatever the stop."""
     by_seed = {
-        cell.data.params[SEED]: cell.data.metrics[metric]
+        cell.data.params[SEED_PARAM]: cell.data.metrics[metric]
         for cell in cells
         if metric in cell.data.metrics
     }

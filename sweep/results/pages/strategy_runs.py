@@ -12,11 +12,16 @@ from mlflow.entities import Run
 
 from sweep.evaluation.significance import TOLERANCE
 from sweep.results.cells import FINISHED
-from sweep.results.pages.sweeps import cells_of, name_of, overrides, search
+from sweep.results.pages.sweeps import case_name, overrides, runs_of_sweep, search
 from sweep.tracking import SKIPPED
 
 SWEEP = "experiment=answer"
-STRATEGY, ATTACK, RATE, BADNET = "strategy", "attack", "attack.rate", "badnet.seed"
+STRATEGY_PARAM, ATTACK_PARAM, RATE_PARAM, BADNET_SEED_PARAM = (
+    "strategy",
+    "attack",
+    "attack.rate",
+    "badnet.seed",
+)
 
 #: At most so many poisoned copies, as a share of the training images: no attack is learned.
 NO_ATTACK = 1e-6
@@ -44,15 +49,15 @@ class StrategyRun:
 
     @property
     def case(self) -> str:
-        return name_of(self.cell)
+        return case_name(self.cell)
 
     @property
     def strategy(self) -> str:
-        return self.cell.data.params[STRATEGY]
+        return self.cell.data.params[STRATEGY_PARAM]
 
     @property
     def seed(self) -> str:
-        return self.cell.data.params[BADNET]
+        return self.cell.data.params[BADNET_SEED_PARAM]
 
     @property
     def network(self) -> tuple[str, str, str]:
@@ -62,7 +67,7 @@ class StrategyRun:
     @property
     def place(self) -> tuple[str, int, str, int]:
         """Where it stands among others; attacks that are not known come last."""
-        attack = self.cell.data.params[ATTACK]
+        attack = self.cell.data.params[ATTACK_PARAM]
         place = ATTACKS.index(attack) if attack in ATTACKS else len(ATTACKS)
         return self.case, place, self.attack, int(self.seed)
 
@@ -138,8 +143,8 @@ def newest_strategy_runs(runs: Sequence[Run]) -> list[StrategyRun]:
     In the order of cases, attacks and seeds.
     """
     sweeps = [run for run in runs if SWEEP in overrides(run)]
-    ours = {run.info.run_id: (run, sweep) for sweep in sweeps for run in cells_of(sweep, runs)}
-    cells = [run for run, _ in ours.values() if STRATEGY in run.data.params and _ended(run)]
+    ours = {run.info.run_id: (run, sweep) for sweep in sweeps for run in runs_of_sweep(sweep, runs)}
+    cells = [run for run, _ in ours.values() if STRATEGY_PARAM in run.data.params and _ended(run)]
     cells.sort(key=lambda run: run.info.start_time)
     names, rates = _names(cells), _rates(cells)
     newest = {(*_network(cell), names[cell.info.run_id]): cell for cell in cells}
@@ -161,12 +166,12 @@ def _measured(cell: Run) -> bool:
 
 
 def _attacked(cell: Run) -> bool:
-    return float(cell.data.params[RATE]) > NO_ATTACK
+    return float(cell.data.params[RATE_PARAM]) > NO_ATTACK
 
 
 def _network(cell: Run) -> tuple[str, ...]:
     params = cell.data.params
-    return name_of(cell), params[ATTACK], params[RATE], params[BADNET]
+    return case_name(cell), params[ATTACK_PARAM], params[RATE_PARAM], params[BADNET_SEED_PARAM]
 
 
 def _rates(cells: Iterable[Run]) -> dict[tuple[str, str], set[str]]:
@@ -182,7 +187,7 @@ def _attack(cell: Run, rates: Mapping[tuple[str, str], set[str]]) -> str:
     """An attack by its name, and by how much was poisoned where there are several such."""
     case, attack, rate, _ = _network(cell)
     several = _attacked(cell) and len(rates[case, attack]) > 1
-    return f"{attack}, {RATE}={rate}" if several else attack
+    return f"{attack}, {RATE_PARAM}={rate}" if several else attack
 
 
 # What one strategy was tried with
@@ -202,8 +207,8 @@ def _names(cells: Sequence[Run]) -> dict[str, str]:
     `cells` stand in the order of their making; of two settings that are as many the newer counts.
     """
     names = {}
-    for strategy in {cell.data.params[STRATEGY] for cell in cells}:
-        ours = [cell for cell in cells if cell.data.params[STRATEGY] == strategy]
+    for strategy in {cell.data.params[STRATEGY_PARAM] for cell in cells}:
+        ours = [cell for cell in cells if cell.data.params[STRATEGY_PARAM] == strategy]
         different = {(_network(cell), _settings(cell)): None for cell in reversed(ours)}
         known = [settings for _, settings in different]
         usual = max(known, key=known.count)  # the first of several

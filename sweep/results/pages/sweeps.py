@@ -15,12 +15,12 @@ from mlflow import MlflowException
 from mlflow.entities import Run
 
 from sweep import BadInput
-from sweep.results.cells import FINISHED, reused_by
+from sweep.results.cells import FINISHED, reused_run_ids
 from sweep.tracking import SKIPPED, artifacts, store
 
 SWEEP = "experiment=strategies"
-ORDER, STOP, SEED = "prune.order", "prune.stop", "seed"
-PRUNED = "prune/channels"
+ORDER_PARAM, STOP_PARAM, SEED_PARAM = "prune.order", "prune.stop", "seed"
+PRUNED_CHANNELS = "prune/channels"
 PARENT = "mlflow.parentRunId"
 
 
@@ -36,7 +36,7 @@ class Case:
     @property
     def measured(self) -> list[Run]:
         """The cells that have rates."""
-        return [cell for cell in self.cells if PRUNED in cell.data.metrics]
+        return [cell for cell in self.cells if PRUNED_CHANNELS in cell.data.metrics]
 
     @property
     def skipped(self) -> list[Run]:
@@ -45,7 +45,7 @@ class Case:
 
     @property
     def seeds(self) -> list[str]:
-        return sorted(values(self.cells, SEED), key=int)
+        return sorted(values(self.cells, SEED_PARAM), key=int)
 
 
 def read(uri: str | None, experiment: str) -> list[Case]:
@@ -77,7 +77,7 @@ def search(uri: str | None, experiment: str, sweep: str) -> list[Run]:
             cells = f"tags.`{PARENT}` = '{parent.info.run_id}'"
             runs += mlflow.search_runs([known.experiment_id], cells, output_format="list")
         there = {run.info.run_id for run in runs}
-        reused = dict.fromkeys(run_id for sweep in runs for run_id in reused_by(sweep))
+        reused = dict.fromkeys(run_id for sweep in runs for run_id in reused_run_ids(sweep))
         return runs + [mlflow.get_run(run_id) for run_id in reused if run_id not in there]
     except MlflowException as error:
         reason = str(error).splitlines()[0]
@@ -91,9 +91,9 @@ def _sizes(answers: bytes | None) -> dict[str, int]:
     return {name.removesuffix("_label"): len(arrays[name]) for name in arrays if "_label" in name}
 
 
-def cells_of(sweep: Run, runs: Sequence[Run]) -> list[Run]:
+def runs_of_sweep(sweep: Run, runs: Sequence[Run]) -> list[Run]:
     """The cells of a sweep among `runs`: its own, and those that it reused."""
-    reused = reused_by(sweep)
+    reused = reused_run_ids(sweep)
     own = sweep.info.run_id
     return [r for r in runs if r.data.tags.get(PARENT) == own or r.info.run_id in reused]
 
@@ -106,15 +106,15 @@ def cases(runs: Sequence[Run]) -> list[Case]:
     by_name: dict[str, Case] = {}
     sweeps = [run for run in runs if SWEEP in overrides(run) and run.info.status == FINISHED]
     for sweep in sorted(sweeps, key=lambda run: run.info.start_time, reverse=True):
-        ours = cells_of(sweep, runs)
+        ours = runs_of_sweep(sweep, runs)
         ours.sort(key=lambda run: int(run.data.tags["job"]))
-        for name in dict.fromkeys(map(name_of, ours)):
-            cells = [run for run in ours if name_of(run) == name]
+        for name in dict.fromkeys(map(case_name, ours)):
+            cells = [run for run in ours if case_name(run) == name]
             by_name.setdefault(name, Case(name, sweep, cells))
     return [by_name[name] for name in sorted(by_name)]
 
 
-def name_of(cell: Run) -> str:
+def case_name(cell: Run) -> str:
     """The case that a cell is of; where none was chosen, its images and its network."""
     params = cell.data.params
     chosen = params.get("case", "none")

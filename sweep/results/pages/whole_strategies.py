@@ -8,7 +8,7 @@ from statistics import fmean
 
 from sweep.results.pages import markdown, summaries
 from sweep.results.pages.markdown import NONE, ends, filled, interval, spread, table
-from sweep.results.pages.strategy_runs import ALARMS, LOSS, STRATEGY, SUCCESS, StrategyRun
+from sweep.results.pages.strategy_runs import ALARMS, LOSS, STRATEGY_PARAM, SUCCESS, StrategyRun
 from sweep.results.pages.summaries import (
     ALARM,
     ANSWER,
@@ -101,7 +101,7 @@ def part(tried: Sequence[StrategyRun]) -> str:
     sections = [
         ["## The answer", markdown.commands(summaries.sweeps(tried)), _head(tried)],
         _strategies(usual, seeds),
-        markdown.skipped([run.cell for run in tried if not run.measured], STRATEGY),
+        markdown.skipped([run.cell for run in tried if not run.measured], STRATEGY_PARAM),
         _cases(ours, seeds),
         *(_compared(case, usual, seeds) for case in dict.fromkeys(run.case for run in attacked)),
         _intervals(ours),
