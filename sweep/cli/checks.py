@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -49,9 +48,9 @@ def checked_parts(cfg: DictConfig) -> Parts:
 
 
 def check(cfg: DictConfig, parts: Parts) -> None:
-    """Look at all that can be wrong with a cell before anything long starts.
+    """Raise BadInput where a cell cannot be run; nothing long is started.
 
-    Raises BadInput, or NotApplicable where the order does not apply to the network.
+    Raises NotApplicable where its order does not apply to the network.
     """
     _check_functions(parts)
     parts.suspect.check(parts.source, parts.attack)
@@ -82,7 +81,7 @@ def _check_functions(parts: Parts) -> None:
         _require_signature(repair, "a Defender")
 
 
-def _require_signature(function: Callable[..., Any], given: str, **more: Any) -> None:
+def _require_signature(function: Callable[..., object], given: str, **more: object) -> None:
     if not callable(function):
         raise BadInput(f"{function!r} came where {given} is to be given to a function; name one")
     try:

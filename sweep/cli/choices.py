@@ -17,14 +17,14 @@ TARGET = "_target_"
 
 
 def chosen_names(cfg: DictConfig) -> dict[str, str]:
-    """What is chosen of each group, by the group: the yaml's name, or the function's."""
+    """The choices of a cell by their groups: the yaml's name, or the function's."""
     return {
         group: choice_name(group, choice, OmegaConf.select(cfg, group.replace("/", ".")))
         for group, choice in _own_choices(HydraConfig.get().runtime.choices)
     }
 
 
-def choice_name(group: str, choice: str, node: Any) -> str:
+def choice_name(group: str, choice: str, node: object) -> str:
     """The name of what `node` builds: `choice`, or its functions' where the yaml names others."""
     by_yaml = _targets_of_yaml(group, choice)
     if by_yaml is None or not isinstance(node, DictConfig):
@@ -34,7 +34,7 @@ def choice_name(group: str, choice: str, node: Any) -> str:
     return "+".join(target.rpartition(".")[2] for target in replaced) or choice
 
 
-def require_unambiguous(choices: Mapping[str, Any]) -> None:
+def require_unambiguous(choices: Mapping[str, object]) -> None:
     """Raise BadInput where two folders hold what is chosen: Hydra takes the first, without a word.
 
     `choices` are those of all groups, as Hydra keeps them.
@@ -48,7 +48,7 @@ def require_unambiguous(choices: Mapping[str, Any]) -> None:
             )
 
 
-def _own_choices(choices: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _own_choices(choices: Mapping[str, object]) -> list[tuple[str, str]]:
     """Groups that are the program's own, and the one choice of each."""
     return [
         (group, choice)

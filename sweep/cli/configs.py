@@ -1,6 +1,6 @@
 """What a cell's config comes to in MLflow: its params, and the name of its run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +15,7 @@ OmegaConf.register_new_resolver("strategies", strategies.text, replace=True)  # 
 
 
 def to_dict(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
-    """`cfg` as dicts and lists, with what it refers to in its place where `resolve`."""
+    """Return `cfg` as dicts and lists, with what it refers to in its place where `resolve`."""
     try:
         return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=resolve))
     except OmegaConfBaseException as error:
@@ -24,20 +24,21 @@ def to_dict(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
 
 def params(cfg: DictConfig) -> dict[str, Any]:
     """The flattened config without published numbers, and each group's choice by its name."""
-    flat: dict[str, Any] = {}
-
-    def walk(prefix: str, node: Any) -> None:
-        if isinstance(node, dict) and node:
-            for key, value in node.items():
-                walk(f"{prefix}.{key}" if prefix else key, value)
-        elif not prefix.endswith("_partial_"):
-            flat[prefix] = node
-
     config = to_dict(cfg)
     config.pop("published")
-    walk("", config)
-    choices = {group.replace("/", "."): name for group, name in chosen_names(cfg).items()}
-    return flat | choices | {"repair": f"[{','.join(chosen_repairs(cfg))}]"}
+    params = dict(_flattened(config))
+    params |= {group.replace("/", "."): name for group, name in chosen_names(cfg).items()}
+    return params | {"repair": f"[{','.join(chosen_repairs(cfg))}]"}
+
+
+def _flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value by the keys that lead to it, joined by dots."""
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and value:
+            yield from _flattened(value, f"{key}.")
+        elif not key.endswith("_partial_"):
+            yield key, value
 
 
 def run_name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] | None) -> str:

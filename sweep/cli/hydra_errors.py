@@ -29,7 +29,7 @@ WHERE = "a module beside the command, on PYTHONPATH, or installed"
 
 
 def config_error(error: BaseException) -> BadInput | None:
-    """What Hydra says where it does not take what it is given, in a sentence; None: all else."""
+    """BadInput that says in a sentence what Hydra does not take; None for all other errors."""
     raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     composing = raised_in.is_relative_to(Path(hydra.__file__).parent)
     message = str(error)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import mlflow
 from hydra.core.hydra_config import HydraConfig
@@ -124,7 +124,11 @@ def _run_task(task: Task, cfg: DictConfig, parts: Parts, log: tracking.Log) -> N
 
 @contextmanager
 def _start_run(
-    experiment: str, cfg: DictConfig, name: str, tags: dict[str, Any], parent: str | None = None
+    experiment: str,
+    cfg: DictConfig,
+    name: str,
+    tags: Mapping[str, object],
+    parent: str | None = None,
 ) -> Iterator[tracking.Log]:
     """A run that knows its settings."""
     with tracking.start_run(experiment, name, params(cfg), tags, parent) as log:
@@ -133,7 +137,7 @@ def _start_run(
 
 
 class Stopped(BaseException):
-    """What ends a sweep at once, and a sentence on why."""
+    """Ends a sweep at once, as nothing more can be logged; its sentence says why."""
 
 
 def stop_on_logging_failure(error: Exception) -> None:
@@ -156,6 +160,6 @@ def exit_with_error(error: Exception) -> NoReturn:
 
 
 def connect(cfg: DictConfig) -> str:
-    """Connect to MLflow as `cfg` says; the experiment's id."""
+    """Connect to MLflow as `cfg` says and return the experiment's id."""
     root = Path(os.environ["PROJECT_ROOT"])
     return store.connect(cfg.tracking.uri, cfg.tracking.experiment, root)

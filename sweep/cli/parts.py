@@ -49,7 +49,7 @@ class Parts:
 
     @classmethod
     def from_config(cls, cfg: DictConfig) -> "Parts":
-        """Build the parts of a config whose values are checked; nothing long starts."""
+        """The parts of a config whose values are checked; nothing long starts."""
         cache = build(cfg.cache)
         return cls(
             cache=cache,
@@ -63,7 +63,7 @@ class Parts:
 
 
 def build(node: DictConfig, **more: Any) -> Any:
-    """Hydra's instantiate; BadInput of the target comes through as it is.
+    """Return what Hydra builds of `node`; BadInput of the target comes through as it is.
 
     Raises BadInput also where a function does not take what is set for it.
     """
@@ -94,7 +94,7 @@ def _require_settings(function: partial) -> None:
 
 
 def chosen_repairs(cfg: DictConfig) -> dict[str, str]:
-    """The repairs that are chosen, in turn: the key of each in `cfg.repair`, by its name.
+    """The keys in `cfg.repair` of the repairs that are chosen, in turn, by their names.
 
     What is set of others does not matter, as in a grid.
     """
@@ -102,7 +102,7 @@ def chosen_repairs(cfg: DictConfig) -> dict[str, str]:
     return {choice_name("repair", key, cfg.repair[key]): key for key in keys}
 
 
-def _is_built(node: Any) -> bool:
+def _is_built(node: object) -> bool:
     """Whether a node of a config names a function."""
     return isinstance(node, DictConfig) and "_target_" in node
 

@@ -18,10 +18,11 @@ PLAN, STOP = "plan.json", "stop"
 
 @dataclass(frozen=True)
 class Plan:
-    """`cells` are digests, `todo` the numbers of those to run, `parent` the sweep's run.
+    """The cells of a sweep (digests), and `todo`, the numbers of those to run.
 
-    varying: the overrides that tell the cells apart; started: seconds since 1970; rerun: whether
-    what is finished is run again all the same; models: whether what is finished must hold models.
+    parent: the sweep's run; varying: the overrides that tell the cells apart; started: seconds
+    since 1970; rerun: whether what is finished is run again all the same; models: whether what is
+    finished must hold models.
     """
 
     experiment: str
@@ -60,7 +61,7 @@ class Plan:
         return f"{cells}: {len(self.todo)} to run, {reused} finished before"
 
     def write(self, folder: Path, parent: str) -> None:
-        """Write it into the sweep's folder."""
+        """Write the plan into the sweep's folder, as of the run `parent`."""
         folder.mkdir(parents=True, exist_ok=True)
         content = asdict(self) | {"parent": parent, "folder": str(folder)}
         (folder / STOP).unlink(missing_ok=True)  # of a sweep before, where the folder is given

@@ -36,7 +36,7 @@ FAILURES = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not
 
 
 def launch(main: Callable[[], None]) -> None:
-    """Run Hydra's `main`; what a sweep has when it is interrupted is compared all the same."""
+    """Run Hydra's `main`; of a sweep that is interrupted the cells are compared all the same."""
     interrupts.raise_on_signals()
     os.environ["PROJECT_ROOT"] = str(Path(inspect.getfile(inspect.unwrap(main))).resolve().parent)
     sys.path.append(os.getcwd())  # what is one's own is found beside the command, ours before it
@@ -54,7 +54,7 @@ def launch(main: Callable[[], None]) -> None:
         _end("FAILED", ended.code)
 
 
-def _end(status: str, code: Any) -> NoReturn:
+def _end(status: str, code: str | int | None) -> NoReturn:
     """End the program, and before it a sweep that is still at work."""
     interrupts.ignore_signals()
     if Sweep.current is not None:
@@ -145,7 +145,7 @@ class Sweep(Callback):
             raise SystemExit(1)
 
     def end(self, status: str | None = None) -> bool:
-        """Compare what there is and end the parent; whether a cell is missing or failed.
+        """Compare the cells and end the parent; return whether a cell is missing or failed.
 
         `status` None: FINISHED, FAILED where a cell is missing or failed.
         """

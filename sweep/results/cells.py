@@ -74,7 +74,7 @@ class Group:
         return next((cell for cell in self.cells if cell.threat_model), self.cells[0])
 
     def labels(self, keys: Sequence[str]) -> list[str]:
-        """Values of `keys`, for the seed how many; an oracle's mark at its order or else at first.
+        """The values of `keys`, for the seed how many; oracles marked at their order or at first.
 
         >>> tac = Cell(0, {"prune/order": "tac", "prune.frac": "0.1"}, threat_model="oracle")
         >>> Group([tac]).labels(["prune.frac", "prune/order"]), Group([tac]).labels(["prune.frac"])
@@ -88,14 +88,14 @@ class Group:
         return values
 
     def mean(self, metric: str) -> float | None:
-        """Mean over the cells that have it, None where none has."""
+        """The mean of a metric over the cells that have it, None where none has."""
         values = self.values(metric)
         if not values:
             return None
         return values[0] if len(set(values)) == 1 else fmean(values)  # fmean may round
 
     def values(self, metric: str) -> list[float]:
-        """The metric of every cell that has it."""
+        """The values of a metric in all cells that have it."""
         return [cell.metrics[metric] for cell in self.cells if metric in cell.metrics]
 
 
@@ -193,7 +193,7 @@ def _group(node: str) -> str:
 
 
 def reused_tags(reused: Mapping[int, Run]) -> dict[str, str]:
-    """What a parent run says of runs of other sweeps: their ids, so many in a tag as it holds."""
+    """The tags by which a parent run names runs of other sweeps: ids, `IDS_PER_TAG` in each."""
     ids = list(dict.fromkeys(run.info.run_id for run in reused.values()))
     parts = [ids[start : start + IDS_PER_TAG] for start in range(0, len(ids), IDS_PER_TAG)]
     return {f"{REUSED}.{number}": ",".join(part) for number, part in enumerate(parts)}

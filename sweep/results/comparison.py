@@ -55,7 +55,7 @@ SEEDS = "Numbers are means over {} seeds (comparison.csv has each)."
 
 
 def to_csv(cells: Sequence[Cell]) -> str:
-    """All rows, all overrides, all metrics that are not curves; empty where there is none."""
+    """The text of comparison.csv: a row a cell, with all overrides and all metrics but curves."""
     keys = list(dict.fromkeys(key for cell in cells for key in cell.overrides))
     names = {name for cell in cells for name in cell.metrics}
     metrics = sorted(name for name in names if not name.startswith("curve/"))
@@ -72,7 +72,7 @@ def to_csv(cells: Sequence[Cell]) -> str:
 
 
 def comparison_figure(cells: Sequence[Cell]) -> Figure:
-    """The rates of all cells that have any."""
+    """The figure of the rates of all cells that have any."""
     keys = [key for key in distinguishing_keys(cells) if key != SEED_KEY]
     rows = []
     for group in groups(cells):
@@ -204,7 +204,7 @@ def print_published(cells: Sequence[Cell], published: Mapping[str, Any]) -> None
         terminal.print_line(f"publ.: published by {published['source']}")
 
 
-def _applies(when: Mapping[str, Any], cell: Cell) -> bool:
+def _applies(when: Mapping[str, object], cell: Cell) -> bool:
     """Return whether the cell has all overrides that `when` names, with these values."""
     return all(_override_equals(cell.overrides.get(key), value) for key, value in when.items())
 

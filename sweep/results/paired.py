@@ -73,7 +73,9 @@ class Difference:
 
 
 def hits_of(predictions: Mapping[str, NDArray[np.integer]]) -> Hits:
-    """From the arrays of answers.npz: `<images>_label`, `<images>_badnet`, `<images>_repaired`.
+    """The hits of a run, from the arrays of its answers.npz.
+
+    These are `<images>_label`, `<images>_badnet` and `<images>_repaired`.
 
     GoodNet hits where B and B' do: where they disagree it says "backdoored", which is no class.
     """
@@ -123,7 +125,7 @@ def read_hits(uris: Sequence[str]) -> list[Hits | None]:
 
 
 def to_csv(cells: Sequence[Cell]) -> tuple[str, str]:
-    """paired.csv of a sweep, and a line that tells of it; both empty where no two cells compare.
+    """The text of paired.csv, and a line that tells of it; both "" where no two cells compare.
 
     `difference` is b's rate less a's, `p_holm` is p raised for the number of pairs (`holm`).
     """
@@ -253,7 +255,7 @@ def _get_run(run_id: str) -> Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 well, 2 bad input, told in one sentence."""
+    """Run the command and return its exit code: 0, or 2 for bad input, told in one sentence."""
     parser = argparse.ArgumentParser(
         prog="python -m sweep.paired",
         description="Compare two runs image by image: which differences are more than chance?",

@@ -16,7 +16,7 @@ Curve = NDArray[np.float64]
 
 
 def tradeoff_figure(cells: Sequence[Cell]) -> Figure | None:
-    """What each order trades for the attack, by the whole curves that the cells have logged.
+    """The figure of what each order trades for the attack, by the curves that cells have logged.
 
     Cells that differ only in their stop share a curve. None where none has poisoned images.
     """

@@ -10,12 +10,12 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlflow
 import numpy as np
@@ -45,7 +45,7 @@ ANSWERS = "answers.npz"
 class Log:
     """What one run writes down."""
 
-    def __init__(self, run_id: str, params: Mapping[str, Any] = MappingProxyType({})) -> None:
+    def __init__(self, run_id: str, params: Mapping[str, object] = MappingProxyType({})) -> None:
         self.run_id = run_id
         self.params = params
         self._client = MlflowClient()
@@ -90,7 +90,7 @@ class Log:
             np.savez_compressed(path, **arrays)
             self._client.log_artifact(self.run_id, str(path))
 
-    def curves(self, curves: Mapping[str, Any]) -> None:
+    def curves(self, curves: Mapping[str, Iterable[float]]) -> None:
         """Log each array as a metric with steps 0, 1, 2 ..."""
         now = int(time.time() * 1000)
         values = [
@@ -101,7 +101,7 @@ class Log:
         for start in range(0, len(values), BATCH):
             self._client.log_batch(self.run_id, metrics=values[start : start + BATCH])
 
-    def tags(self, values: Mapping[str, Any]) -> None:
+    def tags(self, values: Mapping[str, object]) -> None:
         tags = [RunTag(name, tag_value(value)) for name, value in values.items()]
         self._client.log_batch(self.run_id, tags=tags)
 
@@ -117,7 +117,7 @@ class Log:
             self.figure(name, figure)
 
     def verdict(self, verdict: Verdict, figure: Figure) -> None:
-        """Log what is to be thought of B, and what pruning costs, if that was asked."""
+        """Log the verdict on B, and what pruning costs, if that was asked."""
         self.figure("figures/verdict.png", figure)
         self.tags({"verdict": verdict.sentence})
         self.metrics(verdict.metrics)
@@ -155,8 +155,8 @@ class Log:
 def start_run(
     experiment_id: str,
     name: str,
-    params: Mapping[str, Any],
-    tags: Mapping[str, Any],
+    params: Mapping[str, object],
+    tags: Mapping[str, object],
     parent: str | None = None,
 ) -> Iterator[Log]:
     """Open a run; at the end it is FINISHED, or FAILED with its sentence, or KILLED.
@@ -209,15 +209,15 @@ def _error_line(error: BaseException) -> str:
     return str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
 
 
-def tag_value(value: Any) -> str:
+def tag_value(value: object) -> str:
     """A tag's value: truth as true and false, all else as it reads, but for passwords."""
     return str(value).lower() if isinstance(value, bool) else redacted(str(value))
 
 
-def source_tags() -> dict[str, Any]:
+def source_tags() -> dict[str, object]:
     """Tags that say where a run comes from: commit, host, process, versions."""
     root = Path(__file__).parents[2]
-    tags = {
+    tags: dict[str, object] = {
         "mlflow.source.name": "run.py",
         **processes.current_process(),
         "python": sys.version.split()[0],

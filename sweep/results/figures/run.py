@@ -63,7 +63,7 @@ def draw_cell(
 
 
 def draw_curve(curve: PruningCurve, step: int, title: str) -> Figure:
-    """Every rate and its 95 % interval against channels pruned, B' beside GoodNet, and the stop."""
+    """The figure of every rate, with its 95 % interval, against channels pruned, and of the stop."""
     figure, rates = Figure(figsize=(10, 4), layout="constrained"), curve.rates
     figure.suptitle(title)
     axs = figure.subplots(1, 2, sharey=True)
@@ -86,7 +86,7 @@ def draw_curve(curve: PruningCurve, step: int, title: str) -> Figure:
 def draw_activations(
     means: NDArray[np.floating], channels: Channels, step: int, title: str
 ) -> Figure:
-    """The channels' mean maps in the order pruned; those pruned at `step` are framed.
+    """The figure of the channels' mean maps as they are pruned; those pruned at `step` are framed.
 
     `means` is (height, width, channels), or (channels,) for a layer without positions.
     """
@@ -132,7 +132,7 @@ def draw_attack(
     poisoned: NDArray[np.floating],
     classes: Sequence[tuple[int, int]],
 ) -> Figure:
-    """Clean images, the poisoned ones made of them, and below how far each pixel moved.
+    """The figure of clean images, of them poisoned, and of how far each pixel moved.
 
     Both are (n, height, width, channels), shown from their darkest pixel, or 0, to their brightest;
     `classes` are the true class and the target of each.

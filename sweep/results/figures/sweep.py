@@ -64,7 +64,7 @@ class OrderCurves:
 
 
 def draw_comparison(cells: Sequence[CellRates], title: str) -> Figure:
-    """One row a cell, one mark a rate: the mean over seeds, with a line from lowest to highest."""
+    """The figure of all rates, a row a cell: means over seeds, and lines from lowest to highest."""
     if len(cells) > MOST_ROWS:
         title += f", the first {MOST_ROWS} of {len(cells)}"
         cells = cells[:MOST_ROWS]
@@ -121,7 +121,7 @@ def _marker_style(colour: str, marker: str, size: float, oracle: bool) -> dict[s
 
 
 def draw_tradeoff(orders: Sequence[OrderCurves], title: str) -> Figure:
-    """Attack success against clean test accuracy along whole curves, and near B's accuracy.
+    """The figure of attack success against clean test accuracy, of all steps and near B.
 
     The best corner is the lower right one: nothing of the accuracy lost, nothing of the attack
     left. Dots are the stops that were chosen.

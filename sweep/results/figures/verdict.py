@@ -32,13 +32,11 @@ def draw_reversed_triggers(
     title: str = "",
     figure: Figure | SubFigure | None = None,
 ) -> Figure | SubFigure:
-    """The smallest triggers on `image`, (height, width, channels), alone, and where they lie.
+    """The figure of the smallest triggers: on `image`, alone, and where they lie.
 
-    In `figure`, where one is given.
-
-    Below them `indices`, how far each class stands out. Where nothing is covered (additive
-    triggers) the trigger alone is what it adds to grey, brightened as told, and its place is how
-    far it moves.
+    It is drawn in `figure`, where one is given. `image` is (height, width, channels). Below them
+    are `indices`, how far each class stands out. Where nothing is covered (additive triggers) the
+    trigger alone is what it adds to grey, brightened as told, and its place is how far it moves.
     """
     order = np.argsort(sizes, kind="stable")[:SHOWN]
     low, high = map(float, limits)
@@ -104,7 +102,7 @@ def _draw_indices(ax: Axes, classes: NDArray[np.integer], indices: NDArray[np.fl
 
 
 def draw_verdict(verdict: Verdict, layer: str) -> Figure:
-    """Reversed triggers on a clean image, indices of all classes, and what pruning costs.
+    """The figure of reversed triggers on a clean image, of all indices, and of what pruning costs.
 
     The costs, if any, are by order and at `layer`: points of clean accuracy that B' loses, and the
     share of clean images on which it differs from B.

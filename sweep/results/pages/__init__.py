@@ -64,7 +64,7 @@ def page(runs: Sequence[StrategyRun], cases: Sequence[Case]) -> str:
 
 
 def read(uri: str | None, experiment: str) -> tuple[list[StrategyRun], list[Case]]:
-    """What the page tells of, from the experiment at MLflow's `uri`.
+    """The strategy runs and cases of the experiment at MLflow's `uri`.
 
     Raises BadInput where there is none of it, or where it cannot be read.
     """
@@ -79,7 +79,7 @@ def read(uri: str | None, experiment: str) -> tuple[list[StrategyRun], list[Case
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 well, 2 bad input, told in one sentence."""
+    """Run the command and return its exit code: 0, or 2 for bad input, told in one sentence."""
     parser = argparse.ArgumentParser(
         prog="python -m sweep.results",
         description=f"Write a page of results in Markdown: all cells of {strategy_runs.SWEEP}, and "

@@ -66,7 +66,7 @@ def skipped(cells: Sequence[Run], param: str) -> list[str]:
 
 
 def metric_values(runs: Iterable[Run], metric: str) -> list[float]:
-    """The metric of every run that has it."""
+    """The values of a metric in all runs that have it."""
     return [run.data.metrics[metric] for run in runs if metric in run.data.metrics]
 
 
@@ -77,7 +77,7 @@ def mean(runs: Iterable[Run], metric: str, show: Callable[[float], str] = percen
 
 
 def spread(rates: Sequence[float], show: Callable[[float], str] = percent, to: str = "-") -> str:
-    """Mean, and lowest to highest where they differ.
+    """The mean, and lowest to highest where they differ.
 
     >>> spread([0.5, 0.25]), spread([1.0, 1.0]), spread([])
     ('37.50 (25.00-50.00)', '100.0', '-')
@@ -90,7 +90,7 @@ def spread(rates: Sequence[float], show: Callable[[float], str] = percent, to: s
 
 
 def extremes(rates: Sequence[float], show: Callable[[float], str] = percent, to: str = "-") -> str:
-    """Lowest to highest, or one number where they do not differ.
+    """The lowest to the highest, or one number where they do not differ.
 
     >>> extremes([0.5, 0.25]), extremes([1.0, 1.0]), extremes([])
     ('25.00-50.00', '100.0', '-')
@@ -102,7 +102,7 @@ def extremes(rates: Sequence[float], show: Callable[[float], str] = percent, to:
 
 
 def interval(runs: Sequence[Run], metric: str) -> str:
-    """Mean, and the lowest lower to the highest upper end of its intervals."""
+    """The mean, and the lowest lower to the highest upper end of its intervals."""
     lows, highs = metric_values(runs, f"{metric}_low"), metric_values(runs, f"{metric}_high")
     if not lows or not highs:
         return mean(runs, metric)

@@ -140,7 +140,7 @@ def read(uri: str | None, experiment: str) -> list[StrategyRun]:
 
 
 def newest_strategy_runs(runs: Sequence[Run]) -> list[StrategyRun]:
-    """Of equal cells among `runs` (parents and cells) the newest, whatever became of the parent.
+    """The newest of equal cells among `runs` (parents and cells), whatever became of the parent.
 
     In the order of cases, attacks and seeds.
     """

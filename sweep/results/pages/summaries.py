@@ -21,7 +21,7 @@ TOTALS = ("cases", "networks", "points lost", "B' ASR", "time in s")
 
 
 def by_name(runs: Iterable[StrategyRun]) -> dict[str, list[StrategyRun]]:
-    """The runs by strategy and settings."""
+    """The runs grouped by strategy and settings."""
     groups: dict[str, list[StrategyRun]] = {}
     for run in runs:
         groups.setdefault(run.name, []).append(run)
@@ -29,7 +29,7 @@ def by_name(runs: Iterable[StrategyRun]) -> dict[str, list[StrategyRun]]:
 
 
 def by_case(runs: Iterable[StrategyRun]) -> dict[tuple[str, str], list[StrategyRun]]:
-    """The runs by case and attack."""
+    """The runs grouped by case and attack."""
     groups: dict[tuple[str, str], list[StrategyRun]] = {}
     for run in runs:
         groups.setdefault((run.case, run.attack), []).append(run)
@@ -43,19 +43,19 @@ def sweeps(runs: Iterable[StrategyRun]) -> list[Run]:
 
 
 def rates(runs: Iterable[StrategyRun], metric: str) -> list[float]:
-    """A metric of all runs that have it."""
+    """The values of a metric in all runs that have it."""
     return metric_values((run.cell for run in runs), metric)
 
 
 def metric_spread(
     runs: Iterable[StrategyRun], metric: str, show: Callable[[float], str] = percent
 ) -> str:
-    """A metric: mean, lowest to highest."""
+    """The mean of a metric, lowest to highest, as text."""
     return spread(rates(runs, metric), show)
 
 
 def metric_interval(runs: Iterable[StrategyRun], metric: str) -> str:
-    """A metric: mean, and its interval."""
+    """The mean of a metric, and its interval, as text."""
     return interval([run.cell for run in runs], metric)
 
 
@@ -87,7 +87,7 @@ def rank(runs: Sequence[StrategyRun], seeds: Set[str]) -> tuple[bool, int, int, 
 
 
 def totals(runs: Sequence[StrategyRun], seeds: Set[str] = frozenset()) -> list[str]:
-    """What a strategy is worth over all, in a row: `TOTALS`."""
+    """The row of `TOTALS`: what a strategy is worth over all cases."""
     cases, networks = counts(runs, seeds)
     return [
         f"{cases} of {len(by_case(runs))}",
@@ -105,12 +105,12 @@ def marked_name(runs: Sequence[StrategyRun]) -> str:
 
 
 def points_lost(runs: Sequence[StrategyRun]) -> str:
-    """How many points of clean accuracy B' has less than B: mean, lowest to highest."""
+    """The points of clean accuracy that B' has less than B: mean, lowest to highest."""
     return spread([run.accuracy_loss for run in runs], points, " to ")
 
 
 def points(share: float) -> str:
-    """A difference of shares in points; what rounds to none is not below 0.
+    """A difference of shares as text, in points; what rounds to 0 has no sign.
 
     >>> points(0.02), points(-0.00001)
     ('2.00', '0.00')
@@ -127,7 +127,7 @@ def median_time(runs: Sequence[StrategyRun]) -> str:
 
 
 def newest_verdicts(runs: Iterable[StrategyRun]) -> list[StrategyRun]:
-    """Of each network the newest run with a verdict: that is of the network alone."""
+    """The newest run with a verdict of each network; a verdict is of the network alone."""
     with_verdict = [run for run in runs if run.has_signs is not None]
     with_verdict.sort(key=lambda run: run.cell.info.start_time)
     newest = {(run.attacked, *run.network): run for run in with_verdict}

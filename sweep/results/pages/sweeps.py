@@ -61,7 +61,7 @@ def read(uri: str | None, experiment: str) -> list[Case]:
 def search(uri: str | None, experiment: str, sweep: str) -> list[Run]:
     """The sweeps of the experiment whose command holds `sweep`, and their cells.
 
-    However they ended; cells of other sweeps that were reused are among them.
+    However they ended. Cells of other sweeps that were reused are among them.
 
     Raises BadInput where MLflow cannot read what is at `uri`.
     """
