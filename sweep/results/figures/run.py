@@ -63,7 +63,7 @@ def draw_cell(
 
 
 def draw_curve(curve: PruningCurve, step: int, title: str) -> Figure:
-    """The figure of every rate, with its 95 % interval, against channels pruned, and of the stop."""
+    """The figure of each rate, with its 95 % interval, against channels pruned, and the stop."""
     figure, rates = Figure(figsize=(10, 4), layout="constrained"), curve.rates
     figure.suptitle(title)
     axs = figure.subplots(1, 2, sharey=True)
