@@ -47,7 +47,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         log.tags({"network_digest": networks.digest(badnet)})
         log.tags(files.tags(images, choices["attack"]))
         if not cfg.inspect and (shown := examples(files)):
-            log.figure("figures/attack.png", figures.attack(*shown))
+            log.figure("figures/attack.png", figures.draw_attack(*shown))
 
     # Cut B at the layers and rank their channels, on clean validation images alone.
     cut = cut_at(badnet, cfg.prune.layer, cfg.prune.semantics)
@@ -59,18 +59,12 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
             asked = defenders_orders(cfg) if cfg.inspect else {}
             verdict = inspection.inspect(defender, valid, asked, parts.stop, cfg.prune.scope)
         print_verdict(verdict)
-        log.verdict(verdict, figures.of_verdict(verdict, cut.layer))
+        log.verdict(verdict, figures.draw_verdict(verdict, cut.layer))
         if cfg.inspect:
             return
     with log.stage("rank"):
-        ranking = rank(
-            parts.order,
-            valid,
-            scope=cfg.prune.scope,
-            recompute=cfg.prune.recompute,
-            seed=cfg.seed,
-            pairs=lambda: pairs(files),
-        )
+        settings = {"scope": cfg.prune.scope, "recompute": cfg.prune.recompute, "seed": cfg.seed}
+        ranking = rank(parts.order, valid, **settings, pairs=lambda: pairs(files))
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):
@@ -86,9 +80,8 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
         log.metrics(repaired_rates("pruned", classes, by_step, now.predicted))
         for name, repair in parts.repairs.items():
-            now = RepairedNetwork.from_pass(
-                repair(defender.with_network(now.network)), badnet, images
-            )
+            repaired = repair(defender.with_network(now.network))
+            now = RepairedNetwork.from_pass(repaired, badnet, images)
             log.metrics(repaired_rates(name, classes, by_step, now.predicted))
     with log.stage("evaluate"):
         goodnet = GoodNet(badnet, now.network)
@@ -98,7 +91,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         log.curve(curve, cut.locate)
         log.predictions(by_step, now.predicted)
         ranked_by = f"{choices['prune/order']} ({threat_model(parts.order)})"
-        log.figures(figures.of_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
+        log.figures(figures.draw_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
         if cfg.tracking.models:
             log.models(goodnet)
 

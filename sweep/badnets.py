@@ -57,7 +57,7 @@ class FromFile:
     def warn(self, curve: ValidCurve) -> None:
         """Say so where the network is wrong on most clean validation images."""
         if curve.correct[0] < curve.images / 2:
-            terminal.say(
+            terminal.print_line(
                 "B is wrong on most clean validation images: are data.scale and labels right?"
             )
 

@@ -105,7 +105,7 @@ class Faces:
 
     def _render(self, root: Path) -> None:
         """Write the clean files of all splits under `root`."""
-        terminal.say(f"rendering photographs of {self.identities} people")
+        terminal.print_line(f"rendering photographs of {self.identities} people")
         people = faces.people(self.identities, self.seed)
         sizes = {"train": self.images_per_identity, "valid": self.held_out, "test": self.held_out}
         for number, (name, per_person) in enumerate(sizes.items(), start=1):

@@ -129,7 +129,7 @@ def elsewhere(faces, masked, database, tmp_path_factory) -> SimpleNamespace:
     before = mlflow.get_tracking_uri()
     shutil.copy(database, home)
     experiment = store.connect(f"sqlite:///{home / 'mlflow.db'}", "tests", home)
-    with tracking.run(experiment, "run", params={}, tags={}) as log:
+    with tracking.start_run(experiment, "run", params={}, tags={}) as log:
         log.models(faces)
     for name in ("goodnet", "repaired"):
         fetched = mlflow.artifacts.download_artifacts(f"runs:/{log.run_id}/{name}")
