@@ -166,7 +166,7 @@ def test_every_metric_of_a_run_is_told_and_no_others(left):
     names = {name for run in runs for name in run.data.metrics}
     found = SimpleNamespace(sizes=np.array([0.4, 0.42, 0.44, 0.46, 0.05]), classes=np.arange(5))
     image = np.zeros((5, 4, 3), np.float32)
-    signs = Verdict({"mask": found}, image, 100, 1.0, [], reference=0.9)
+    signs = Verdict({"mask": found}, image, 100, 1.0, [], reference_accuracy=0.9)
     names |= set(signs.metrics) | {"time/verdict"}
     with_intervals = {name for name in names if f"{name}_low" in names}
     names -= {f"{name}_{end}" for name in with_intervals for end in ("low", "high")}
