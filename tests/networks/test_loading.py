@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from zoo import randomized
 
 from sweep import BadInput
 from sweep.networks import deepid, digest, forward, load, shape_and_classes
@@ -184,10 +185,10 @@ def test_a_class_that_is_registered_for_a_package_is_known_by_that_name(
     np.testing.assert_array_equal(loaded(images), network(images))
 
 
-def test_a_network_with_a_layer_of_their_own_can_be_copied_opened_and_cut(images, drawn, tmp_path):
+def test_a_network_with_a_layer_of_their_own_can_be_copied_opened_and_cut(images, tmp_path):
     own = [Stranger(name="own"), layers.Conv2D(4, 3, name="conv"), layers.Flatten()]
     inner = keras.Sequential([keras.Input((8, 7, 3)), *own], name="inner")
-    network = drawn(keras.Sequential([keras.Input((8, 7, 3)), inner, layers.Dense(5)]))
+    network = randomized(keras.Sequential([keras.Input((8, 7, 3)), inner, layers.Dense(5)]))
     network.save(tmp_path / "custom.keras")
     loaded = load(tmp_path / "custom.keras", custom_objects=THEIRS)
     copy = keras.models.clone_model(loaded)
@@ -350,8 +351,8 @@ def single_unit(kind: str) -> keras.Model:
 
 
 @pytest.mark.parametrize("kind", ["activation", "layer", "operation", "nested", "logit"])
-def test_a_single_unit_says_class_1_above_its_threshold(kind, images, drawn, tmp_path):
-    drawn(single_unit(kind)).save(tmp_path / "single.keras")
+def test_a_single_unit_says_class_1_above_its_threshold(kind, images, tmp_path):
+    randomized(single_unit(kind)).save(tmp_path / "single.keras")
     network = load(tmp_path / "single.keras")
     single = keras.saving.load_model(tmp_path / "single.keras")
     scores = np.asarray(single(images))[:, 0]

@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from zoo import PIXELS, depthwise, lenet, normalised, preactivation, separable, untouched
+from zoo import (
+    PIXELS,
+    depthwise,
+    lenet,
+    normalised,
+    preactivation,
+    randomized,
+    separable,
+    untouched,
+)
 
 from sweep import BadInput, NotApplicable
 from sweep.cache import Cache
@@ -326,8 +335,8 @@ BUILDERS += [(separable, "separable"), (separable, "transpose"), (preactivation,
 
 
 @pytest.mark.parametrize(("builder", "layer"), BUILDERS)
-def test_gates_at_one_change_nothing_and_at_zero_prune(builder, layer, request):
-    network = plain(request.getfixturevalue("drawn")(builder(untouched)))
+def test_gates_at_one_change_nothing_and_at_zero_prune(builder, layer):
+    network = plain(randomized(builder(untouched)))
     gated, labels = GatedNetwork(network, layer), np.arange(len(PIXELS)) % 5
     units, kept = gated.units(PIXELS), np.ones(gated.channels, np.float32)
     whole = outputs.cross_entropy(network, PIXELS, labels)
@@ -383,10 +392,10 @@ def test_an_order_that_trains_is_not_asked_again_after_each_channel():
         rank(partial(learned.anp), at(planted(0)), recompute=True)
 
 
-def test_what_all_layers_share_is_trained_once(monkeypatch, drawn):
+def test_what_all_layers_share_is_trained_once(monkeypatch):
     pixels = np.random.default_rng(7).normal(size=(30, 12, 12, 3))
     valid = Activations(
-        cut_at(plain(drawn(lenet(untouched))), ["conv_1", "conv_2"]),
+        cut_at(plain(randomized(lenet(untouched))), ["conv_1", "conv_2"]),
         Images(pixels.astype(np.float32), np.arange(30) % 4, key="x"),
         Cache(memory_gb=0.1),
         ranked=True,

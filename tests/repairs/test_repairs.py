@@ -11,6 +11,7 @@ import zoo
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from keras import layers
+from zoo import randomized
 
 import sweep
 from sweep import BadInput, NotApplicable, repairs
@@ -222,8 +223,8 @@ def moments(network: keras.Model, name: str) -> tuple[np.ndarray, np.ndarray]:
     return layer.moving_mean.numpy(), layer.moving_variance.numpy()
 
 
-def test_every_norm_gets_the_statistics_of_what_the_norms_before_it_make(request, monkeypatch):
-    network = request.getfixturevalue("drawn")(normalised())
+def test_every_norm_gets_the_statistics_of_what_the_norms_before_it_make(monkeypatch):
+    network = randomized(normalised())
     before, images = digest(network), drawn(3, 50)
     monkeypatch.setattr(recalibration.forward, "batch_size", lambda tensors: 16)
     made = repairs.recalibrate(Defender(network, images))
@@ -238,13 +239,13 @@ def test_every_norm_gets_the_statistics_of_what_the_norms_before_it_make(request
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_norm_that_is_called_twice_gets_the_statistics_of_both(request):
+def test_a_norm_that_is_called_twice_gets_the_statistics_of_both():
     images = keras.Input(SHAPE)
     norm = layers.BatchNormalization(name="norm")
     left, right = (layers.Conv2D(3, 3, name=name)(images) for name in ("left", "right"))
     x = layers.Flatten()(layers.Concatenate()([norm(left), norm(right)]))
     network = keras.Model(images, layers.Dense(CLASSES)(x))
-    network = request.getfixturevalue("drawn")(network)
+    network = randomized(network)
     some = drawn(3, 40)
     both = [np.asarray(network.get_layer(name)(some.pixels)) for name in ("left", "right")]
     both = np.concatenate(both).astype(np.float64)
@@ -254,8 +255,8 @@ def test_a_norm_that_is_called_twice_gets_the_statistics_of_both(request):
 
 
 @pytest.mark.parametrize("semantics", ["zero", "gamma"])
-def test_pruned_channels_stay_pruned_when_norms_are_set_anew(request, semantics):
-    network = plain(request.getfixturevalue("drawn")(zoo.normalised(zoo.untouched)))
+def test_pruned_channels_stay_pruned_when_norms_are_set_anew(semantics):
+    network = plain(randomized(zoo.normalised(zoo.untouched)))
     cut = Cut(network, "conv_2", semantics)
     images = Images(zoo.PIXELS, np.arange(50) % 5)
     made = repairs.recalibrate(Defender(network, images).of(cut.pruned([1, 3])))
@@ -265,7 +266,7 @@ def test_pruned_channels_stay_pruned_when_norms_are_set_anew(request, semantics)
     assert maps[..., 0].std() > 0
 
 
-def test_recalibration_does_not_apply_to_a_network_without_norms(request):
+def test_recalibration_does_not_apply_to_a_network_without_norms():
     bare, normed = zoo.lenet(zoo.untouched), zoo.normalised(zoo.untouched)
     repair = built("recalibrate")
     with pytest.raises(NotApplicable, match="needs BatchNormalization, and the network has none"):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import zoo
 from keras import layers
-from zoo import CASES
+from zoo import CASES, randomized
 
 from sweep import BadInput
 from sweep.networks import digest
@@ -86,8 +86,8 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("builder", "semantics"), KINDS)
-def test_pruned_channels_stay_pruned_exactly_and_the_others_learn(builder, semantics, request):
-    network = plain(request.getfixturevalue("drawn")(builder(zoo.untouched)))
+def test_pruned_channels_stay_pruned_exactly_and_the_others_learn(builder, semantics):
+    network = plain(randomized(builder(zoo.untouched)))
     cut = Cut(network, CASES[builder][0], semantics)
     channels = np.array([0, 2])
     pruned = cut.pruned(channels)
