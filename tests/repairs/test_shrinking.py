@@ -1,0 +1,18 @@
+"""A network shrunk before it is trained, and after."""
+
+import numpy as np
+from repaired import configured, defender, rates
+
+from sweep.pruning import Cut
+from sweep.repairs import shrink
+
+
+def test_a_shrunk_network_is_trained_and_a_trained_one_shrunk(badnet):
+    pruned, one = Cut(badnet, "conv").pruned([0, 1, 2]), defender(badnet)
+    finetune = configured("finetune", "epochs=1", "rates=[1e-3]")
+    last = shrink(one.of(finetune(one.of(pruned))))
+    first = finetune(one.of(shrink(one.of(pruned))))
+    for network in (first, last):
+        assert network.get_layer("conv").kernel.shape[-1] == 9
+        assert rates(network)[0] > 0.8
+    np.testing.assert_allclose(first(one.pixels), last(one.pixels), atol=0.05)
