@@ -151,7 +151,7 @@ def test_scores_that_are_all_minus_infinity_are_refused_and_a_single_one_is_not(
         classes(scores)
 
 
-@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.parametrize("activation", [None, "softmax", "sigmoid"])
 def test_predicted_classes_are_what_keras_predicts(activation, small, images, monkeypatch):
     network = small(activation=activation)
     expected = network.predict(images, verbose=0).argmax(axis=1)

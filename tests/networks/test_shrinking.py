@@ -1,27 +1,18 @@
 """A shrunk network says what the pruned one says, in fewer weights; that one stays as it was."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 import zoo
-from hydra.utils import instantiate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import layers
-from omegaconf import OmegaConf
 from zoo import CASES, SHAPE, Mask, randomized, untouched
 
-from sweep.data import Images
 from sweep.networks import architectures, digest, load, shrunk
 from sweep.networks.layer_types import makes_channels, zero_channels
 from sweep.networks.loading import plain
 from sweep.pruning import Cut, joint_cut
-from sweep.repairs import shrink
-from sweep.training import Defender
-
-ROOT = Path(__file__).resolve().parents[2]
 
 #: Networks where a single channel stays: a sum, a group or an unknown layer needs the others, and
 #: to pick all but one of six would cost more than it saves.
@@ -353,13 +344,3 @@ def test_any_channels_of_any_layers(activation, padding, normed, stem, first, se
         if not bias:
             layer.bias.assign(layer.bias * kept.astype(np.float32))
     checked(network)
-
-
-def test_the_config_makes_the_repair():
-    config = OmegaConf.load(ROOT / "conf" / "repair" / "shrink.yaml")
-    repair = instantiate(config)
-    network = Cut(randomized(zoo.lenet(untouched)), "conv_2").pruned([0, 1])
-    images = Images(pixels(network), np.zeros(6, np.int64))
-    repaired = repair(Defender(network, images))
-    assert width(repaired, "conv_2") == 4
-    assert digest(repaired) == digest(shrink(Defender(network, images)))

@@ -1,10 +1,18 @@
-"""A network shrunk before it is trained, and after."""
+"""Shrinking as conf/ builds it: the pruned channels go, before training or after it."""
 
 import numpy as np
 from repaired import configured, defender, rates
 
+from sweep.networks import digest
 from sweep.pruning import Cut
 from sweep.repairs import shrink
+
+
+def test_the_config_makes_the_repair(badnet):
+    one = defender(Cut(badnet, "conv").pruned([0, 1]))
+    repaired = configured("shrink")(one)
+    assert repaired.get_layer("conv").kernel.shape[-1] == 10
+    assert digest(repaired) == digest(shrink(one))
 
 
 def test_a_shrunk_network_is_trained_and_a_trained_one_shrunk(badnet):

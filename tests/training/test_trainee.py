@@ -159,16 +159,6 @@ def test_a_network_that_gives_no_finite_scores_is_right_about_nothing():
     assert student.evaluate((images, np.zeros(len(images), np.int64))) == (0, -np.inf)
 
 
-def test_to_start_anew_restores_every_variable():
-    student, images = Trainee(convolutional(), seed=5), noisy_patterns(0)
-    before = [variable.numpy() for variable in student.network.variables]
-    student.train_step(images[0], one_hot(images[1]), 1e-1)
-    after = [variable.numpy() for variable in student.network.variables]
-    assert not any(np.array_equal(*pair) for pair in zip(before, after, strict=True))
-    student.reset()
-    assert equal(before, [variable.numpy() for variable in student.network.variables])
-
-
 def test_the_first_step_moves_each_weight_by_the_rate_in_units_of_its_size():
     network, (images, labels) = linear(), noisy_patterns(0)
     kernel, bias = weights(network)

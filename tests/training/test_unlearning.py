@@ -6,7 +6,6 @@ import pytest
 import students
 from planted import CLASSES, activations_at, noisy_patterns, planted
 
-from sweep import BadInput
 from sweep.cache import Cache
 from sweep.data import Images
 from sweep.networks import digest, forward
@@ -95,19 +94,3 @@ def test_it_is_done_once_for_equal_settings(trained, monkeypatch):
     assert digest(first) == digest(again)
     unlearned(one, **SETTINGS | {"accuracy": 0.3})
     assert len(calls) == 2
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "name"),
-    [
-        ("learning_rate", 0, "unlearning_rate"),
-        ("batch_size", -1, "batch_size"),
-        ("accuracy", 0, "accuracy"),
-        ("accuracy", 1, "accuracy"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_refused_by_its_name_in_the_config(
-    setting, value, name, trained
-):
-    with pytest.raises(BadInput, match=rf"prune\.order\.{name} is {value}; expected"):
-        unlearned(defender(trained, patterns()), **SETTINGS | {setting: value})
