@@ -24,8 +24,8 @@ from sweep import inspection, networks
 from sweep.cli import Parts, defenders_orders, launch, tracked
 from sweep.data import examples, pairs
 from sweep.detectors import GoodNet
-from sweep.evaluation import evaluate, of_repaired, pruning_curve
-from sweep.pruning import activations, cut_at, predictions, rank, threat_model
+from sweep.evaluation import evaluate, pruning_curve, repaired_rates
+from sweep.pruning import RepairedNetwork, activations_of, cut_at, predict_steps, rank, threat_model
 from sweep.results import figures
 from sweep.results.verdict import print_verdict
 from sweep.tracking import Log
@@ -52,7 +52,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
     # Cut B at the layers and rank their channels, on clean validation images alone.
     cut = cut_at(badnet, cfg.prune.layer, cfg.prune.semantics)
     log.tags({"layer": cut.layer})
-    at_cut = activations.at(cut, images, parts.cache)
+    at_cut = activations_of(cut, images, parts.cache)
     valid, defender = at_cut["valid"], Defender(badnet, images["valid"], cfg.seed, parts.cache)
     if cfg.inspect or cfg.verdict:
         with log.stage("verdict"):
@@ -68,7 +68,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):
-        by_step = predictions.of_steps(at_cut, images, ranked.channels)
+        by_step = predict_steps(at_cut, images, ranked.channels)
         curve = pruning_curve(ranked, classes, **by_step)
         suspect.warn(curve.valid)
         stop = parts.stop(curve.valid)
@@ -76,12 +76,12 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
 
     # The pruned network, repaired: B'. GoodNet of B and B', and what they are worth.
     with log.stage("repair"):
-        now = predictions.pruned(cut, at_cut, by_step, ranked.channels[: stop.step])
+        now = RepairedNetwork.from_curve(cut, at_cut, by_step, ranked.channels[: stop.step])
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
-        log.metrics(of_repaired("pruned", classes, by_step, now.predicted))
+        log.metrics(repaired_rates("pruned", classes, by_step, now.predicted))
         for name, repair in parts.repairs.items():
-            now = predictions.passed(repair(defender.of(now.network)), badnet, images)
-            log.metrics(of_repaired(name, classes, by_step, now.predicted))
+            now = RepairedNetwork.from_pass(repair(defender.of(now.network)), badnet, images)
+            log.metrics(repaired_rates(name, classes, by_step, now.predicted))
     with log.stage("evaluate"):
         goodnet = GoodNet(badnet, now.network)
         log.metrics(evaluate(classes, by_step, now.predicted, now.disagreement, curve.rates))

@@ -44,7 +44,7 @@ from sweep.data import Images, faces, sources  # noqa: E402
 from sweep.evaluation import PruningCurve, pruning_curve  # noqa: E402
 from sweep.evaluation.curve import Predictions  # noqa: E402
 from sweep.networks import architectures, forward  # noqa: E402
-from sweep.pruning import Activations, Cut, joint_cut  # noqa: E402
+from sweep.pruning import Activations, Cut, activations_of, joint_cut  # noqa: E402
 from sweep.pruning.evidence import Order  # noqa: E402
 from sweep.pruning.joint_cut import JointCut  # noqa: E402
 from sweep.pruning.ranking import together  # noqa: E402
@@ -116,13 +116,10 @@ def whole_curve(
 
     with stage("cut"):
         cut = cut_at(network, layer)
-        at_cut = {
-            name: Activations(cut, some, cache, ranked=name == "valid")
-            for name, some in images.items()
-        }
+        at_cut = activations_of(cut, images, cache)
     with stage("rank"):
         valid = at_cut["valid"]
-        ranked = together([part.scores(order, seed=0) for part in valid.parts])
+        ranked = together([part.scores(order, seed=0) for part in valid.layers])
     answers = {}
     for name, some in images.items():
         with stage(f"steps, {name}"):
@@ -136,7 +133,7 @@ def whole_curve(
 def activity(network: Any, images: Images, layer: str, cache: Cache) -> str:
     """How many channels are not silent, on any image and on an image in the mean."""
     cut, ever, each = cut_at(network, layer), 0, 0.0
-    for at_cut in Activations(cut, images, cache, ranked=True).parts:
+    for at_cut in Activations(cut, images, cache).layers:
         part = at_cut.cut
         active = np.concatenate(
             [

@@ -14,7 +14,7 @@ from sweep.data import Images
 from sweep.evaluation import ValidCurve
 from sweep.evaluation.curve import Channels
 from sweep.networks import forward
-from sweep.pruning import Activations, Cut
+from sweep.pruning import Cut, LayerActivations
 from sweep.pruning.evidence import Order
 from sweep.pruning.ranking import together
 from sweep.training import badnet_training
@@ -70,9 +70,10 @@ def dispensable(
 
     Both see these images alone.
     """
-    seen = Activations(Cut(network), Images(images.astype(np.float32), labels), ranked=True)
-    channels = together([seen.scores(order, seed=0)]).channels
-    curve = ValidCurve.of(seen.predict_steps(channels), labels)
+    pixels = images.astype(np.float32)
+    valid = LayerActivations(Cut(network), Images(pixels, labels), ranked=True)
+    channels = together([valid.scores(order, seed=0)]).channels
+    curve = ValidCurve.of(valid.predict_steps(channels), labels)
     return channels[: max(1, stop(curve).step)]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sweep import NotApplicable, terminal
 from sweep.evaluation import ValidCurve
-from sweep.evaluation.outliers import OUTLIER, standing_out
+from sweep.evaluation.outliers import OUTLIER, log_anomaly
 from sweep.networks import forward
 from sweep.pruning import Activations, scoring
 from sweep.pruning.evidence import Order
@@ -68,7 +68,7 @@ class Verdict:
     def indices(self) -> dict[str, NDArray[np.float64]]:
         """How far each class stands out, (classes,), by kind of trigger."""
         return {
-            kind: standing_out(triggers.sizes, self.usual.get(kind))
+            kind: log_anomaly(triggers.sizes, self.usual.get(kind))
             for kind, triggers in self.triggers.items()
         }
 

@@ -46,7 +46,7 @@ labels, and gives a new network, in which what was pruned is pruned still. Its s
 {repairs}"""
 
 
-def text() -> str:
+def listing() -> str:
     """All orders, stops and repairs for a terminal, no line longer than `WIDTH`."""
     lines = ["prune/order=NAME: which channel first, what it needs, for whom, arXiv", ""]
     for order in orders.CATALOGUE:
@@ -55,30 +55,32 @@ def text() -> str:
         lines.append(f"{order.__name__:<17}{first:<34}{needs:<6} {who:<9} {source:.10}".rstrip())
         lines += [" " * 17 + line for line in more]
     lines += ["", *textwrap.wrap(LEGEND, WIDTH), "", "prune/stop=NAME: how many channels", ""]
-    lines += _told(_stops())
+    lines += _summaries(_stops())
     lines += ["", "repair=[NAME,NAME]: what is done to the pruned network, in turn", ""]
-    return "\n".join(lines + _told(repairs.CATALOGUE))
+    return "\n".join(lines + _summaries(repairs.CATALOGUE))
 
 
 def markdown() -> str:
     """All orders, stops and repairs as a page, each with what its docstring says."""
-    told = orders.CATALOGUE
-    rows = [" | ".join([f"| [{o.__name__}](#{o.__name__})", *_row(o)]) for o in told]
+    rows = [
+        " | ".join([f"| [{order.__name__}](#{order.__name__})", *_row(order)])
+        for order in orders.CATALOGUE
+    ]
     return PAGE.format(
         table=" |\n".join(rows) + " |",
         legend=textwrap.fill(LEGEND, 100),
-        orders="".join(_section(order) for order in told),
+        orders="".join(_section(order) for order in orders.CATALOGUE),
         stops="".join(_section(stop) for stop in _stops()),
         repairs="".join(_section(repair) for repair in repairs.CATALOGUE),
     )
 
 
-def _told(strategies: Iterable[Callable]) -> list[str]:
-    """Each by its name and its first sentence, in lines."""
+def _summaries(strategies: Iterable[Callable]) -> list[str]:
+    """The name and the first sentence of each, in lines."""
     lines = []
-    for one in strategies:
-        first, *more = textwrap.wrap(_paragraphs(one)[0], WIDTH - 18)
-        lines += [f"{one.__name__:<18}{first}", *(" " * 18 + line for line in more)]
+    for strategy in strategies:
+        first, *more = textwrap.wrap(_paragraphs(strategy)[0], WIDTH - 18)
+        lines += [f"{strategy.__name__:<18}{first}", *(" " * 18 + line for line in more)]
     return lines
 
 
@@ -107,14 +109,12 @@ def _row(order: Callable) -> list[str]:
 
 def _section(strategy: Callable) -> str:
     """What its docstring says, the headings of its paragraphs bold, and its settings."""
-    told = [f"### {strategy.__name__}", *_paragraphs(strategy)]
-    settings = [f"`{p}`" for p in inspect.signature(strategy).parameters.values()][1:]
-    settings = [
-        setting.replace("**course: Any", "those of `fine_tuning.FineTuning`")
-        for setting in settings
-    ]
-    told += [f"Settings: {', '.join(settings)}."] if settings else []
-    page = "\n\n".join(re.sub(r"^([A-Z][a-z]+): ", r"**\1:** ", part) for part in told)
+    paragraphs = [f"### {strategy.__name__}", *_paragraphs(strategy)]
+    parameters = [f"`{p}`" for p in inspect.signature(strategy).parameters.values()][1:]
+    course = "those of `fine_tuning.FineTuning`"
+    settings = [course if "**course" in parameter else parameter for parameter in parameters]
+    paragraphs += [f"Settings: {', '.join(settings)}."] if settings else []
+    page = "\n\n".join(re.sub(r"^([A-Z][a-z]+): ", r"**\1:** ", part) for part in paragraphs)
     return "\n" + re.sub(ARXIV, r"[arXiv \1](https://arxiv.org/abs/\1)", page) + "\n"
 
 

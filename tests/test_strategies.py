@@ -65,13 +65,13 @@ def test_the_module_prints_the_page():
 
 
 def test_no_line_is_wider_than_a_terminal_or_ends_in_a_blank():
-    lines = strategies.text().splitlines()
+    lines = strategies.listing().splitlines()
     assert max(map(len, lines)) <= 79
     assert [line for line in lines if line != line.rstrip()] == []
 
 
 def test_whatever_can_be_chosen_is_told_once():
-    told = [line.split(" ")[0] for line in strategies.text().splitlines() if line[:1] != " "]
+    told = [line.split(" ")[0] for line in strategies.listing().splitlines() if line[:1] != " "]
     for name in ALL:
         assert told.count(name) == 1
     assert sorted(sections(strategies.markdown())) == sorted(ALL)
@@ -80,7 +80,7 @@ def test_whatever_can_be_chosen_is_told_once():
 @pytest.mark.parametrize("name", NAMES["order"])
 def test_an_order_is_marked_as_what_it_is(name):
     order = order_of(name)
-    (line,) = [line for line in strategies.text().splitlines() if line.startswith(f"{name} ")]
+    (line,) = [line for line in strategies.listing().splitlines() if line.startswith(f"{name} ")]
     assert ("ORACLE" in line, "defender" in line) == (is_oracle(order), not is_oracle(order))
     (row,) = [row for row in strategies.markdown().splitlines() if row.startswith(f"| [{name}](")]
     assert row.count(" | ") == 4
@@ -120,7 +120,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_alone")
 def test_a_new_order_is_told_by_being_there():
-    (line,) = [line for line in strategies.text().splitlines() if line.startswith("peeking")]
+    (line,) = [line for line in strategies.listing().splitlines() if line.startswith("peeking")]
     assert (
         line.split("  ", 1)[1].strip()
         == "Depth of the peek, highest first  BN P   ORACLE    1234.56789"

@@ -11,7 +11,7 @@ from sweep.cli.choices import chosen_names
 from sweep.cli.parts import chosen_repairs
 from sweep.results import cells
 
-OmegaConf.register_new_resolver("strategies", strategies.text, replace=True)  # for --help
+OmegaConf.register_new_resolver("strategies", strategies.listing, replace=True)  # for --help
 
 
 def plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:

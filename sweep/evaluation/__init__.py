@@ -1,10 +1,10 @@
 """Rates, statistics and the pruning curve: plain functions on numpy arrays.
 
-`curve.py` is where to start: from predictions to the rates of every step. `metrics.py` defines the
-rates, `run_metrics.py` what a run logs.
+`curve.py` is where to start: from predictions to the rates of every step. `rates.py` says what each
+rate counts, `run_metrics.py` what a run logs.
 """
 
 from sweep.evaluation.curve import PruningCurve, ValidCurve, pruning_curve
-from sweep.evaluation.run_metrics import evaluate, of_repaired
+from sweep.evaluation.run_metrics import evaluate, repaired_rates
 
-__all__ = ["PruningCurve", "ValidCurve", "evaluate", "of_repaired", "pruning_curve"]
+__all__ = ["PruningCurve", "ValidCurve", "evaluate", "pruning_curve", "repaired_rates"]

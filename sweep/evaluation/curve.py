@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.evaluation import metrics
+from sweep.evaluation.rates import hits_on_clean, hits_on_poisoned
 
 Rates = dict[str, NDArray[np.float64]]
-
 Scores = NDArray[np.float64]
-
 Channels = NDArray[np.int64]
 
 
@@ -34,7 +33,7 @@ class Predictions:
 
     def __post_init__(self) -> None:
         if self.predicted.shape[1:] != self.labels.shape:
-            raise ValueError(f"answers {self.predicted.shape} for labels {self.labels.shape}")
+            raise ValueError(f"predictions {self.predicted.shape} for labels {self.labels.shape}")
 
     @property
     def counted(self) -> NDArray[np.bool_]:
@@ -46,7 +45,7 @@ class Predictions:
 class Ranking:
     """`channels`, first pruned first, and the `scores` of these, in that order.
 
-    Scores are told in standard deviations (ddof 1) from the mean of their layer.
+    Scores are in standard deviations (ddof 1) from the mean of their layer.
     """
 
     channels: Channels
@@ -95,6 +94,7 @@ class ValidCurve:
 
     @property
     def channels(self) -> int:
+        """How many channels there are."""
         return len(self.correct) - 1
 
     @property
@@ -116,16 +116,16 @@ class PruningCurve:
     rates: Rates
     images: dict[str, int]
 
-    def to_csv(self, named: Callable[[int], tuple[str, int]]) -> str:
+    def to_csv(self, locate: Callable[[int], tuple[str, int]]) -> str:
         """One row a step: channels pruned, the last one (-1 at step 0), its layer, every rate.
 
-        `named` tells of a channel its layer and its number there. Step 0 is of no layer where
+        `locate` gives the layer of a channel, and its number there. Step 0 is of no layer where
         there are several.
         """
         text = StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["pruned", "channel", "layer", *self.rates])
-        places = [named(channel) for channel in self.channels.tolist()]
+        places = [locate(channel) for channel in self.channels.tolist()]
         layers = {layer for layer, _ in places}
         untouched = (layers.pop() if len(layers) == 1 else "", -1)
         for step, (layer, channel) in enumerate([untouched, *places]):
@@ -134,40 +134,41 @@ class PruningCurve:
         return text.getvalue()
 
 
+#: The rates of a curve, by their names among the metrics of a run.
+CLEAN_RATES = {
+    "repaired/clean_accuracy": "clean_accuracy",
+    "goodnet/clean_accuracy": "goodnet_accuracy",
+    "goodnet/false_alarm_rate": "goodnet_false_alarm_rate",
+}
+POISONED_RATES = {
+    "repaired/attack_success_rate": "attack_success_rate",
+    "goodnet/attack_success_rate": "goodnet_attack_success_rate",
+    "goodnet/detection_rate": "goodnet_detection_rate",
+}
+
+
 def pruning_curve(
-    ranked: Ranking,
+    ranking: Ranking,
     classes: int,
     valid: Predictions,
     test: Predictions,
     poisoned: Predictions | None = None,
 ) -> PruningCurve:
-    """Count the answers of every step into rates; without poisoned images only the clean ones."""
-    rates: Rates = {"valid_accuracy": metrics.accuracy(valid.predicted, valid.labels)}
+    """Count the predictions of every step into rates; without poisoned images the clean ones."""
+    rates: Rates = {"valid_accuracy": np.mean(valid.predicted == valid.labels, axis=1)}
     images = {"valid_accuracy": len(valid.labels)}
-    for told, rows in ((_clean, test), (_poisoned, poisoned)):
-        if rows is not None:
-            new = told(rows, classes)
-            rates |= new
-            images |= dict.fromkeys(new, int(rows.counted.sum()))
-    counts = ValidCurve.of(valid.predicted, valid.labels, ranked.scores)
-    return PruningCurve(ranked.channels, counts, rates, images)
 
+    clean_hits = hits_on_clean(test.predicted[0], test.predicted, test.labels, classes)
+    for metric, name in CLEAN_RATES.items():
+        rates[name] = clean_hits[metric].mean(axis=1)
+        images[name] = len(test.labels)
+    if poisoned is not None:
+        counted = poisoned.counted
+        predicted, target = poisoned.predicted[:, counted], poisoned.labels[counted]
+        poisoned_hits = hits_on_poisoned(predicted[0], predicted, target, None, classes)
+        for metric, name in POISONED_RATES.items():
+            rates[name] = poisoned_hits[metric].mean(axis=1)
+            images[name] = len(target)
 
-def _clean(test: Predictions, classes: int) -> Rates:
-    goodnet = metrics.goodnet(test.predicted[0], test.predicted, classes)
-    return {
-        "clean_accuracy": metrics.accuracy(test.predicted, test.labels),
-        "goodnet_accuracy": metrics.accuracy(goodnet, test.labels),
-        "goodnet_false_alarm_rate": metrics.flagged(goodnet, classes),
-    }
-
-
-def _poisoned(poisoned: Predictions, classes: int) -> Rates:
-    counted = poisoned.counted
-    predicted, target = poisoned.predicted[:, counted], poisoned.labels[counted]
-    goodnet = metrics.goodnet(predicted[0], predicted, classes)
-    return {
-        "attack_success_rate": metrics.accuracy(predicted, target),
-        "goodnet_attack_success_rate": metrics.accuracy(goodnet, target),
-        "goodnet_detection_rate": metrics.flagged(goodnet, classes),
-    }
+    counts = ValidCurve.of(valid.predicted, valid.labels, ranking.scores)
+    return PruningCurve(ranking.channels, counts, rates, images)

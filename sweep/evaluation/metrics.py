@@ -1,9 +1,8 @@
-"""Rates of predicted classes, as plain functions on integer arrays.
+"""GoodNet's answer and what an attack is judged by, as plain functions on integer arrays.
 
-`predicted` holds classes, shape (n,) for one network or (steps, n) for a whole curve; every rate
-is taken over the last axis and lies in [0, 1]. Class N, one above the network's classes 0 .. N-1,
-is GoodNet's answer "backdoored". Poisoned images whose true class is the target say nothing about
-an attack: `attacked` leaves them out wherever true classes are known.
+Class N, one above the network's classes 0 .. N-1, is GoodNet's answer "backdoored". Poisoned images
+whose true class is the target say nothing about an attack: `attacked` leaves them out wherever true
+classes are known.
 """
 
 import numpy as np
@@ -19,23 +18,6 @@ def goodnet(badnet: Labels, repaired: Labels, classes: int) -> Labels:
     array([0, 3, 2])
     """
     return np.where(badnet == repaired, badnet, classes)
-
-
-def accuracy(predicted: Labels, labels: Labels) -> NDArray[np.float64]:
-    """Share of images given their label: accuracy on clean images, attack success on poisoned.
-
-    >>> float(accuracy(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1])))
-    0.5
-    """
-    return np.mean(predicted == labels, axis=-1)
-
-
-def flagged(predicted: Labels, classes: int) -> NDArray[np.float64]:
-    """Share of images on which GoodNet answers "backdoored" (class N = `classes`).
-
-    On poisoned images this is the detection rate, on clean ones the false-alarm rate.
-    """
-    return np.mean(predicted == classes, axis=-1)
 
 
 def attacked(target: Labels, true_labels: Labels | None) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ def anomaly(sizes: ArrayLike) -> Array:
 
     (median - size) / (1.4826 * MAD), MAD being the median distance from the median; 1.4826 makes
     it a standard deviation where sizes are normal. Infinite sizes, of what was not found, are left
-    out of both and told as -inf. Fewer than 3 sizes tell nothing: 0. Where more than half are
+    out of both and are -inf. Fewer than 3 sizes tell nothing: 0. Where more than half are
     equal, MAD is 0 and whoever differs is infinitely far. Source: Neural Cleanse (Wang et al., S&P
     2019), which takes the absolute value and then looks at the smaller ones only.
 
@@ -25,37 +25,37 @@ def anomaly(sizes: ArrayLike) -> Array:
     sizes = np.asarray(sizes, np.float64)
     if sizes.ndim != 1 or np.isnan(sizes).any() or np.any(sizes == -np.inf):
         raise ValueError(f"sizes {sizes}; expected one number for each class, or infinity")
-    found = np.isfinite(sizes)
-    if np.count_nonzero(found) < 3:
-        return np.where(found, 0.0, -np.inf)
-    below = np.median(sizes[found]) - sizes
-    spread = 1.4826 * np.median(abs(below[found]))
+    finite = np.isfinite(sizes)
+    if np.count_nonzero(finite) < 3:
+        return np.where(finite, 0.0, -np.inf)
+    below = np.median(sizes[finite]) - sizes
+    spread = 1.4826 * np.median(abs(below[finite]))
     near = np.isclose(below, 0, rtol=0, atol=TOLERANCE)
     return np.where(near, 0.0, below / spread if spread > TOLERANCE else np.copysign(np.inf, below))
 
 
-def standing_out(sizes: ArrayLike, usual: ArrayLike | None = None) -> Array:
+def log_anomaly(sizes: ArrayLike, reference: ArrayLike | None = None) -> Array:
     """How far each size lies below the others, by logarithms, (n,): above `OUTLIER` it stands out.
 
     `anomaly` of the logarithms, since what half and what double the size are as far from it: sizes
     of triggers differ by factors, and their own deviations let one class in 43 of a clean network
-    stand out by chance. `usual` are the sizes of the same classes in a network without a backdoor,
-    in 0..1, infinite where none was found, NaN where none was sought: where there is one, a class
-    stands out no farther than its size does in units of that.
+    stand out by chance. `reference` are the sizes of the same classes in a network without a
+    backdoor, in 0..1, infinite where none was found, NaN where none was sought: where there is one,
+    a class stands out no farther than its size does in units of that.
 
-    >>> standing_out([0.01, 0.4, 0.5, 0.6, 0.7]).round(1)
+    >>> log_anomaly([0.01, 0.4, 0.5, 0.6, 0.7]).round(1)
     array([11.8,  0.7,  0. , -0.6, -1. ])
-    >>> standing_out([0.01, 0.4, 0.5, 0.6, 0.7], [0.01, 0.5, 0.4, 0.7, 0.7]).round(1)
+    >>> log_anomaly([0.01, 0.4, 0.5, 0.6, 0.7], [0.01, 0.5, 0.4, 0.7, 0.7]).round(1)
     array([ 0. ,  0.7, -1. , -0.6, -1. ])
     """
     sizes = np.maximum(sizes, TINY)
-    alone = anomaly(np.log(sizes))
-    if usual is None:
-        return alone
-    usual = np.asarray(usual, np.float64)
-    if usual.shape != sizes.shape:
-        raise ValueError(f"{sizes.shape} sizes beside {usual.shape} of another network")
-    known = ~np.isnan(usual)
-    beside = anomaly(np.log(sizes[known] / np.clip(usual[known], TINY, 1)))
-    alone[known] = np.minimum(alone[known], beside)
-    return alone
+    index = anomaly(np.log(sizes))
+    if reference is None:
+        return index
+    reference = np.asarray(reference, np.float64)
+    if reference.shape != sizes.shape:
+        raise ValueError(f"{sizes.shape} sizes beside {reference.shape} of another network")
+    known = ~np.isnan(reference)
+    relative = anomaly(np.log(sizes[known] / np.clip(reference[known], TINY, 1)))
+    index[known] = np.minimum(index[known], relative)
+    return index

@@ -12,15 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from sweep.evaluation import detection, metrics, significance, tradeoffs
 from sweep.evaluation.curve import Predictions
 from sweep.evaluation.metrics import Labels
+from sweep.evaluation.rates import Hits, hits_on_clean, hits_on_poisoned
 
 #: False alarms in % of clean validation images, to which a soft GoodNet's threshold is set.
 ALARMS = (1, 5)
 
-#: Points of clean accuracy that may be paid, at which is told what an attack has left.
+#: Points of clean accuracy that may be paid, at which it is logged what an attack has left.
 DROPS = (1, 2, 4, 10)
 
 #: Soft GoodNets, in the order of the rows that `evaluate` is given: by doubt, and by divergence.
-SOFT = ("goodnet", "jensen_shannon")
+SOFT_GOODNETS = ("goodnet", "jensen_shannon")
 
 
 def evaluate(
@@ -38,26 +39,28 @@ def evaluate(
     the whole curve, for the trade-off. Robust accuracy and defence effectiveness need true labels
     of the poisoned images.
     """
-    told = _clean(classes, curve, repaired)
+    logged = _clean_rates(classes, curve, repaired)
     poisoned = curve.get("poisoned")
     if poisoned is not None:
-        told |= _attack(classes, poisoned, repaired["poisoned"])
+        logged |= _poisoned_rates(classes, poisoned, repaired["poisoned"])
         if poisoned.true_labels is not None:
-            told |= _effectiveness(told)
-    for row, name in enumerate(SOFT if disagreement else ()):
-        soft = {images: scores[row] for images, scores in (disagreement or {}).items()}
-        one = evaluate_soft(soft, None if poisoned is None else poisoned.counted)
-        told |= {f"{name}/{metric}": value for metric, value in one.items()}
-    return told | {f"tradeoff/{name}": value for name, value in tradeoff(rates or {}).items()}
+            logged |= _effectiveness(logged)
+    if disagreement:
+        counted = None if poisoned is None else poisoned.counted
+        for row, detector in enumerate(SOFT_GOODNETS):
+            scores = {name: by_image[row] for name, by_image in disagreement.items()}
+            logged |= _under(detector, evaluate_soft(scores, counted))
+    return logged | _under("tradeoff", tradeoff(rates or {}))
 
 
-def of_repaired(
+def repaired_rates(
     name: str, classes: int, curve: Mapping[str, Predictions], predicted: Mapping[str, Labels]
 ) -> dict[str, float]:
     """The rates of B' alone under `name`, as it is at one moment between pruning and the end."""
-    rates = evaluate(classes, curve, predicted)
-    here = "repaired/"
-    return {f"{name}/{k.removeprefix(here)}": v for k, v in rates.items() if k.startswith(here)}
+    prefix = "repaired/"
+    logged = evaluate(classes, curve, predicted)
+    rates = {k.removeprefix(prefix): v for k, v in logged.items() if k.startswith(prefix)}
+    return _under(name, rates)
 
 
 def evaluate_soft(
@@ -68,10 +71,10 @@ def evaluate_soft(
     `soft` holds the scores, (images,), of "valid", "test" and, where there are any, "poisoned"
     images; `counted`, (poisoned images,), says which of these count for an attack
     (`metrics.attacked`), None: all. The thresholds are set on clean validation images alone, so
-    that at most 1 and 5 % of them are flagged; what is flagged of clean test images is told.
+    that at most 1 and 5 % of them are flagged; what is flagged of clean test images is their rate.
 
-    >>> told = evaluate_soft({"valid": [0.1, 0.2], "test": [0.1, 0.3], "poisoned": [0.9, 0.2]})
-    >>> told["auroc"], told["detection_rate_at_1"], told["false_alarm_rate_at_1"]
+    >>> rates = evaluate_soft({"valid": [0.1, 0.2], "test": [0.1, 0.3], "poisoned": [0.9, 0.2]})
+    >>> rates["auroc"], rates["detection_rate_at_1"], rates["false_alarm_rate_at_1"]
     (0.75, 0.5, 0.5)
     """
     scores = {name: np.asarray(score) for name, score in soft.items()}
@@ -82,9 +85,10 @@ def evaluate_soft(
         rates["auroc"] = detection.auroc(scores["test"], scores["poisoned"])
     for alarm in ALARMS:
         threshold = detection.threshold(scores["valid"], alarm / 100)
-        rates |= _rate(f"false_alarm_rate_at_{alarm}", scores["test"] > threshold)
+        hits = {f"false_alarm_rate_at_{alarm}": scores["test"] > threshold}
         if "poisoned" in scores:
-            rates |= _rate(f"detection_rate_at_{alarm}", scores["poisoned"] > threshold)
+            hits[f"detection_rate_at_{alarm}"] = scores["poisoned"] > threshold
+        rates |= _with_intervals(hits)
     return rates
 
 
@@ -102,44 +106,43 @@ def tradeoff(rates: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
     }
 
 
-def _clean(
+def _clean_rates(
     classes: int, curve: Mapping[str, Predictions], repaired: Mapping[str, Labels]
 ) -> dict[str, float]:
     valid, test = curve["valid"], curve["test"]
-    rates: dict[str, float] = {}
-    for name, predicted in (("badnet", valid.predicted[0]), ("repaired", repaired["valid"])):
-        rates |= _rate(f"{name}/valid_accuracy", predicted == valid.labels)
-    predictions = _by_network(classes, test, repaired["test"])
-    for name, predicted in predictions.items():
-        rates |= _rate(f"{name}/clean_accuracy", predicted == test.labels)
-    return rates | _rate("goodnet/false_alarm_rate", predictions["goodnet"] == classes)
+    hits = {
+        "badnet/valid_accuracy": valid.predicted[0] == valid.labels,
+        "repaired/valid_accuracy": repaired["valid"] == valid.labels,
+    }
+    hits |= hits_on_clean(test.predicted[0], repaired["test"], test.labels, classes)
+    return _with_intervals(hits)
 
 
-def _attack(classes: int, poisoned: Predictions, repaired: Labels) -> dict[str, float]:
+def _poisoned_rates(classes: int, poisoned: Predictions, repaired: Labels) -> dict[str, float]:
+    counted, true_labels = poisoned.counted, poisoned.true_labels
+    hits = hits_on_poisoned(
+        poisoned.predicted[0][counted],
+        repaired[counted],
+        poisoned.labels[counted],
+        None if true_labels is None else true_labels[counted],
+        classes,
+    )
+    return _with_intervals(hits)
+
+
+def _with_intervals(hits: Hits) -> dict[str, float]:
+    """The share of images that are hits, by name of the rate, and its interval's ends."""
     rates: dict[str, float] = {}
-    counted = poisoned.counted
-    for name, predictions in _by_network(classes, poisoned, repaired).items():
-        predicted = predictions[counted]
-        rates |= _rate(f"{name}/attack_success_rate", predicted == poisoned.labels[counted])
-        if poisoned.true_labels is not None:
-            right = predicted == poisoned.true_labels[counted]
-            rates |= _rate(f"{name}/robust_accuracy", right)
-        if name == "goodnet":
-            rates |= _rate("goodnet/detection_rate", predicted == classes)
+    for name, of_images in hits.items():
+        low, high = significance.wilson(np.count_nonzero(of_images), len(of_images))
+        rates |= {name: float(of_images.mean()), f"{name}_low": float(low)}
+        rates[f"{name}_high"] = float(high)
     return rates
 
 
-def _by_network(classes: int, curve: Predictions, repaired: Labels) -> dict[str, Labels]:
-    """Return the predicted classes, (images,), of B, of B' and of GoodNet, by name."""
-    badnet = curve.predicted[0]
-    goodnet = metrics.goodnet(badnet, repaired, classes)
-    return {"badnet": badnet, "repaired": repaired, "goodnet": goodnet}
-
-
-def _rate(name: str, hits: NDArray[np.bool_]) -> dict[str, float]:
-    """The share of images that are `hits`, (images,), and the interval in which it lies."""
-    low, high = significance.wilson(np.count_nonzero(hits), len(hits))
-    return {name: float(hits.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
+def _under(prefix: str, rates: Mapping[str, float]) -> dict[str, float]:
+    """The same rates, their names behind `prefix` and a slash."""
+    return {f"{prefix}/{name}": value for name, value in rates.items()}
 
 
 def _effectiveness(rates: Mapping[str, float]) -> dict[str, float]:

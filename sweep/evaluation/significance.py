@@ -77,7 +77,9 @@ def paired(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> tuple[int,
     """
     right_a, right_b = np.asarray(right_a, bool), np.asarray(right_b, bool)
     if right_a.ndim != 1 or right_a.shape != right_b.shape:
-        raise ValueError(f"answers {right_a.shape} and {right_b.shape} are not of the same images")
+        raise ValueError(
+            f"predictions {right_a.shape} and {right_b.shape} are not of the same images"
+        )
     lost = int(np.count_nonzero(right_a & ~right_b))
     gained = int(np.count_nonzero(right_b & ~right_a))
     return lost, gained, mcnemar(lost, gained, two_sided=True)

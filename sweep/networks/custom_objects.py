@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import os
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -19,8 +20,9 @@ from typing import Any
 
 import keras
 
-from sweep import BadInput
+from sweep import BadInput, files
 from sweep.files import size_and_times
+from sweep.networks.keras_internals import layers_at_all_depths
 
 
 def load_custom_objects(names: str | Sequence[str] | None) -> dict[str, Any]:
@@ -87,3 +89,23 @@ def _imported(name: str, run: Callable[[], Any]) -> Any:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise BadInput(f"badnet.custom_objects: {name} cannot be imported ({reason})") from error
+
+
+def custom_modules(network: keras.Model) -> list[ModuleType]:
+    """Where `network` has code beyond Keras: all that is loaded and neither installed nor ours.
+
+    A digest of the network knows the names of such layers alone, and their code may stand in any of
+    these.
+    """
+    layers = layers_at_all_depths(network)
+    parts = [*map(type, layers), *(getattr(layer, "activation", None) for layer in layers)]
+    packages = {(getattr(part, "__module__", None) or "").partition(".")[0] for part in parts}
+    if packages <= {"", "keras"}:
+        return []
+    installed = {*map(Path, sysconfig.get_paths().values()), files.PACKAGE}
+    loaded = {
+        Path(file): module
+        for name, module in list(sys.modules.items())
+        if name != "__main__" and (file := getattr(module, "__file__", None))
+    }
+    return [loaded[path] for path in sorted(loaded) if not installed & set(path.parents)]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sweep import NotApplicable
 from sweep.evaluation.curve import Scores
 from sweep.pruning import Evidence, needs
-from sweep.pruning.evidence import Array
+from sweep.pruning.evidence import required
+from sweep.pruning.producer import Array
 
 
 def mean_activation(evidence: Evidence) -> Scores:
@@ -74,7 +75,7 @@ def bnp(evidence: Evidence) -> Scores:
     Differs: as `clp`, there is a threshold and here a ranking. The variance is the population's, of
     all images together; no epsilon is added.
     """
-    norm = evidence.norm
+    norm = required(evidence.norm)
 
     # by image, and these together: as exact however they are dealt, and 0 where all are equal
     def moments(maps: Array) -> NDArray[np.float64]:
@@ -86,8 +87,8 @@ def bnp(evidence: Evidence) -> Scores:
     variance = (variances + np.square(means - mean)).mean(axis=0)
     running = norm.variance.astype(np.float64)
     divergence = np.full(evidence.channels, np.inf)
-    told = (variance > 0) & (running > 0)
-    ratio = variance[told] / running[told]
-    away = np.square(mean - norm.mean)[told] / running[told]
-    divergence[told] = (ratio - 1 - np.log(ratio) + away) / 2
+    finite = (variance > 0) & (running > 0)
+    ratio = variance[finite] / running[finite]
+    shift = np.square(mean - norm.mean)[finite] / running[finite]
+    divergence[finite] = (ratio - 1 - np.log(ratio) + shift) / 2
     return -divergence

@@ -7,9 +7,8 @@ training is by SGD of the same momentum, and drawn by seed alone.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,14 +17,66 @@ from numpy.typing import NDArray
 from sweep import BadInput, NotApplicable, terminal
 from sweep.evaluation.curve import Scores
 from sweep.networks import forward
+from sweep.networks.keras_internals import Tensor
 from sweep.networks.layer_types import filters
 from sweep.orders import activations
 from sweep.pruning import Evidence, needs
+from sweep.pruning.evidence import Seed, required
 from sweep.training import Defender, inversion, unlearned
 from sweep.training.channel_gates import GatedNetwork
+from sweep.training.inversion_search import Search
 from sweep.training.unlearning import MOMENTUM
 
-MEMORY = 2**30  # bytes of what enters the gates that are held, not made anew for each batch
+MAX_UNITS_BYTES = 2**30  # of what enters the gates that are held, not made anew for each batch
+
+#: What a mask loses on a batch: `loss(mask, units, labels, draw)`; see `MaskTraining.learn`.
+MaskLoss = Callable[[Tensor, list[Tensor], Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class MaskTraining:
+    """How a mask over channels is learned: `steps` of SGD on batches of `batch_size` images.
+
+    label: what the line of progress says. Raises BadInput for what is not above 0.
+    """
+
+    label: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "learning_rate"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise BadInput(f"prune.order.{name} is {value!r}; expected more than 0")
+
+    def learn(self, gated: GatedNetwork, loss: MaskLoss, defender: Defender, seed: Seed) -> Scores:
+        """The mask in [0, 1], (channels,), that `loss(mask, units, labels, draw)` is lowest for.
+
+        `draw`, (2, channels), is drawn from [-1, 1] anew for each step, as the images are. Many
+        masks end at exactly 0 or 1; a millionth of their mean over all steps tells such apart.
+        """
+        rng = np.random.default_rng(seed)
+        units = _units(gated, defender)
+        mask = tf.Variable(tf.ones(gated.channels))
+        velocity, total = (tf.Variable(tf.zeros(gated.channels)) for _ in range(2))
+
+        @partial(tf.function, autograph=False)
+        def step(units: list[Tensor], labels: Tensor, draw: Tensor) -> None:
+            with tf.GradientTape() as tape:
+                value = loss(mask, units, labels, draw)
+            velocity.assign(MOMENTUM * velocity + tape.gradient(value, mask))
+            mask.assign(tf.clip_by_value(mask - self.learning_rate * velocity, 0.0, 1.0))
+            total.assign_add(mask)
+
+        with terminal.progress(self.label, self.steps, "steps") as done:
+            for _ in range(self.steps):
+                rows = rng.integers(len(defender.images), size=self.batch_size)
+                draw = rng.uniform(-1, 1, (2, gated.channels)).astype(np.float32)
+                step(units(rows), defender.images.labels[rows], draw)
+                done(1)
+        return mask.numpy() + 1e-6 * total.numpy().astype(np.float64) / self.steps
 
 
 @needs("weights", "labels", "training")
@@ -54,24 +105,25 @@ def anp(
     statistics while they are learned, and channels below a threshold go; here it is one layer in
     inference, and a ranking.
     """
-    _expect(eps=eps, steps=steps, batch_size=batch_size, learning_rate=learning_rate)
+    sgd = MaskTraining("training anp", steps, batch_size, learning_rate)
+    if not eps > 0:
+        raise BadInput(f"prune.order.eps is {eps!r}; expected more than 0")
     if not 0 <= alpha <= 1:
         raise BadInput(f"prune.order.alpha is {alpha!r}; expected a share from 0 to 1")
-    training = evidence.training
+    training = required(evidence.training)
     gated = GatedNetwork(training.defender.network, training.cut.layer)
 
-    def loss(mask: Any, units: Any, labels: Any, draw: Any) -> Any:
+    def loss(mask: Tensor, units: list[Tensor], labels: Tensor, draw: Tensor) -> Tensor:
         noise = eps * draw
         with tf.GradientTape() as tape:
             tape.watch(noise)
-            worse = gated.loss(mask + noise[0], 1 + noise[1], units, labels)
-        noise = noise + eps * tf.sign(tape.gradient(worse, noise))
+            noisy = gated.loss(mask + noise[0], 1 + noise[1], units, labels)
+        noise = noise + eps * tf.sign(tape.gradient(noisy, noise))
         noise = tf.stop_gradient(tf.clip_by_value(noise, -eps, eps))
         robust = gated.loss(mask + noise[0], 1 + noise[1], units, labels)
         return alpha * gated.loss(mask, 1.0, units, labels) + (1 - alpha) * robust
 
-    how = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
-    return _mask("training anp", gated, loss, training.defender, evidence.seed, **how)
+    return sgd.learn(gated, loss, training.defender, evidence.seed)
 
 
 @needs("weights", "labels", "training")
@@ -100,18 +152,17 @@ def rnp(
     statistics also while masks are learned. Accuracy is looked at when a batch's is low, there
     after each epoch.
     """
-    _expect(steps=steps, batch_size=batch_size, learning_rate=learning_rate)
-    defender = evidence.training.defender
+    sgd = MaskTraining("training rnp", steps, batch_size, learning_rate)
+    training = required(evidence.training)
     network = unlearned(
-        defender, accuracy=accuracy, learning_rate=unlearning_rate, batch_size=batch_size
+        training.defender, accuracy=accuracy, learning_rate=unlearning_rate, batch_size=batch_size
     )
-    gated = GatedNetwork(network, evidence.training.cut.layer)
+    gated = GatedNetwork(network, training.cut.layer)
 
-    def loss(mask: Any, units: Any, labels: Any, draw: Any) -> Any:
+    def loss(mask: Tensor, units: list[Tensor], labels: Tensor, draw: Tensor) -> Tensor:
         return gated.loss(mask, 1.0, units, labels)
 
-    how = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
-    return _mask("training rnp", gated, loss, defender, evidence.seed, **how)
+    return sgd.learn(gated, loss, training.defender, evidence.seed)
 
 
 @needs("weights", "labels", "training")
@@ -134,15 +185,15 @@ def weight_change(
     Differs: there the largest changes of all layers together are taken, a share of the weights of
     their channels set to 0, and the network fine-tuned.
     """
-    training = evidence.training
+    training = required(evidence.training)
     network = unlearned(
         training.defender,
         accuracy=accuracy,
         learning_rate=unlearning_rate,
         batch_size=batch_size,
     )
-    after = filters(network.get_layer(training.cut.producer.layer.name))
-    change = np.abs(after.astype(np.float64) - evidence.weights)
+    after = filters(network.get_layer(required(training.cut.producer.layer).name))
+    change = np.abs(after.astype(np.float64) - required(evidence.weights))
     return -change.reshape(-1, evidence.channels).sum(axis=0)
 
 
@@ -159,75 +210,32 @@ def reversed_trigger(evidence: Evidence) -> Scores:
     Differs: there a network without a class of an index above 2 is called clean, and left alone;
     here the smallest mask ranks the channels in any case.
     """
-    cut, defender = evidence.training.cut, evidence.training.defender
-    total = inversion.Search().total(defender.network.output_shape[-1])
+    training = required(evidence.training)
+    cut, defender = training.cut, training.defender
+    total = Search().total(defender.network.output_shape[-1])
     with terminal.progress("reversing triggers", total, "steps") as done:
-        found = inversion.invert(defender, progress=done)
-    if not np.isfinite(found.sizes).any():
+        triggers = inversion.invert(defender, progress=done)
+    if not np.isfinite(triggers.sizes).any():
         raise NotApplicable(
             "this order ranks by a reversed trigger, and none was found for any class; "
             "take another order"
         )
-    target = int(found.ranked[0])
+    target = int(triggers.ranked[0])
 
     def stamped() -> Iterable[NDArray[np.float32]]:
         for rows in forward.batches(len(defender.images), cut.batch_size):
-            yield cut.maps(found.stamp(defender.images.pixels[rows], target))[0]
+            yield cut.maps(triggers.stamp(defender.images.pixels[rows], target))[0]
 
     clean = activations.mean_activation(evidence)
     return clean - activations.mean_activation(replace(evidence, maps=stamped()))
 
 
-def _mask(
-    label: str,
-    gated: GatedNetwork,
-    loss: Callable[..., Any],
-    defender: Defender,
-    seed: Any,
-    *,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-) -> Scores:
-    """The mask in [0, 1], (channels,), that `loss(mask, units, labels, draw)` is lowest for.
-
-    `draw`, (2, channels), is drawn from [-1, 1] anew for each step, as the images are. Many masks
-    end at exactly 0 or 1; a millionth of their mean over all steps tells such apart.
-    """
-    rng = np.random.default_rng(seed)
-    units = _units(gated, defender)
-    mask = tf.Variable(tf.ones(gated.channels))
-    speed, total = (tf.Variable(tf.zeros(gated.channels)) for _ in range(2))
-
-    @partial(tf.function, autograph=False)
-    def step(units: Any, labels: Any, draw: Any) -> None:
-        with tf.GradientTape() as tape:
-            lost = loss(mask, units, labels, draw)
-        speed.assign(MOMENTUM * speed + tape.gradient(lost, mask))
-        mask.assign(tf.clip_by_value(mask - learning_rate * speed, 0.0, 1.0))
-        total.assign_add(mask)
-
-    with terminal.progress(label, steps, "steps") as done:
-        for _ in range(steps):
-            rows = rng.integers(len(defender.images), size=batch_size)
-            draw = rng.uniform(-1, 1, (2, gated.channels)).astype(np.float32)
-            step(units(rows), defender.images.labels[rows], draw)
-            done(1)
-    return mask.numpy() + 1e-6 * total.numpy().astype(np.float64) / steps
-
-
 def _units(gated: GatedNetwork, defender: Defender) -> Callable[[NDArray[np.int64]], list[NDArray]]:
     """Look up the units of some of the images by their rows; held where that takes little."""
     pixels = defender.pixels
-    if sum(part.nbytes for part in gated.units(pixels[:1])) * len(pixels) > MEMORY:
+    if sum(tensor.nbytes for tensor in gated.units(pixels[:1])) * len(pixels) > MAX_UNITS_BYTES:
         return lambda rows: gated.units(pixels[rows])
-    batches = [gated.units(pixels[some]) for some in forward.batches(len(pixels), gated.batch_size)]
-    parts = [np.concatenate(some) for some in zip(*batches, strict=True)]
-    return lambda rows: [part[rows] for part in parts]
-
-
-def _expect(**settings: float) -> None:
-    """Raise BadInput where one of `settings` is no number above 0."""
-    for name, value in settings.items():
-        if not value > 0:
-            raise BadInput(f"prune.order.{name} is {value!r}; expected more than 0")
+    slices = forward.batches(len(pixels), gated.batch_size)
+    batches = [gated.units(pixels[rows]) for rows in slices]
+    units = [np.concatenate(tensors) for tensors in zip(*batches, strict=True)]
+    return lambda rows: [tensor[rows] for tensor in units]

@@ -35,8 +35,8 @@ def ep(evidence: Oracle, *, rate: float = 0.1) -> Scores:
     if not 0 < rate < 1:
         raise BadInput(f"prune.order.rate is {rate!r}; expected a share between 0 and 1")
     clean, poisoned = (
-        some.per_image(lambda maps: maps.max(axis=1), of=some.preactivations)
-        for some in (evidence, evidence.poisoned)
+        images.per_image(lambda maps: maps.max(axis=1), of=images.preactivations)
+        for images in (evidence, evidence.poisoned)
     )
     count = min(round(rate / (1 - rate) * len(clean)), len(poisoned))
     chosen = np.random.default_rng(evidence.seed).choice(len(poisoned), count, replace=False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sweep import BadInput
 from sweep.evaluation.curve import Scores
 from sweep.pruning import Evidence, needs
-from sweep.pruning.evidence import Array
+from sweep.pruning.evidence import required
 
 
 @needs("weights")
@@ -27,7 +27,7 @@ def l1_norm(evidence: Evidence, *, descending: bool = False) -> Scores:
 
     Differs: Li et al. retrain afterwards. Zhu et al. do not prune, but fine-tune norms smaller.
     """
-    norms = np.array([np.abs(filter).sum() for filter in _filters(evidence.weights)])
+    norms = np.array([np.abs(filter).sum() for filter in _filters(evidence)])
     return -norms if descending else norms
 
 
@@ -41,7 +41,7 @@ def l2_norm(evidence: Evidence, *, descending: bool = False) -> Scores:
 
     Differs: as `l1_norm`.
     """
-    norms = np.array([np.sqrt(np.square(filter).sum()) for filter in _filters(evidence.weights)])
+    norms = np.array([np.sqrt(np.square(filter).sum()) for filter in _filters(evidence)])
     return -norms if descending else norms
 
 
@@ -56,7 +56,7 @@ def fpgm(evidence: Evidence) -> Scores:
 
     Differs: there filters are zeroed again and again during training, and may come back.
     """
-    filters = np.array(list(_filters(evidence.weights)))
+    filters = np.array(list(_filters(evidence)))
 
     def to_all(filter: NDArray) -> float:
         # differences, not inner products, and a sum that no order of its terms changes:
@@ -83,10 +83,10 @@ def taylor(evidence: Evidence, *, batch_size: int = 128) -> Scores:
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise BadInput(f"prune.order.batch_size is {batch_size!r}; expected 1 or more images")
-    weights = evidence.weights.astype(np.float64)
+    weights = required(evidence.weights).astype(np.float64)
     changes = [
         (weights * gradient).reshape(-1, evidence.channels).sum(axis=0)
-        for gradient in evidence.gradients(batch_size)
+        for gradient in required(evidence.gradients)(batch_size)
     ]
     return np.square(changes).mean(axis=0)
 
@@ -105,7 +105,7 @@ def clp(evidence: Evidence) -> Scores:
     Differs: there every channel of the network above its layer's mean + 3 standard deviations goes
     at once; this is the ranking of one layer, for any stop (`outlier` is that threshold).
     """
-    largest = np.array([np.linalg.norm(filter, ord=2) for filter in _filters(evidence.weights)])
+    largest = np.array([np.linalg.norm(filter, ord=2) for filter in _filters(evidence)])
     norm = evidence.norm
     if norm is None:
         return -largest
@@ -115,8 +115,8 @@ def clp(evidence: Evidence) -> Scores:
         return -np.divide(scaled, spread, out=np.zeros(len(scaled)), where=scaled > 0)
 
 
-def _filters(weights: Array) -> Iterable[NDArray[np.float64]]:
-    """The filters of (..., inputs, channels) one by one, each (inputs, positions of the kernel)."""
-    inputs, channels = weights.shape[-2:]
-    for filter in weights.reshape(-1, inputs, channels).T:
+def _filters(evidence: Evidence) -> Iterable[NDArray[np.float64]]:
+    """The filters of the channels one by one, each (inputs, positions of the kernel)."""
+    weights = required(evidence.weights)
+    for filter in weights.reshape(-1, *weights.shape[-2:]).T:
         yield filter.astype(np.float64)

@@ -5,11 +5,25 @@ pruning curve cheap.
 What an order may see is in `evidence.py`, what it must declare in `requirements.py`.
 """
 
-from sweep.pruning.activations import Activations
+from sweep.pruning.activations import Activations, LayerActivations, activations_of
 from sweep.pruning.evidence import Evidence, Oracle
 from sweep.pruning.joint_cut import cut_at
 from sweep.pruning.layer_cut import Cut
+from sweep.pruning.predictions import RepairedNetwork, predict_steps
 from sweep.pruning.requirements import needs, threat_model
 from sweep.pruning.scoring import rank
 
-__all__ = ["Activations", "Cut", "Evidence", "Oracle", "cut_at", "needs", "rank", "threat_model"]
+__all__ = [
+    "Activations",
+    "Cut",
+    "Evidence",
+    "LayerActivations",
+    "Oracle",
+    "RepairedNetwork",
+    "activations_of",
+    "cut_at",
+    "needs",
+    "predict_steps",
+    "rank",
+    "threat_model",
+]

@@ -1,26 +1,28 @@
-"""What an order may see, and how it says what it needs of that.
+"""What an order may see, of a defender and of an oracle.
 
 `Evidence` is all that a defender has: clean validation images at the cut, the weights there.
 Poisoned images are in `Oracle` alone, which is made for no order but those that declare it: they
 show what is possible, are no defences, and are marked in every table.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sweep.evaluation.curve import Scores
+from sweep.pruning.layer_cut import Cut
+from sweep.pruning.producer import Array, Batches, Norm
+from sweep.training import Defender
 
-Array = NDArray[np.float32]
-Batches = Iterable[Array]
 Order = Callable[..., Scores]
+Seed = int | Sequence[int]
 
 
 @dataclass(frozen=True)
-class Each:
+class LazyBatches:
     """Batches that are made anew whenever they are iterated."""
 
     make: Callable[[], Iterable[Array]]
@@ -30,34 +32,27 @@ class Each:
 
 
 @dataclass(frozen=True)
-class Norm:
-    """A BatchNormalization of the channels: gamma (x - mean) / sqrt(variance + epsilon) + beta.
-
-    gamma, beta, and the running mean and variance are float32 (channels,); `inputs` is what it
-    makes of the clean validation images' x, in batches of float32 (images, ..., channels).
-    """
-
-    gamma: Array
-    beta: Array
-    mean: Array
-    variance: Array
-    inputs: Batches
-
-    def of(self, channels: NDArray[np.int64], inputs: Batches) -> "Norm":
-        """The same of some of the channels alone, whose `inputs` these are."""
-        mine = (self.gamma, self.beta, self.mean, self.variance)
-        return Norm(*(values[channels] for values in mine), inputs)
-
-
-@dataclass(frozen=True)
 class Training:
-    """What an order trains with: a `defender` (defender.Defender), and its network's `cut`.
+    """What an order trains with: a `defender`, and the `cut` of its network.
 
     The network is not changed: an order trains copies, or masks.
     """
 
-    defender: Any
-    cut: Any
+    defender: Defender
+    cut: Cut
+
+
+Value = TypeVar("Value")
+
+
+def required(value: Value | None) -> Value:
+    """The `value` of an `Evidence` that an order needs, which is there if it declared that.
+
+    Raises ValueError for None: `@needs` does not name it.
+    """
+    if value is None:
+        raise ValueError("an order reads what it does not declare: name it in its @needs")
+    return value
 
 
 @dataclass(frozen=True)
@@ -69,8 +64,8 @@ class Evidence:
     channels: how many there are.
     weights: what makes each channel, (..., inputs, channels), without bias; None where the cut
         layer mixes several producers (a residual sum).
-    seed: the run's one integer.
-    progress: told the number of images whenever a batch was read.
+    seed: the run's one integer; of several layers, with the layer's number.
+    progress: is called with the number of images whenever a batch was read.
     preactivations: like maps, before the activation (behind the BatchNormalization, where one
         stands between); None where that is not known.
     norm: the last BatchNormalization of the channels at or before the cut, None without one.
@@ -82,7 +77,7 @@ class Evidence:
     maps: Batches
     channels: int
     weights: Array | None
-    seed: int
+    seed: Seed
     progress: Callable[[int], object] = field(default=lambda images: None, compare=False)
     preactivations: Batches | None = None
     norm: Norm | None = None
@@ -102,32 +97,31 @@ class Evidence:
         array([[ 4.,  5.],
                [10., 11.]])
         """
-        told = []
+        statistics = []
         for maps in self.maps if of is None else of:
-            told.append(statistic(maps.reshape(len(maps), -1, maps.shape[-1])))
+            statistics.append(statistic(maps.reshape(len(maps), -1, maps.shape[-1])))
             self.progress(len(maps))
-        return np.concatenate(told)
+        return np.concatenate(statistics)
 
-    def of(self, channels: NDArray[np.int64]) -> "Evidence":
-        """The same of some of the channels alone, as if there were no others.
+    def select(self, channels: NDArray[np.int64]) -> "Evidence":
+        """The evidence of some of the channels alone, as if there were no others.
 
         Training is not among it: a network cannot be trained as if.
         """
 
-        def pick(batches: Batches | None) -> Batches | None:
-            if batches is None:
-                return None
-            return Each(lambda: (some[..., channels] for some in batches))
+        def selected(batches: Batches) -> Batches:
+            return LazyBatches(lambda: (values[..., channels] for values in batches))
 
-        gradients, norm = self.gradients, self.norm
+        weights, preactivations = self.weights, self.preactivations
+        norm, gradients = self.norm, self.gradients
         return replace(
             self,
-            maps=pick(self.maps),
+            maps=selected(self.maps),
             channels=len(channels),
-            weights=None if self.weights is None else self.weights[..., channels],
-            preactivations=pick(self.preactivations),
-            norm=None if norm is None else norm.of(channels, pick(norm.inputs)),
-            gradients=None if gradients is None else lambda size: pick(gradients(size)),
+            weights=None if weights is None else weights[..., channels],
+            preactivations=None if preactivations is None else selected(preactivations),
+            norm=None if norm is None else norm.select(channels, selected(norm.inputs)),
+            gradients=None if gradients is None else lambda size: selected(gradients(size)),
             training=None,
         )
 
@@ -142,7 +136,16 @@ class Oracle(Evidence):
     poisoned: Evidence
     clean: Evidence
 
-    def of(self, channels: NDArray[np.int64]) -> "Oracle":
-        """The same of some of the channels alone, as if there were no others."""
-        poisoned, clean = self.poisoned.of(channels), self.clean.of(channels)
-        return replace(super().of(channels), poisoned=poisoned, clean=clean)
+    @classmethod
+    def of_pairs(cls, evidence: Evidence, clean: Evidence, poisoned: Evidence) -> "Oracle":
+        """All of `evidence`, a defender's, and the pairs of `clean` and `poisoned` images."""
+        defenders = {field.name: getattr(evidence, field.name) for field in fields(Evidence)}
+        return cls(**defenders, clean=clean, poisoned=poisoned)
+
+    def select(self, channels: NDArray[np.int64]) -> "Oracle":
+        """The evidence of some of the channels alone, as if there were no others."""
+        return Oracle.of_pairs(
+            super().select(channels),
+            clean=self.clean.select(channels),
+            poisoned=self.poisoned.select(channels),
+        )

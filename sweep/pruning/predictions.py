@@ -31,42 +31,42 @@ class RepairedNetwork:
     predicted: dict[str, Labels]
     disagreement: dict[str, NDArray[np.float64]]
 
+    @classmethod
+    def from_curve(
+        cls,
+        cut: Cut | JointCut,
+        at_cut: Mapping[str, Activations],
+        by_step: Mapping[str, Predictions],
+        channels: Channels,
+    ) -> "RepairedNetwork":
+        """B' when `channels` are pruned, the first of those whose steps `by_step` are."""
+        predicted = {name: curve.predicted[len(channels)] for name, curve in by_step.items()}
+        disagreement = {name: each.disagreement(channels) for name, each in at_cut.items()}
+        return cls(cut.pruned(channels), predicted, disagreement)
 
-def of_steps(
-    seen: Mapping[str, Activations], images: Mapping[str, Images], channels: Channels
+    @classmethod
+    def from_pass(
+        cls, network: keras.Model, badnet: keras.Model, images: Mapping[str, Images]
+    ) -> "RepairedNetwork":
+        """B' when it is `network`, whatever was done to it: it runs on all images, as B does."""
+        predicted, disagreement = {}, {}
+        for name, each in images.items():
+            before, after = (
+                outputs.probabilities(one, forward.scores(one, each.pixels))
+                for one in (badnet, network)
+            )
+            predicted[name] = after.argmax(axis=1)
+            disagreement[name] = np.stack([doubt(before, after), jensen_shannon(before, after)])
+        return cls(network, predicted, disagreement)
+
+
+def predict_steps(
+    at_cut: Mapping[str, Activations], images: Mapping[str, Images], channels: Channels
 ) -> dict[str, Predictions]:
     """What B says of all images after 0, 1, 2 ... of `channels` are pruned, with progress shown."""
+    by_step = {}
     with terminal.progress("pruning", sum(map(len, images.values())), "images") as done:
-        return {
-            name: Predictions(
-                seen[name].predict_steps(channels, done), some.labels, some.true_labels
-            )
-            for name, some in images.items()
-        }
-
-
-def pruned(
-    cut: Cut | JointCut,
-    seen: Mapping[str, Activations],
-    answers: Mapping[str, Predictions],
-    channels: Channels,
-) -> RepairedNetwork:
-    """B' when `channels` are pruned, the first of those that the `answers` are of."""
-    predicted = {name: told.predicted[len(channels)] for name, told in answers.items()}
-    disagreement = {name: some.disagreement(channels) for name, some in seen.items()}
-    return RepairedNetwork(cut.pruned(channels), predicted, disagreement)
-
-
-def passed(
-    network: keras.Model, badnet: keras.Model, images: Mapping[str, Images]
-) -> RepairedNetwork:
-    """B' is `network`, whatever was done to it, and runs on all images as B does."""
-    predicted, disagreement = {}, {}
-    for name, some in images.items():
-        before, after = (
-            outputs.probabilities(one, forward.scores(one, some.pixels))
-            for one in (badnet, network)
-        )
-        predicted[name] = after.argmax(axis=1)
-        disagreement[name] = np.stack([how(before, after) for how in (doubt, jensen_shannon)])
-    return RepairedNetwork(network, predicted, disagreement)
+        for name, each in images.items():
+            predicted = at_cut[name].predict_steps(channels, done)
+            by_step[name] = Predictions(predicted, each.labels, each.true_labels)
+    return by_step

@@ -1,12 +1,11 @@
-"""How the channels at a site are made: by which weights and BatchNormalization, from what values.
+"""How the channels of a cut are made: by which weights and BatchNormalization, from what values.
 
-A "way" is the nodes from the layer that produces the channels through those that pass them on, to
-the site (`Graph.way`). All that is told here is what orders ask for beside the maps.
+All of it is what orders ask for beside the maps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from sweep.networks import outputs
 from sweep.networks.forward import compiled, feature_extractor, image_spec
 from sweep.networks.graph import Graph
+from sweep.networks.keras_internals import Layer, Node, Tensor
 from sweep.networks.layer_types import (
     SEPARABLE,
     filters,
@@ -24,21 +24,45 @@ from sweep.networks.layer_types import (
     is_norm,
     makes_channels,
 )
-from sweep.pruning.evidence import Batches, Norm
 
 Array = NDArray[np.float32]
+Batches = Iterable[Array]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A BatchNormalization of the channels: gamma (x - mean) / sqrt(variance + epsilon) + beta.
+
+    gamma, beta, and the running mean and variance are float32 (channels,); `inputs` are the x that
+    it gets of the clean validation images, in batches of float32 (images, ..., channels).
+    """
+
+    gamma: Array
+    beta: Array
+    mean: Array
+    variance: Array
+    inputs: Batches
+
+    def select(self, channels: NDArray[np.int64], inputs: Batches) -> "Norm":
+        """The BatchNormalization of some of the channels alone, whose `inputs` these are."""
+        gamma, beta = self.gamma[channels], self.beta[channels]
+        return Norm(gamma, beta, self.mean[channels], self.variance[channels], inputs)
 
 
 class Producer:
-    """What leads to the channels at the end of `way` in a network."""
+    """What leads to the channels at the end of `path`, see `PrunePoint.producer_path`.
 
-    def __init__(self, graph: Graph, way: list[Any]) -> None:
-        self._graph, self._way = graph, way
-        self.layer = way[0].operation if makes_channels(way[0].operation) else None
-        norms = [node for node in way if is_norm(node.operation)]
+    `layer` is the one that produces them, None where several do (a residual sum).
+    """
+
+    def __init__(self, graph: Graph, path: list[Node]) -> None:
+        self._graph, self._path = graph, path
+        first: Layer = path[0].operation
+        self.layer: Layer | None = first if makes_channels(first) else None
+        norms = [node for node in path if is_norm(node.operation)]
         self._norm = norms[-1] if norms else None
-        acting = [node for node in way if _acts(node.operation)]
-        self._acting = acting[-1] if acting else None  # what makes activations of the values
+        activations = [node for node in path if _ends_in_activation(node.operation)]
+        self._activation = activations[-1] if activations else None
 
     @property
     def weights(self) -> Array | None:
@@ -53,11 +77,13 @@ class Producer:
     @property
     def has_preactivation(self) -> bool:
         """Whether the channels before their activation are known: no layer hides them."""
-        act = self._acting and self._acting.operation
-        return act is None or is_activation(act) or makes_channels(act)
+        if self._activation is None:
+            return True
+        layer = self._activation.operation
+        return is_activation(layer) or makes_channels(layer)
 
     def norm(self, inputs: Batches) -> Norm | None:
-        """The last BatchNormalization on the way, None without one; `inputs` are those it gets."""
+        """The last BatchNormalization on the path, or None; `inputs` are those that it gets."""
         if self._norm is None:
             return None
         layer = self._norm.operation
@@ -73,7 +99,7 @@ class Producer:
         return np.asarray(self._to_norm(pixels)[0])
 
     def preactivations(self, pixels: Array) -> Array:
-        """The channels before the last activation on the way, (n, ..., channels)."""
+        """The channels before the last activation on the path, (n, ..., channels)."""
         return np.asarray(self._to_activation(pixels)[0])
 
     def gradients(self, pixels: Array, labels: NDArray[np.int64]) -> Array:
@@ -81,31 +107,35 @@ class Producer:
         return filters(self.layer, np.asarray(self._gradient(pixels, labels)))
 
     @cached_property
-    def _to_norm(self) -> Callable[..., list[Any]]:
+    def _to_norm(self) -> Callable[..., list[Tensor]]:
+        if self._norm is None:
+            raise ValueError("no BatchNormalization makes these channels")
         return feature_extractor(self._graph.network, self._norm.input_tensors)
 
     @cached_property
-    def _to_activation(self) -> Callable[..., list[Any]]:
-        network, node = self._graph.network, self._acting
+    def _to_activation(self) -> Callable[..., list[Tensor]]:
+        network, node = self._graph.network, self._activation
         if node is None:
-            return feature_extractor(network, self._way[-1].output_tensors)
+            return feature_extractor(network, self._path[-1].output_tensors)
         if is_activation(node.operation):
             return feature_extractor(network, node.input_tensors)
         inputs = keras.Model(network.inputs[0], node.input_tensors)
 
-        def without_activation(pixels: Any) -> list[Any]:
-            made = keras.tree.flatten(inputs(pixels, training=False))
-            known = dict(zip(map(id, node.input_tensors), made, strict=True))
+        def without_activation(pixels: Tensor) -> list[Tensor]:
+            values = keras.tree.flatten(inputs(pixels, training=False))
+            known = outputs.known_values(node.input_tensors, values)
             self._graph.run([node], known, without_activation=True)
             return [known[id(node.output_tensors[0])]]
 
         return compiled(without_activation, [image_spec(network)])
 
     @cached_property
-    def _gradient(self) -> Callable[..., Any]:
+    def _gradient(self) -> Callable[..., Tensor]:
+        if self.layer is None:
+            raise ValueError("no single layer produces these channels")
         network, kernel = self._graph.network, self.layer.kernel.value
 
-        def gradient(pixels: Any, labels: Any) -> Any:
+        def gradient(pixels: Tensor, labels: Tensor) -> Tensor:
             with tf.GradientTape() as tape:
                 tape.watch(kernel)
                 loss = outputs.cross_entropy(network, pixels, labels)
@@ -114,5 +144,5 @@ class Producer:
         return compiled(gradient, [image_spec(network), tf.TensorSpec((None,), tf.int64)])
 
 
-def _acts(layer: Any) -> bool:
+def _ends_in_activation(layer: Layer) -> bool:
     return is_activation(layer) or has_activation(layer)

@@ -47,7 +47,7 @@ def together(scores: Sequence[ArrayLike], scope: str = "global") -> Ranking:
 
 
 def following(
-    scores: Sequence[ArrayLike], pruned: Sequence[int], scope: str = "global"
+    scores: Sequence[Sequence[float] | Scores], pruned: Sequence[int], scope: str = "global"
 ) -> tuple[int, int, float]:
     """The channel that is pruned next: its layer, its place among those left there, its score.
 
@@ -57,7 +57,7 @@ def following(
     >>> following([[], [7.0, 3.0, 9.0]], pruned=[2, 0])
     (1, 1, -1.0910894511799618)
     """
-    standard = [standardised(layer) for layer in scores]
+    standard = [standardised(of_layer) for of_layer in scores]
     layers = [layer for layer, left in enumerate(scores) if len(left)]
     places = {layer: int(ranking(scores[layer])[0]) for layer in layers}
 

@@ -35,7 +35,7 @@ def needs(*what: str) -> Callable[[Order], Order]:
         raise ValueError(f"an order can declare {set(NEEDS)}, not {set(what)}")
 
     def declare(order: Order) -> Order:
-        order.needs = frozenset(what)
+        vars(order)["needs"] = frozenset(what)
         return order
 
     return declare

@@ -3,9 +3,8 @@
 All of it reads clean validation images alone; only an oracle is handed poisoned ones.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,16 +14,16 @@ from sweep import NotApplicable, terminal
 from sweep.data import Images
 from sweep.evaluation.curve import Channels, Ranking, Scores
 from sweep.pruning import requirements
-from sweep.pruning.activations import Activations, Progress, Seed
-from sweep.pruning.evidence import Order
+from sweep.pruning.activations import Activations, LayerActivations, Progress, no_progress
+from sweep.pruning.evidence import Order, Seed
 from sweep.pruning.joint_cut import JointCut
 from sweep.pruning.layer_cut import Cut
 from sweep.pruning.ranking import following, together
-from sweep.training import Defender
 
-#: What of a network changes when channels are pruned: at the layers behind these, and anywhere.
-FLOWS = {"activations", "preactivations", "norm", "poisoned"}
-ANYWHERE = {"gradients"}
+#: Needs whose values change at the layers behind one in which a channel is pruned.
+CHANGED_BEHIND = {"activations", "preactivations", "norm", "poisoned"}
+#: Needs whose values change at all layers then.
+CHANGED_EVERYWHERE = {"gradients"}
 
 
 def require(order: Order, cut: Cut | JointCut, recompute: bool = False) -> None:
@@ -64,104 +63,127 @@ def rank(
     pairs: clean images and what was poisoned of them; called for an oracle alone.
     """
     require(order, valid.cut, recompute)
-    several = len(valid.parts) > 1
-    seeds = [[seed, place] if several else seed for place in range(len(valid.parts))]
-    images = pairs() if requirements.is_oracle(order) else ()
-    defender = valid.defender(seed) if requirements.is_learned(order) else None
-    parts = [
-        Seen(part, own, images, defender) for part, own in zip(valid.parts, seeds, strict=True)
+    layers, images = valid.layers, pairs() if requirements.is_oracle(order) else ()
+    seeds: list[Seed] = [[seed, place] for place in range(len(layers))]
+    if len(layers) == 1:
+        seeds = [seed]
+    states = [
+        LayerState(layer, of_layer, images) for layer, of_layer in zip(layers, seeds, strict=True)
     ]
-    if not recompute:
-        with _progress(order, len(valid) * len(parts)) as done:
-            return together([part.scores(order, done) for part in parts], scope)
+    if recompute:
+        names = [[image.name for image in state.pairs] for state in states]
+        channels, scores = valid.get_or_compute(
+            "ranking",
+            [order, seeds, scope, names],
+            lambda: _rank_again(order, valid, states, scope),
+            *requirements.code_of(order),
+        )
+        return Ranking(channels.astype(np.int64), scores)
 
-    names = [[some.name for some in part.pairs] for part in parts]
-    channels, scores = valid.get_or_compute(
-        "ranking",
-        [order, seeds, scope, names],
-        lambda: _again(order, valid, parts, scope),
-        *requirements.code_of(order),
-    )
-    return Ranking(channels.astype(np.int64), scores)
+    defender = valid.defender(seed) if requirements.is_learned(order) else None
+    with _progress(order, len(valid) * len(layers)) as done:
+        scores_by_layer = [
+            state.activations.scores(order, state.seed, done, state.pairs, defender)
+            for state in states
+        ]
+    return together(scores_by_layer, scope)
 
 
-class Seen:
-    """What an order sees of one layer: clean images there, and for an oracle the poisoned pairs.
+class LayerState:
+    """One layer while channels are pruned one by one: what an order sees of it, what is left of it.
 
-    One that trains sees a `defender` too, the same for all layers.
+    activations: at that layer, in the network as it is pruned by then.
+    pairs: of the same layer, on clean and on poisoned `images`; for an oracle alone.
+    left: channels that are not pruned, by their numbers in the layer.
+    scores: of those, (left,); None where they are to be computed anew.
     """
 
     def __init__(
-        self,
-        valid: Activations,
-        seed: Seed,
-        images: Sequence[Images] = (),
-        defender: Defender | None = None,
+        self, activations: LayerActivations, seed: Seed, images: Sequence[Images] = ()
     ) -> None:
-        self.valid, self._seed, self._images, self._defender = valid, seed, images, defender
-        self.pairs = tuple(valid.of(some) for some in images)
+        self.seed, self._images = seed, images
+        self.left: Channels = np.arange(activations.cut.channels)
+        self.scores: Scores | None = None
+        self._start(activations)
 
-    def scores(self, order: Order, progress: Progress) -> Scores:
-        """The scores of all channels, kept for the next cell."""
-        return self.valid.scores(order, self._seed, progress, self.pairs, self._defender)
+    @property
+    def pruned(self) -> int:
+        """How many channels of the layer are pruned."""
+        return self.activations.cut.channels - len(self.left)
 
-    def scores_of(self, order: Order, left: Channels) -> Scores:
-        """The scores of the channels that are `left`, as if there were no others."""
-        if not len(left):
-            return np.empty(0)
-        seen = self.valid.evidence(self._seed, pairs=self.pairs)
-        return np.asarray(order(seen.of(left)))
+    def score(self, order: Order) -> Scores:
+        """The scores of the channels that are left, as if there were no others; kept."""
+        if self.scores is None:
+            self.scores = np.empty(0)
+            if len(self.left):
+                evidence = self.activations.evidence(self.seed, no_progress, self.pairs)
+                self.scores = np.asarray(order(evidence.select(self.left)))
+        return self.scores
 
-    def within(self, network: keras.Model) -> "Seen":
-        """The same layer in `network`, a pruned copy; nothing of that is kept."""
-        cut = Cut(network, self.valid.cut.layer, self.valid.cut.semantics)
-        return Seen(self.valid.at(cut), self._seed, self._images)
+    def prune(self, place: int) -> int:
+        """The channel at one place among those left, which is left no more."""
+        channel = int(self.left[place])
+        self.left, self.scores = np.delete(self.left, place), None
+        return channel
+
+    def move_to(self, network: keras.Model) -> None:
+        """See the layer in `network` from now on, a pruned copy; nothing of that is cached."""
+        cut = self.activations.cut
+        self._start(self.activations.with_cut(Cut(network, cut.layer, cut.semantics)))
+        self.scores = None
+
+    def _start(self, activations: LayerActivations) -> None:
+        self.activations = activations
+        pairs = [activations.with_images(images) for images in self._images]
+        self.pairs = (pairs[0], pairs[1]) if pairs else ()
+
+
+def _rank_again(
+    order: Order, valid: Activations, states: Sequence[LayerState], scope: str
+) -> NDArray:
+    """Channels in pruning order and their scores, (2, channels), ranked anew after each."""
+    channels: list[int] = []
+    scores: list[float] = []
+    with terminal.progress("ranking", valid.cut.channels, "channels") as done:
+        while len(channels) < valid.cut.channels:
+            scores_left = [_scores_left(order, state, bool(channels)) for state in states]
+            layer, place, score = following(scores_left, [s.pruned for s in states], scope)
+            channels.append(valid.cut.index_of(layer, states[layer].prune(place)))
+            scores.append(score)
+
+            changed = [states[place] for place in _changed(order, layer, len(states))]
+            if any(len(state.left) for state in changed):
+                network = valid.cut.pruned(channels)
+                for state in changed:
+                    state.move_to(network)
+            done(1)
+    return np.array([channels, scores])
+
+
+def _scores_left(order: Order, state: LayerState, is_begun: bool) -> Scores:
+    """The scores of the channels left; equal ones where, once `is_begun`, nothing tells them."""
+    try:
+        return state.score(order)
+    except NotApplicable:  # some last channels may have nothing to be told apart by
+        if not is_begun:
+            raise
+        state.scores = np.zeros(len(state.left))
+        return state.scores
+
+
+def _changed(order: Order, layer: int, layers: int) -> range:
+    """The layers at which `order` sees something else when a channel of `layer` is pruned."""
+    needs = requirements.needs_of(order)
+    if CHANGED_EVERYWHERE & needs:
+        return range(layers)
+    return range(layer + 1, layers) if CHANGED_BEHIND & needs else range(0)
 
 
 @contextmanager
 def _progress(order: Order, images: int) -> Iterator[Progress]:
     """Show how many images `order` has read; one that trains shows how far it is itself."""
     if requirements.is_learned(order):
-        yield lambda images: None
+        yield no_progress
         return
     with terminal.progress("ranking", images, "images") as done:
         yield done
-
-
-def _again(order: Order, valid: Activations, parts: Sequence[Seen], scope: str) -> NDArray:
-    """Channels in pruning order and their scores, (2, channels), ranked anew after each."""
-    required, seen = requirements.needs_of(order), list(parts)
-    left = [np.arange(part.valid.cut.channels) for part in parts]
-    scores: list[Any] = [None] * len(parts)
-    pruned: list[tuple[int, float]] = []
-    with terminal.progress("ranking", valid.cut.channels, "channels") as done:
-        stale = set(range(len(parts)))
-        while any(map(len, left)):
-            for layer in stale:
-                try:
-                    scores[layer] = seen[layer].scores_of(order, left[layer])
-                except NotApplicable:  # some last channels may have nothing to be told apart by
-                    if not pruned:
-                        raise
-                    scores[layer] = np.zeros(len(left[layer]))
-            taken = [
-                part.valid.cut.channels - len(own) for part, own in zip(parts, left, strict=True)
-            ]
-            layer, place, score = following(scores, taken, scope)
-            pruned.append((valid.cut.index_of(layer, left[layer][place]), score))
-            left[layer] = np.delete(left[layer], place)
-            changed = _changed(required, layer, len(parts))
-            if any(len(left[behind]) for behind in changed):
-                network = valid.cut.pruned([channel for channel, _ in pruned])
-                for behind in changed:
-                    seen[behind] = parts[behind].within(network)
-            stale = {layer} | changed
-            done(1)
-    return np.array(pruned).T
-
-
-def _changed(needs: Iterable[str], layer: int, layers: int) -> set[int]:
-    """The layers at which an order sees something else when a channel of `layer` is pruned."""
-    if ANYWHERE & set(needs):
-        return set(range(layers))
-    return set(range(layer + 1, layers)) if FLOWS & set(needs) else set()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput
-from sweep.evaluation.outliers import standing_out
+from sweep.evaluation.outliers import log_anomaly
 from sweep.networks import forward
 from sweep.networks.graph import Graph
 from sweep.training.defender import Defender
@@ -55,8 +55,8 @@ class ReversedTriggers:
 
     @property
     def indices(self) -> NDArray[np.float64]:
-        """How far each class is smaller than the others, (classes,), see `standing_out`."""
-        return standing_out(self.sizes)
+        """How far each class is smaller than the others, (classes,), see `log_anomaly`."""
+        return log_anomaly(self.sizes)
 
     @property
     def ranked(self) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from sweep import attacks, files
 from sweep.cli import schema
 from sweep.data import Images
 from sweep.evaluation import ValidCurve
-from sweep.pruning import Activations, Cut, Evidence, Oracle
+from sweep.pruning import Cut, Evidence, LayerActivations, Oracle
 from sweep.pruning.evidence import Norm
 from sweep.pruning.ranking import ranking
 
@@ -143,7 +143,7 @@ def everything() -> Oracle:
     labels = np.arange(16) % 2
     noise = np.random.default_rng(0).uniform(0, 0.2, (16, 5, 5, 1))
     pixels = (noise + 0.6 * labels[:, None, None, None]).astype(np.float32)
-    valid = Activations(Cut(network(), "conv"), Images(pixels, labels, key="x"), ranked=True)
+    valid = LayerActivations(Cut(network(), "conv"), Images(pixels, labels, key="x"), ranked=True)
     seen = valid.evidence(0, defender=valid.defender(0))
     norm = Norm(*np.ones((4, 4), np.float32), [*seen.maps])
     told = {name: value for name, value in vars(seen).items() if name != "norm"} | {"norm": norm}

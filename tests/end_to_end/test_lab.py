@@ -17,7 +17,7 @@ from sweep.data import sources
 from sweep.detectors import GoodNet
 from sweep.evaluation import curve
 from sweep.networks import deepid, forward
-from sweep.pruning import Activations, Cut
+from sweep.pruning import Cut, LayerActivations
 from sweep.pruning.ranking import together
 
 NAMES = {  # of the reference: in this project, on how many images
@@ -44,11 +44,11 @@ def signs(shared) -> SimpleNamespace:
     badnet = networks.load(shared / "gtsrb" / "bd_net.keras")
     images = files.images(*networks.shape_and_classes(badnet), seed=0)
     cut = Cut(badnet)
-    valid = Activations(cut, images["valid"], ranked=True)
+    valid = LayerActivations(cut, images["valid"], ranked=True)
     ranked = together([valid.scores(partial(orders.mean_activation), 0)])
     answers = {
         name: curve.Predictions(
-            Activations(cut, i).predict_steps(ranked.channels), i.labels, i.true_labels
+            LayerActivations(cut, i).predict_steps(ranked.channels), i.labels, i.true_labels
         )
         for name, i in images.items()
     }

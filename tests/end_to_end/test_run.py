@@ -295,7 +295,7 @@ def test_failing_and_skipped_cells_stand_in_the_table_and_the_others_go_on(
 
 def test_the_help_tells_the_keys_and_all_strategies(project):
     printed = project.run("--help")
-    assert strategies.text() in printed
+    assert strategies.listing() in printed
     assert "prune/stop=NAME: how many channels" in printed
 
 

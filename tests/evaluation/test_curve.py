@@ -206,6 +206,6 @@ def test_each_rate_tells_how_many_images_it_is_a_share_of(drawn):
     assert curve.images["attack_success_rate"] == counted
 
 
-def test_answers_for_other_labels_are_refused():
-    with pytest.raises(ValueError, match=r"answers \(2, 3\) for labels \(4,\)"):
+def test_predictions_for_other_labels_are_refused():
+    with pytest.raises(ValueError, match=r"predictions \(2, 3\) for labels \(4,\)"):
         Predictions(np.zeros((2, 3), int), np.zeros(4, int))

@@ -1,4 +1,4 @@
-"""Rates against slow loops; GoodNet is never better than B or B'; the target's class never counts.
+"""GoodNet and rates against slow loops, GoodNet against B and B'; the target's class never counts.
 
 Predictions are drawn as (steps, images) arrays: what holds for one network holds for a whole curve.
 """
@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sweep.evaluation import metrics
+from sweep.evaluation.rates import hits_on_clean, hits_on_poisoned
 
 CLASSES = 4
+NETWORKS = ("badnet", "repaired", "goodnet")
 modest = settings(max_examples=30, deadline=None)
 shares = st.floats(0, 1)
 
@@ -21,14 +23,14 @@ def classes(*shape: int, high: int = CLASSES - 1) -> st.SearchStrategy[np.ndarra
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predictions of B, answers of B' at every step, and labels, for the same images."""
+def predictions(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predictions of B, of B' at every step, and labels, for the same images."""
     images, steps = draw(st.integers(1, 8)), draw(st.integers(1, 4))
     return draw(classes(images)), draw(classes(steps, images)), draw(classes(images))
 
 
 @modest
-@given(answers())
+@given(predictions())
 def test_goodnet_says_the_common_class_or_one_above_the_classes(drawn):
     badnet, repaired, _ = drawn
     answer = metrics.goodnet(badnet, repaired, CLASSES)
@@ -40,52 +42,62 @@ def test_goodnet_says_the_common_class_or_one_above_the_classes(drawn):
 
 
 @modest
-@given(answers())
+@given(predictions())
 def test_goodnet_is_never_more_accurate_than_either_network(drawn):
     badnet, repaired, labels = drawn
-    goodnet = metrics.accuracy(metrics.goodnet(badnet, repaired, CLASSES), labels)
-    assert np.all(goodnet <= metrics.accuracy(badnet, labels))
-    assert np.all(goodnet <= metrics.accuracy(repaired, labels))
+    hits = hits_on_clean(badnet, repaired, labels, CLASSES)
+    rates = {name: hit.mean(axis=-1) for name, hit in hits.items()}
+    assert np.all(rates["goodnet/clean_accuracy"] <= rates["badnet/clean_accuracy"])
+    assert np.all(rates["goodnet/clean_accuracy"] <= rates["repaired/clean_accuracy"])
 
 
 @modest
-@given(answers(), st.integers(0, CLASSES - 1))
+@given(predictions(), st.integers(0, CLASSES - 1))
 def test_an_attack_on_goodnet_never_succeeds_more_often_than_on_either_network(drawn, target):
     badnet, repaired, true_labels = drawn
     labels = np.full(len(badnet), target)
     counted = metrics.attacked(labels, true_labels)
     assume(counted.any())
     badnet, repaired, labels = badnet[counted], repaired[:, counted], labels[counted]
-    goodnet = metrics.accuracy(metrics.goodnet(badnet, repaired, CLASSES), labels)
-    assert np.all(goodnet <= metrics.accuracy(badnet, labels))
-    assert np.all(goodnet <= metrics.accuracy(repaired, labels))
+    hits = hits_on_poisoned(badnet, repaired, labels, true_labels[counted], CLASSES)
+    success = {name: hits[f"{name}/attack_success_rate"].mean(axis=-1) for name in NETWORKS}
+    assert np.all(success["goodnet"] <= success["badnet"])
+    assert np.all(success["goodnet"] <= success["repaired"])
 
 
 @modest
-@given(answers())
-def test_rates_are_counts_over_the_images_of_each_step(drawn):
-    _, repaired, labels = drawn
-    right, above = metrics.accuracy(repaired, labels), metrics.flagged(repaired, CLASSES - 1)
-    assert right.shape == above.shape == (len(repaired),)
+@given(predictions(), st.integers(0, CLASSES - 1))
+def test_hits_are_those_of_a_loop_over_images_and_steps(drawn, target):
+    badnet, repaired, labels = drawn
+    target = np.full(len(badnet), target)
+    clean = hits_on_clean(badnet, repaired, labels, CLASSES)
+    poisoned = hits_on_poisoned(badnet, repaired, target, labels, CLASSES)
     for step, row in enumerate(repaired.tolist()):
-        hits = sum(said == label for said, label in zip(row, labels.tolist(), strict=True))
-        assert right[step] == pytest.approx(hits / len(row))
-        assert above[step] == pytest.approx(row.count(CLASSES - 1) / len(row))
+        for image, said in enumerate(row):
+            agree = said == badnet[image]
+            is_right, is_hit = said == labels[image], said == target[image]
+            assert clean["badnet/clean_accuracy"][image] == (badnet[image] == labels[image])
+            assert clean["repaired/clean_accuracy"][step, image] == is_right
+            assert clean["goodnet/clean_accuracy"][step, image] == (agree and is_right)
+            assert clean["goodnet/false_alarm_rate"][step, image] == (not agree)
+            assert poisoned["repaired/attack_success_rate"][step, image] == is_hit
+            assert poisoned["goodnet/attack_success_rate"][step, image] == (agree and is_hit)
+            assert poisoned["repaired/robust_accuracy"][step, image] == is_right
+            assert poisoned["goodnet/robust_accuracy"][step, image] == (agree and is_right)
+            assert poisoned["goodnet/detection_rate"][step, image] == (not agree)
 
 
-@modest
-@given(answers())
-def test_goodnets_shares_of_all_classes_and_of_flagged_images_add_up_to_one(drawn):
-    badnet, repaired, _ = drawn
-    goodnet = metrics.goodnet(badnet, repaired, CLASSES)
-    of_classes = sum(metrics.accuracy(goodnet, np.full(len(badnet), c)) for c in range(CLASSES))
-    np.testing.assert_allclose(of_classes + metrics.flagged(goodnet, CLASSES), 1)
+def test_without_true_labels_nobody_tells_who_is_right_of_poisoned_images():
+    hits = hits_on_poisoned(np.array([1]), np.array([1]), np.array([1]), None, CLASSES)
+    assert set(hits) == {f"{name}/attack_success_rate" for name in NETWORKS} | {
+        "goodnet/detection_rate"
+    }
 
 
 def test_a_goodnet_of_two_equal_networks_flags_nothing():
     badnet = np.array([0, 3, 1, 3])
     np.testing.assert_array_equal(metrics.goodnet(badnet, badnet, CLASSES), badnet)
-    assert metrics.flagged(metrics.goodnet(badnet, badnet, CLASSES), CLASSES) == 0
+    assert not hits_on_clean(badnet, badnet, badnet, CLASSES)["goodnet/false_alarm_rate"].any()
 
 
 def test_images_whose_true_class_is_the_target_do_not_count():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sweep.evaluation import evaluate, of_repaired, pruning_curve, significance
+from sweep.evaluation import evaluate, pruning_curve, repaired_rates, significance
 from sweep.evaluation.curve import Predictions, Ranking
 from sweep.evaluation.run_metrics import evaluate_soft, tradeoff
 
@@ -223,7 +223,7 @@ def test_every_rate_lies_in_its_interval(drawn):
 def test_the_rates_on_the_way_are_those_of_b_repaired_under_another_name(drawn, name):
     curve, repaired = drawn
     rates = evaluate(CLASSES, curve, repaired)
-    told = of_repaired(name, CLASSES, curve, repaired)
+    told = repaired_rates(name, CLASSES, curve, repaired)
     whole = {key: value for key, value in rates.items() if key.startswith("repaired/")}
     assert told == {key.replace("repaired/", f"{name}/"): value for key, value in whole.items()}
     assert len(told) == 3 * 4 + 1  # four rates with their intervals, and the effectiveness
@@ -233,7 +233,7 @@ def test_the_rates_on_the_way_without_poisoned_images_are_clean_ones():
     curve, repaired = by_hand()
     del curve["poisoned"], repaired["poisoned"]
     names = {"pruned/valid_accuracy", "pruned/clean_accuracy"}
-    assert set(of_repaired("pruned", CLASSES, curve, repaired)) == with_intervals(names)
+    assert set(repaired_rates("pruned", CLASSES, curve, repaired)) == with_intervals(names)
 
 
 # A soft GoodNet

@@ -108,7 +108,7 @@ def test_a_sigmoid_network_is_learned_from_too(order):
 def test_units_that_are_not_held_give_the_same_masks(order, monkeypatch):
     network = planted(0, threshold=0.3)
     held = scores(order, network, **FEW[order])
-    monkeypatch.setattr(learned, "MEMORY", 0)
+    monkeypatch.setattr(learned, "MAX_UNITS_BYTES", 0)
     np.testing.assert_allclose(scores(order, network, **FEW[order]), held, atol=1e-3)
 
 
@@ -273,7 +273,6 @@ def test_what_all_layers_share_is_trained_once(monkeypatch):
         cut_at(plain(randomized(lenet(untouched))), ["conv_1", "conv_2"]),
         Images(pixels.astype(np.float32), np.arange(30) % 4, key="x"),
         Cache(memory_gb=0.1),
-        ranked=True,
     )
     trained, unlearn = [], unlearning._unlearn
     monkeypatch.setattr(unlearning, "_unlearn", lambda *a: trained.append(1) or unlearn(*a))

@@ -18,8 +18,10 @@ from sweep.cache import Cache
 from sweep.data import Images
 from sweep.networks import custom_objects, digest, forward, load
 from sweep.networks.forward import predict
-from sweep.pruning import Activations, Cut, Evidence, activations
+from sweep.pruning import Cut, Evidence, LayerActivations, activations
 from sweep.pruning.ranking import ranking
+
+at = LayerActivations  # all cuts here are of one layer
 
 CHANNELS = np.array([4, 0, 5, 2, 1, 3])
 OTHERS = np.array([1, 2, 3])
@@ -67,12 +69,12 @@ def test_a_second_process_makes_no_pass_for_the_same_channels(builder, ranked, p
     network = randomized(builder(untouched))
     layer = "conv_2" if builder is lenet else "add"
     part = "maps" if ranked else "boundary"
-    plain = Activations(Cut(network, layer), images()).predict_steps(CHANNELS)
+    plain = at(Cut(network, layer), images()).predict_steps(CHANNELS)
     passes.clear()
-    first = Activations(Cut(network, layer), images(), process(tmp_path), ranked=ranked)
+    first = at(Cut(network, layer), images(), process(tmp_path), ranked=ranked)
     np.testing.assert_array_equal(first.predict_steps(CHANNELS), plain)
     assert_passes(passes, **{part: BATCHES, "predict_steps": BATCHES})
-    second = Activations(Cut(network, layer), images(), process(tmp_path), ranked=ranked)
+    second = at(Cut(network, layer), images(), process(tmp_path), ranked=ranked)
     np.testing.assert_array_equal(second.predict_steps(CHANNELS), plain)
     assert_passes(passes)
 
@@ -80,23 +82,21 @@ def test_a_second_process_makes_no_pass_for_the_same_channels(builder, ranked, p
 @pytest.mark.parametrize("ranked", [False, True])
 def test_another_order_makes_no_pass_before_the_cut(ranked, passes, tmp_path):
     network = randomized(lenet(untouched))
-    Activations(Cut(network, "conv_2"), images(), process(tmp_path), ranked=ranked).predict_steps(
-        OTHERS
-    )
+    at(Cut(network, "conv_2"), images(), process(tmp_path), ranked=ranked).predict_steps(OTHERS)
     passes.clear()
     cut = Cut(network, "conv_2")
-    second = Activations(cut, images(), process(tmp_path), ranked=ranked)
+    second = at(cut, images(), process(tmp_path), ranked=ranked)
     for channels in (CHANNELS, CHANNELS[::-1], CHANNELS[:4]):
         told = second.predict_steps(channels)
         assert_passes(passes, predict_steps=BATCHES)
-        plain = Activations(Cut(network, "conv_2"), images()).predict_steps(channels)
+        plain = at(Cut(network, "conv_2"), images()).predict_steps(channels)
         np.testing.assert_array_equal(told, plain)
         passes.clear()
 
 
 def test_ranking_and_curve_share_one_pass_before_the_cut(passes, tmp_path):
     cut = Cut(randomized(lenet(untouched)), "conv_2")
-    valid = Activations(cut, images(), process(tmp_path), ranked=True)
+    valid = at(cut, images(), process(tmp_path), ranked=True)
     valid.scores(partial(orders.mean_activation), 0)
     valid.predict_steps(CHANNELS)
     valid.mean()
@@ -107,10 +107,10 @@ def test_other_semantics_share_the_pass_before_the_cut(passes, tmp_path):
     network = randomized(normalised(untouched))
     told = {}
     for semantics, expected in (("zero", {"boundary": BATCHES}), ("gamma", {})):
-        at_cut = Activations(Cut(network, "conv_2", semantics), images(), process(tmp_path))
+        at_cut = at(Cut(network, "conv_2", semantics), images(), process(tmp_path))
         told[semantics] = at_cut.predict_steps(CHANNELS)
         assert_passes(passes, predict_steps=BATCHES, **expected)
-        plain = Activations(Cut(network, "conv_2", semantics), images()).predict_steps(CHANNELS)
+        plain = at(Cut(network, "conv_2", semantics), images()).predict_steps(CHANNELS)
         np.testing.assert_array_equal(told[semantics], plain)
         passes.clear()
     assert (told["zero"] != told["gamma"]).any()
@@ -127,28 +127,28 @@ def test_another_network_or_layer_and_other_images_make_everything_anew(passes, 
         (network, "fc_1", images()),
         (network, "conv_2", images("noisy", noisy)),
     ]:
-        told = Activations(Cut(network_, layer), images_, process(tmp_path)).predict_steps(some)
+        told = at(Cut(network_, layer), images_, process(tmp_path)).predict_steps(some)
         assert_passes(passes, boundary=BATCHES, predict_steps=BATCHES)
-        plain = Activations(Cut(network_, layer), images_).predict_steps(some)
+        plain = at(Cut(network_, layer), images_).predict_steps(some)
         np.testing.assert_array_equal(told, plain)
         passes.clear()
 
 
 def test_a_weight_that_changes_makes_everything_anew(passes, tmp_path):
     network = randomized(lenet(untouched))
-    Activations(Cut(network, "conv_2"), images(), process(tmp_path)).predict_steps(CHANNELS)
+    at(Cut(network, "conv_2"), images(), process(tmp_path)).predict_steps(CHANNELS)
     bias = network.get_layer("fc_2").bias
     bias.assign(bias.numpy() + np.float32([0, 0, 0, 0, 1e-3]))
     passes.clear()
-    Activations(Cut(network, "conv_2"), images(), process(tmp_path)).predict_steps(CHANNELS)
+    at(Cut(network, "conv_2"), images(), process(tmp_path)).predict_steps(CHANNELS)
     assert_passes(passes, boundary=BATCHES, predict_steps=BATCHES)
 
 
 def test_one_activation_layer_behind_several_convolutions_is_several_sites(tmp_path):
     network = randomized(one_relu(untouched))
     for layer in ("conv_1", "conv_3", "conv_2"):
-        kept = Activations(Cut(network, layer), images(), process(tmp_path), ranked=True)
-        plain = Activations(Cut(network, layer), images(), ranked=True)
+        kept = at(Cut(network, layer), images(), process(tmp_path), ranked=True)
+        plain = at(Cut(network, layer), images(), ranked=True)
         np.testing.assert_array_equal(kept.mean(), plain.mean())
         np.testing.assert_array_equal(
             kept.predict_steps(np.arange(4)), plain.predict_steps(np.arange(4))
@@ -165,7 +165,7 @@ def flipped(path: Path) -> None:
 @pytest.mark.parametrize("damage", [flipped, Path.unlink], ids=["flipped", "deleted"])
 def test_of_damaged_batches_those_alone_are_made_anew(damage, ranked, passes, tmp_path):
     network = randomized(lenet(untouched))
-    told = Activations(Cut(network, "conv_2"), images(), process(tmp_path), ranked=ranked)
+    told = at(Cut(network, "conv_2"), images(), process(tmp_path), ranked=ranked)
     told = told.predict_steps(CHANNELS)
     part = "maps" if ranked else "boundary"
     batches = sorted((tmp_path / part).rglob("*.npz"))
@@ -176,21 +176,21 @@ def test_of_damaged_batches_those_alone_are_made_anew(damage, ranked, passes, tm
             damage(batches[1])
             damage(batches[3])
         passes.clear()
-        again = Activations(Cut(network, "conv_2"), images(), process(tmp_path), ranked=ranked)
+        again = at(Cut(network, "conv_2"), images(), process(tmp_path), ranked=ranked)
         np.testing.assert_array_equal(again.predict_steps(CHANNELS), told)
         assert_passes(passes, **expected)
 
 
 def test_batches_that_were_exchanged_are_made_anew(passes, tmp_path):
     network = randomized(lenet(untouched))
-    told = Activations(Cut(network, "conv_2"), images(), process(tmp_path)).predict_steps(CHANNELS)
+    told = at(Cut(network, "conv_2"), images(), process(tmp_path)).predict_steps(CHANNELS)
     first, second, *_ = sorted((tmp_path / "boundary").rglob("*.npz"))
     first.rename(tmp_path / "first")
     second.rename(first)
     (tmp_path / "first").rename(second)
     shutil.rmtree(tmp_path / "predictions")
     passes.clear()
-    again = Activations(Cut(network, "conv_2"), images(), process(tmp_path))
+    again = at(Cut(network, "conv_2"), images(), process(tmp_path))
     np.testing.assert_array_equal(again.predict_steps(CHANNELS), told)
     assert_passes(passes, boundary=2, predict_steps=BATCHES)
 
@@ -199,7 +199,7 @@ def test_images_without_a_key_are_never_kept(passes, tmp_path):
     cut, cache = Cut(randomized(lenet(untouched)), "conv_2"), process(tmp_path, memory_gb=1)
     told = []
     for pixels in (PIXELS, PIXELS[::-1]):
-        nameless = Activations(cut, images("", pixels), cache, ranked=True)
+        nameless = at(cut, images("", pixels), cache, ranked=True)
         told.append(nameless.predict_steps(CHANNELS))
         nameless.mean()
         nameless.scores(partial(orders.mean_activation), 0)
@@ -211,7 +211,7 @@ def test_images_without_a_key_are_never_kept(passes, tmp_path):
 def test_in_memory_nothing_is_made_twice_without_a_folder(passes):
     network, cache = randomized(lenet(untouched)), process(None, memory_gb=1)
     for expected in ({"boundary": BATCHES, "predict_steps": BATCHES}, {}):
-        Activations(Cut(network, "conv_2"), images(), cache).predict_steps(CHANNELS)
+        at(Cut(network, "conv_2"), images(), cache).predict_steps(CHANNELS)
         assert_passes(passes, **expected)
 
 
@@ -228,7 +228,7 @@ def test_iterated_it_is_the_maps_of_the_site_in_the_images_order(builder, layer,
     slow = np.asarray(keras.Model(network.input, network.get_layer(site).output)(PIXELS))
     for ranked in (False, True):
         for _ in range(2):
-            kept = Activations(Cut(network, layer), images(), process(tmp_path), ranked=ranked)
+            kept = at(Cut(network, layer), images(), process(tmp_path), ranked=ranked)
             batches = list(kept)
             assert [len(maps) for maps in batches] == [16, 16, 16, 2]
             assert len(kept) == 50
@@ -240,10 +240,10 @@ def test_iterated_it_is_the_maps_of_the_site_in_the_images_order(builder, layer,
 
 def test_the_mean_is_kept_and_needs_no_maps_any_more(passes, tmp_path):
     network = randomized(lenet(untouched))
-    mean = Activations(Cut(network, "conv_2"), images(), process(tmp_path), ranked=True).mean()
+    mean = at(Cut(network, "conv_2"), images(), process(tmp_path), ranked=True).mean()
     assert_passes(passes, maps=BATCHES)
     shutil.rmtree(tmp_path / "maps")
-    again = Activations(Cut(network, "conv_2"), images(), process(tmp_path), ranked=True).mean()
+    again = at(Cut(network, "conv_2"), images(), process(tmp_path), ranked=True).mean()
     np.testing.assert_array_equal(again, mean)
     assert_passes(passes)
 
@@ -252,7 +252,7 @@ def test_the_first_answer_is_the_networks_and_the_last_the_pruned_ones(tmp_path)
     network = randomized(lenet(untouched))
     for _ in range(2):
         cut = Cut(network, "conv_2")
-        told = Activations(cut, images(), process(tmp_path)).predict_steps(CHANNELS)
+        told = at(cut, images(), process(tmp_path)).predict_steps(CHANNELS)
         assert told.shape == (7, 50)
         assert told.dtype == np.int32
         np.testing.assert_array_equal(told[0], predict(network, PIXELS))
@@ -262,7 +262,7 @@ def test_the_first_answer_is_the_networks_and_the_last_the_pruned_ones(tmp_path)
 def test_progress_is_told_every_image_once_and_nothing_of_what_is_kept(tmp_path):
     network, told = randomized(lenet(untouched)), []
     for _ in range(2):
-        kept = Activations(Cut(network, "conv_2"), images(), process(tmp_path))
+        kept = at(Cut(network, "conv_2"), images(), process(tmp_path))
         kept.predict_steps(CHANNELS, told.append)
     assert sum(told) == 50
 
@@ -277,19 +277,19 @@ def test_batches_of_any_size_and_ranked_or_not_give_equal_answers(builder, monke
         for ranked in (False, True):
             cut = Cut(network, layer)
             assert cut.batch_size == most
-            told.append(Activations(cut, images(), ranked=ranked).predict_steps(CHANNELS))
+            told.append(at(cut, images(), ranked=ranked).predict_steps(CHANNELS))
     for other in told[1:]:
         np.testing.assert_array_equal(other, told[0])
 
 
 def test_the_part_behind_the_cut_takes_several_batches_together(passes, monkeypatch):
     network = randomized(lenet(untouched))
-    plain = Activations(Cut(network, "conv_2"), images()).predict_steps(CHANNELS)
+    plain = at(Cut(network, "conv_2"), images()).predict_steps(CHANNELS)
     for at_once, expected in ((16, 4), (32, 2), (64, 1)):
         cut = Cut(network, "conv_2")
         cut.tail_batch_size = at_once
         passes.clear()
-        np.testing.assert_array_equal(Activations(cut, images()).predict_steps(CHANNELS), plain)
+        np.testing.assert_array_equal(at(cut, images()).predict_steps(CHANNELS), plain)
         assert_passes(passes, boundary=BATCHES, predict_steps=expected)
 
 
@@ -315,7 +315,7 @@ def test_scores_are_kept_by_the_orders_settings_and_the_seed(tmp_path):
     for _ in range(2):
         for number, (chosen, seed) in enumerate(settings, start=1):
             cut = Cut(network, "conv_2")
-            kept = Activations(cut, images(), process(tmp_path), ranked=True)
+            kept = at(cut, images(), process(tmp_path), ranked=True)
             scores = kept.scores(asked.order(**chosen), seed)
             np.testing.assert_array_equal(scores, np.arange(6.0) + len(chosen) + seed)
             assert asked.asked >= number
@@ -329,14 +329,14 @@ def test_scores_are_kept_by_the_source_of_the_orders_module(tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for source, expected in (("1", 1), ("1", 1), ("2", 2), ("1", 2)):
         Path(module.__file__).write_text(source)
-        kept = Activations(cut, images(), process(kept_in), ranked=True)
+        kept = at(cut, images(), process(kept_in), ranked=True)
         kept.scores(asked.order(module), 0)
         assert asked.asked == expected
 
 
 def test_scores_may_be_a_list(tmp_path):
     cut = Cut(randomized(lenet(untouched)), "conv_2")
-    kept = Activations(cut, images(), process(tmp_path), ranked=True)
+    kept = at(cut, images(), process(tmp_path), ranked=True)
 
     def by_hand(evidence: Evidence) -> list[float]:
         return [3.0, 1.0, 2.0, 0.0, 5.0, 4.0]
@@ -350,7 +350,7 @@ def test_everything_is_made_anew_where_a_source_or_a_version_changes(passes, tmp
     everything = {"boundary": BATCHES, "predict_steps": BATCHES}
 
     def ask(**expected: int) -> None:
-        Activations(Cut(network, "conv_2"), images(), process(kept_in)).predict_steps(CHANNELS)
+        at(Cut(network, "conv_2"), images(), process(kept_in)).predict_steps(CHANNELS)
         assert_passes(passes, **expected)
 
     ask(**everything)
@@ -371,16 +371,12 @@ def test_what_is_kept_is_named_by_the_versions_of_the_libraries_too():
 
 def test_the_git_commit_is_not_part_of_the_name(passes, tmp_path, monkeypatch):
     network = randomized(lenet(untouched))
-    Activations(Cut(network, "conv_2"), images(), process(tmp_path / "cache")).predict_steps(
-        CHANNELS
-    )
+    at(Cut(network, "conv_2"), images(), process(tmp_path / "cache")).predict_steps(CHANNELS)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     passes.clear()
-    Activations(Cut(network, "conv_2"), images(), process(tmp_path / "cache")).predict_steps(
-        CHANNELS
-    )
+    at(Cut(network, "conv_2"), images(), process(tmp_path / "cache")).predict_steps(CHANNELS)
     assert_passes(passes)
 
 
@@ -407,10 +403,10 @@ def test_everything_is_made_anew_where_the_code_of_a_custom_layer_changes(passes
         build(custom["Scaling"]).save(saved)
         network = load(saved, custom_objects=custom)
         digests.add(digest(network))
-        told = Activations(Cut(network, "conv"), images(), process(tmp_path / "cache"))
+        told = at(Cut(network, "conv"), images(), process(tmp_path / "cache"))
         told = told.predict_steps(CHANNELS)
         assert passes["boundary"] == passes["predict_steps"] == expected
-        plain = Activations(Cut(network, "conv"), images()).predict_steps(CHANNELS)
+        plain = at(Cut(network, "conv"), images()).predict_steps(CHANNELS)
         np.testing.assert_array_equal(told, plain)
         passes.clear()
     assert len(digests) == 2

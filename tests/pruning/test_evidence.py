@@ -11,7 +11,7 @@ import pytest
 from sweep import BadInput, NotApplicable, files
 from sweep.orders import ep, l1_norm, mean_activation, random, tac, taylor, weights
 from sweep.pruning import Evidence, Oracle, needs, requirements
-from sweep.pruning.evidence import Training
+from sweep.pruning.evidence import Training, required
 from sweep.pruning.requirements import NEEDS, code_of, is_oracle, needs_of, require
 
 MAPS = np.arange(24.0, dtype=np.float32).reshape(2, 2, 2, 3)  # two images of 2 x 2 positions
@@ -108,7 +108,7 @@ def test_the_code_of_an_order_is_all_that_orders_are_made_of_and_of_anothers_its
 
 def test_what_an_order_trains_with_is_not_there_for_some_of_the_channels():
     seen = replace(DEFENDER, training=Training(None, None))
-    assert seen.of(np.array([0, 2])).training is None
+    assert seen.select(np.array([0, 2])).training is None
 
 
 def test_a_statistic_is_taken_image_by_image_of_maps_of_any_rank_and_progress_is_told():
@@ -127,3 +127,18 @@ def test_a_statistic_is_taken_of_other_batches_where_some_are_given():
     of_others = seen.per_image(lambda maps: maps.min(axis=1), of=iter([-MAPS[:1]]))
     np.testing.assert_array_equal(of_others, [[-9, -10, -11]])
     assert told == [1]
+
+
+def test_an_order_that_reads_what_it_does_not_declare_is_told_so():
+    np.testing.assert_array_equal(required(MAPS), MAPS)
+    with pytest.raises(ValueError, match="name it in its @needs"):
+        l1_norm(DEFENDER)
+
+
+def test_an_oracles_evidence_of_some_channels_is_of_these_alone_everywhere():
+    pairs = Oracle([MAPS], 3, None, 0, poisoned=replace(DEFENDER, maps=[MAPS + 1]), clean=DEFENDER)
+    some = pairs.select(np.array([2]))
+    assert isinstance(some, Oracle)
+    for evidence, maps in ((some, MAPS), (some.poisoned, MAPS + 1), (some.clean, MAPS)):
+        assert evidence.channels == 1
+        np.testing.assert_array_equal(np.concatenate(list(evidence.maps)), maps[..., 2:])

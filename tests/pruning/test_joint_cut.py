@@ -135,7 +135,7 @@ def test_a_batch_is_small_enough_for_all_that_is_kept_between_the_segments(monke
     from sweep.pruning import joint_cut as module
 
     network = plain(randomized(lenet(untouched)))
-    monkeypatch.setattr(module, "MEMORY", 1)
+    monkeypatch.setattr(module, "MAX_INPUT_BYTES", 1)
     assert cut_at(network, ["conv_1", "conv_2"]).tail_batch_size == 1
 
 

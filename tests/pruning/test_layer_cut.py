@@ -27,18 +27,18 @@ from sweep.data import Images
 from sweep.networks import deepid, digest, forward, load
 from sweep.networks.forward import predict
 from sweep.networks.loading import plain
-from sweep.pruning import Activations, Cut
+from sweep.pruning import Cut, LayerActivations
 
 
 def answers(cut: Cut, pixels: np.ndarray, channels: ArrayLike, progress=lambda images: None):
     """B's classes after each of `channels`, (len(channels) + 1, n)."""
     images = Images(pixels, np.zeros(len(pixels), dtype=np.int64))
-    return Activations(cut, images).predict_steps(np.asarray(channels), progress)
+    return LayerActivations(cut, images).predict_steps(np.asarray(channels), progress)
 
 
 def maps(cut: Cut, pixels: np.ndarray) -> np.ndarray:
     images = Images(pixels, np.zeros(len(pixels), dtype=np.int64))
-    return np.concatenate(list(Activations(cut, images, ranked=True)))
+    return np.concatenate(list(LayerActivations(cut, images, ranked=True)))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from sweep.data import Images
 from sweep.evaluation.curve import Predictions
 from sweep.networks import digest, forward
 from sweep.networks.loading import plain
-from sweep.pruning import Activations, joint_cut, predictions
+from sweep.pruning import RepairedNetwork, activations_of, joint_cut
 
 COUNTS = {"valid": 20, "test": 50, "poisoned": 13}
 
@@ -37,16 +37,16 @@ def test_the_pruned_network_says_what_the_curve_says(builder, layer, semantics):
     network = plain(randomized(builder(zoo.untouched)))
     cut = joint_cut.cut_at(network, layer or CASES[builder][0], semantics)
     some = images(network.input_shape[1:])
-    seen = {name: Activations(cut, i, ranked=name == "valid") for name, i in some.items()}
+    at_cut = activations_of(cut, some)
     channels = np.random.default_rng(6).permutation(cut.channels)
-    answers = {
-        name: Predictions(seen[name].predict_steps(channels), i.labels, i.true_labels)
+    by_step = {
+        name: Predictions(at_cut[name].predict_steps(channels), i.labels, i.true_labels)
         for name, i in some.items()
     }
     before = digest(network)
     for count in (0, 1, cut.channels // 2):
-        read = predictions.pruned(cut, seen, answers, channels[:count])
-        run = predictions.passed(read.network, network, some)
+        read = RepairedNetwork.from_curve(cut, at_cut, by_step, channels[:count])
+        run = RepairedNetwork.from_pass(read.network, network, some)
         assert run.network is read.network
         assert set(read.predicted) == set(run.predicted) == set(COUNTS)
         for name, size in COUNTS.items():
@@ -67,7 +67,7 @@ def test_how_far_two_networks_are_apart_is_told_of_the_one_that_is_repaired(smal
     badnet, network = plain(small()), plain(small(1))
     pixels = np.random.default_rng(0).normal(size=(9, 8, 7, 3)).astype(np.float32)
     some = {"test": Images(pixels, np.zeros(9, np.int64))}
-    run = predictions.passed(network, badnet, some)
+    run = RepairedNetwork.from_pass(network, badnet, some)
     p, q = (keras.ops.softmax(one(pixels)).numpy().astype(float) for one in (badnet, network))
     np.testing.assert_array_equal(run.predicted["test"], q.argmax(axis=1))
     doubt = 1 - q[np.arange(9), p.argmax(axis=1)]

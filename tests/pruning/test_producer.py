@@ -9,7 +9,7 @@ from zoo import CASES, depthwise, lenet, normalised, randomized, separable, tran
 
 from sweep.data import Images
 from sweep.networks.loading import plain
-from sweep.pruning import Activations, Cut
+from sweep.pruning import Cut, LayerActivations
 
 
 def pixels_for(network: keras.Model, count: int = 10) -> np.ndarray:
@@ -162,7 +162,7 @@ def test_gradients_of_all_images_come_once_in_batches_drawn_by_seed():
     network = plain(randomized(lenet(untouched)))
     pixels = pixels_for(network, 10)
     labels = np.arange(10) % network.output_shape[-1]
-    valid = Activations(Cut(network, "conv_2"), Images(pixels, labels))
+    valid = LayerActivations(Cut(network, "conv_2"), Images(pixels, labels))
     told = []
     evidence = valid.evidence(3, told.append)
     batches = list(evidence.gradients(4))

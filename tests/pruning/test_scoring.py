@@ -11,7 +11,17 @@ from sweep import NotApplicable, orders
 from sweep.cache import Cache
 from sweep.data import Images
 from sweep.networks.loading import plain
-from sweep.pruning import Activations, Cut, Evidence, Oracle, cut_at, needs, requirements, scoring
+from sweep.pruning import (
+    Activations,
+    Cut,
+    Evidence,
+    LayerActivations,
+    Oracle,
+    cut_at,
+    needs,
+    requirements,
+    scoring,
+)
 from sweep.pruning.ranking import ranking, standardised, together
 
 PIXELS = np.random.default_rng(7).normal(size=(30, 12, 12, 3)).astype(np.float32)
@@ -38,7 +48,7 @@ def network() -> keras.Model:
 
 @pytest.fixture
 def two(network) -> Activations:
-    return Activations(cut_at(network, ["conv_1", "conv_2"]), images(), ranked=True)
+    return Activations(cut_at(network, ["conv_1", "conv_2"]), images())
 
 
 def mean_of(network: keras.Model, layer: str) -> np.ndarray:
@@ -47,7 +57,7 @@ def mean_of(network: keras.Model, layer: str) -> np.ndarray:
 
 
 def test_one_layer_goes_by_its_scores(network):
-    valid = Activations(Cut(network, "conv_2"), images(), ranked=True)
+    valid = LayerActivations(Cut(network, "conv_2"), images(), ranked=True)
     ranked = rank(orders.mean_activation, valid)
     scores = mean_of(network, "conv_2")
     np.testing.assert_array_equal(ranked.channels, np.argsort(scores, kind="stable"))
@@ -62,7 +72,7 @@ def test_several_layers_go_by_the_scores_of_each(scope, network, two):
 
 
 def test_random_is_drawn_for_each_layer_apart_and_for_one_as_ever(network):
-    joint = Activations(cut_at(network, ["conv_1", "conv_2"]), images(), ranked=True)
+    joint = Activations(cut_at(network, ["conv_1", "conv_2"]), images())
     seen = []
 
     @needs()
@@ -71,22 +81,22 @@ def test_random_is_drawn_for_each_layer_apart_and_for_one_as_ever(network):
         return np.arange(float(evidence.channels))
 
     rank(looks, joint, seed=5)
-    rank(looks, joint.parts[0], seed=5)
+    rank(looks, joint.layers[0], seed=5)
     assert seen == [[5, 0], [5, 1], 5]
-    alone = rank(orders.random, joint.parts[0], seed=5).channels
+    alone = rank(orders.random, joint.layers[0], seed=5).channels
     permutation = np.random.default_rng(5).permutation(len(alone))
     np.testing.assert_array_equal(alone, ranking(permutation))
 
 
 @pytest.mark.parametrize("order", [orders.mean_activation, orders.l1_norm, orders.apoz])
 def test_ranking_again_changes_nothing_where_channels_of_a_layer_do_not_touch(order, network):
-    valid = Activations(Cut(network, "conv_2"), images(), ranked=True)
+    valid = LayerActivations(Cut(network, "conv_2"), images(), ranked=True)
     once, again = (rank(order, valid, recompute=recompute) for recompute in (False, True))
     np.testing.assert_array_equal(once.channels, again.channels)
 
 
 def test_ranking_again_leaves_the_pruned_filters_out(network):
-    valid = Activations(Cut(network, "conv_2"), images(), ranked=True)
+    valid = LayerActivations(Cut(network, "conv_2"), images(), ranked=True)
     filters = valid.cut.weights.reshape(-1, valid.cut.channels).T.astype(np.float64)
     left, by_hand = list(range(len(filters))), []
     while left:
@@ -117,10 +127,10 @@ def test_ranking_again_sees_the_network_as_it_is_pruned_by_then(scope, network, 
 
 
 def test_ranking_again_asks_for_gradients_of_the_pruned_network(network):
-    valid = Activations(Cut(network, "conv_2"), images(), ranked=True)
+    valid = LayerActivations(Cut(network, "conv_2"), images(), ranked=True)
     left, by_hand = list(range(valid.cut.channels)), []
     while left:
-        now = Activations(Cut(valid.cut.pruned(by_hand), "conv_2"), images())
+        now = LayerActivations(Cut(valid.cut.pruned(by_hand), "conv_2"), images())
         scores = orders.taylor(now.evidence(0), batch_size=8)[left]
         by_hand.append(left.pop(int(np.argmin(scores))))
     again = rank(partial(orders.taylor, batch_size=8), valid, recompute=True).channels
@@ -128,7 +138,7 @@ def test_ranking_again_asks_for_gradients_of_the_pruned_network(network):
 
 
 def test_a_ranking_made_again_and_again_is_kept(network, tmp_path):
-    kept = Activations(Cut(network, "conv_2"), images(key="some"), Cache(str(tmp_path), 1, 0))
+    kept = LayerActivations(Cut(network, "conv_2"), images(key="some"), Cache(str(tmp_path), 1, 0))
     first = rank(orders.fpgm, kept, recompute=True)
     asked = []
 
@@ -156,12 +166,12 @@ def test_an_oracle_alone_is_handed_the_pairs(recompute, network, two):
     maps = keras.Model(network.inputs[0], network.get_layer("conv_2").output)
     clean, bad = (np.asarray(maps(some.pixels), np.float64) for some in pairs())
     change = np.sqrt(np.square(bad - clean).sum(axis=(1, 2))).mean(axis=0)
-    ranked = rank(orders.tac, two.parts[1], pairs=pairs, recompute=recompute)
+    ranked = rank(orders.tac, two.layers[1], pairs=pairs, recompute=recompute)
     np.testing.assert_array_equal(ranked.channels, np.argsort(-change, kind="stable"))
 
 
 def test_an_oracle_of_other_pairs_is_asked_again(network, tmp_path):
-    kept = Activations(Cut(network, "conv_2"), images(key="some"), Cache(str(tmp_path), 1, 0))
+    kept = LayerActivations(Cut(network, "conv_2"), images(key="some"), Cache(str(tmp_path), 1, 0))
     asked = []
 
     @needs("poisoned")
@@ -238,7 +248,7 @@ def test_an_order_that_declares_it_alone_is_given_the_network_and_the_images_to_
 
 
 def test_channels_that_nothing_tells_apart_any_more_go_by_their_numbers(network):
-    valid = Activations(Cut(network, "conv_2"), images(), ranked=True)
+    valid = LayerActivations(Cut(network, "conv_2"), images(), ranked=True)
 
     def fussy(evidence: Evidence) -> np.ndarray:
         if evidence.channels < 4:
@@ -251,7 +261,7 @@ def test_channels_that_nothing_tells_apart_any_more_go_by_their_numbers(network)
 
 
 def test_an_order_that_has_nothing_to_tell_from_the_start_does_not_apply(network):
-    valid = Activations(Cut(network, "conv_2"), images(), ranked=True)
+    valid = LayerActivations(Cut(network, "conv_2"), images(), ranked=True)
 
     def never_applies(evidence: Evidence) -> np.ndarray:
         raise NotApplicable("nothing to tell them by")

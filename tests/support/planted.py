@@ -12,7 +12,7 @@ from keras import layers
 from sweep.cache import Cache
 from sweep.data import Images
 from sweep.networks.loading import plain
-from sweep.pruning import Activations, cut_at
+from sweep.pruning import Activations, activations_of, cut_at
 
 CLASSES, CHANNELS, BAD, TARGET = 4, 8, 5, 1
 SHAPE = (8, 8, 1)
@@ -84,6 +84,5 @@ def activations_at(
     seed: int = 0,
     images: Images | None = None,
 ) -> Activations:
-    return Activations(
-        cut_at(network, layer), images or noisy_patterns(seed), Cache(memory_gb=0.1), ranked=True
-    )
+    by_split = {"valid": images or noisy_patterns(seed)}
+    return activations_of(cut_at(network, layer), by_split, Cache(memory_gb=0.1))["valid"]

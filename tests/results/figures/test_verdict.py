@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from sweep.evaluation.outliers import standing_out
+from sweep.evaluation.outliers import log_anomaly
 from sweep.results.figures import verdict
 from sweep.results.figures.run import BLUE, RED
 
@@ -26,7 +26,7 @@ def drawn(
         paints = 20 * rng.normal(size=paints.shape)
     image = 255 * rng.random((6, 5, colours))
     figure = verdict.reversed_triggers(
-        image, np.arange(classes), sizes, standing_out(sizes), masks, paints, (0, 255), "conv_3"
+        image, np.arange(classes), sizes, log_anomaly(sizes), masks, paints, (0, 255), "conv_3"
     )
     figure.savefig(BytesIO(), dpi=20)
     return figure
