@@ -47,7 +47,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         log.tags({"network_digest": networks.digest(badnet)})
         log.tags(files.tags(images, choices["attack"]))
         if not cfg.inspect and (shown := examples(files)):
-            log.figure("figures/attack.png", figures.attack(*shown))
+            log.figure("figures/attack.png", figures.draw_attack(*shown))
 
     # Cut B at the layers and rank their channels, on clean validation images alone.
     cut = cut_at(badnet, cfg.prune.layer, cfg.prune.semantics)
@@ -59,28 +59,29 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
             asked = defenders_orders(cfg) if cfg.inspect else {}
             verdict = inspection.inspect(defender, valid, asked, parts.stop, cfg.prune.scope)
         print_verdict(verdict)
-        log.verdict(verdict, figures.of_verdict(verdict, cut.layer))
+        log.verdict(verdict, figures.draw_verdict(verdict, cut.layer))
         if cfg.inspect:
             return
     with log.stage("rank"):
-        how = {"scope": cfg.prune.scope, "recompute": cfg.prune.recompute, "seed": cfg.seed}
-        ranked = rank(parts.order, valid, **how, pairs=lambda: pairs(files))
+        settings = {"scope": cfg.prune.scope, "recompute": cfg.prune.recompute, "seed": cfg.seed}
+        ranking = rank(parts.order, valid, **settings, pairs=lambda: pairs(files))
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):
-        by_step = predict_steps(at_cut, images, ranked.channels)
-        curve = pruning_curve(ranked, classes, **by_step)
+        by_step = predict_steps(at_cut, images, ranking.channels)
+        curve = pruning_curve(ranking, classes, **by_step)
         suspect.warn(curve.valid)
         stop = parts.stop(curve.valid)
         log.tags({"stop_reached": stop.reached})
 
     # The pruned network, repaired: B'. GoodNet of B and B', and what they are worth.
     with log.stage("repair"):
-        now = RepairedNetwork.from_curve(cut, at_cut, by_step, ranked.channels[: stop.step])
+        now = RepairedNetwork.from_curve(cut, at_cut, by_step, ranking.channels[: stop.step])
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
         log.metrics(repaired_rates("pruned", classes, by_step, now.predicted))
         for name, repair in parts.repairs.items():
-            now = RepairedNetwork.from_pass(repair(defender.of(now.network)), badnet, images)
+            repaired = repair(defender.with_network(now.network))
+            now = RepairedNetwork.from_pass(repaired, badnet, images)
             log.metrics(repaired_rates(name, classes, by_step, now.predicted))
     with log.stage("evaluate"):
         goodnet = GoodNet(badnet, now.network)
@@ -90,7 +91,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         log.curve(curve, cut.locate)
         log.predictions(by_step, now.predicted)
         ranked_by = f"{choices['prune/order']} ({threat_model(parts.order)})"
-        log.figures(figures.of_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
+        log.figures(figures.draw_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
         if cfg.tracking.models:
             log.models(goodnet)
 

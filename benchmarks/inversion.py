@@ -50,7 +50,7 @@ def show(found: ReversedTriggers, most: int) -> None:
         numbers = found.sizes[place], found.indices[place]
         row = [str(found.classes[place]), *(f"{number:.4f}" for number in numbers)]
         rows.append([*row, terminal.percent(found.success[place])])
-    terminal.table(["class", "size", "index", "success %"], rows, left=1)
+    terminal.print_table(["class", "size", "index", "success %"], rows, left=1)
     print(
         f"median size {np.median(found.sizes):.4f}, success {found.success.mean():.1%} in the mean"
     )

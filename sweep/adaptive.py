@@ -36,7 +36,7 @@ def pruning_aware(
     white: float = 255.0,
     **settings: Any,
 ) -> keras.Model:
-    """Train a BadNet whose backdoor lies in the channels that pruning leaves for last.
+    """Return a BadNet whose backdoor lies in the channels that pruning leaves for last.
 
     The pruning-aware attack of Liu et al., "Fine-Pruning" (RAID 2018, arXiv 1805.12185): train on
     the `clean` images; prune the last convolution by `order` until `stop`, as the defender is
@@ -49,21 +49,26 @@ def pruning_aware(
     network is lost until then; here its weights behind the layer stay as they were, and unread.
     """
 
-    def half(done: int) -> Progress | None:
-        return progress and (lambda epoch, _, logs: progress(done + epoch, 2 * epochs, logs))
+    def progress_from(first_epoch: int) -> Progress | None:
+        if progress is None:
+            return None
+        return lambda epoch, _, logs: progress(first_epoch + epoch, 2 * epochs, logs)
 
-    told = {"epochs": epochs, "white": white, **settings}
-    own = badnet_training.train(network, images[:clean], labels[:clean], progress=half(0), **told)
-    asleep = dispensable(own, images[:clean], labels[:clean], order, stop)
-    pruned = Cut(own).pruned(asleep)
-    badnet_training.fold(
-        pruned, "conv_1", gain=white, offset=white / 2
-    )  # takes centred pixels again
-    trained = badnet_training.train(pruned, images, labels, progress=half(epochs), **told)
-    return restored(trained, own, asleep, images)
+    settings |= {"epochs": epochs, "white": white}
+    benign = badnet_training.train(
+        network, images[:clean], labels[:clean], progress=progress_from(0), **settings
+    )
+    dormant = dormant_channels(benign, images[:clean], labels[:clean], order, stop)
+    pruned = Cut(benign).pruned(dormant)
+    # so that it takes centred pixels again
+    badnet_training.fold(pruned, "conv_1", gain=white, offset=white / 2)
+    backdoored = badnet_training.train(
+        pruned, images, labels, progress=progress_from(epochs), **settings
+    )
+    return with_restored_channels(backdoored, benign, dormant, images)
 
 
-def dispensable(
+def dormant_channels(
     network: keras.Model, images: np.ndarray, labels: np.ndarray, order: Order, stop: Stop
 ) -> Channels:
     """The channels of the last convolution that are pruned by `order` until `stop`, at least one.
@@ -77,7 +82,7 @@ def dispensable(
     return channels[: max(1, stop(curve).step)]
 
 
-def restored(
+def with_restored_channels(
     network: keras.Model, before: keras.Model, channels: Channels, images: np.ndarray
 ) -> keras.Model:
     """A copy of `network` with `channels` of its last convolution as they were `before`.

@@ -45,11 +45,11 @@ class FromFile:
 
     def blueprint(self, shape: Shape, classes: int) -> keras.Model:
         """The network itself; `shape` is that of the images, `classes` is not asked."""
-        path = self._found()
-        theirs = custom_objects.load_custom_objects(self.custom_objects)
-        keras.saving.get_custom_objects().update(theirs)  # copies of the network need them too
-        pairs = tuple(theirs.items())
-        return _loaded(path, files.size_and_times(path), self.architecture, tuple(shape), pairs)
+        path = self._existing_path()
+        objects = custom_objects.load_custom_objects(self.custom_objects)
+        keras.saving.get_custom_objects().update(objects)  # copies of the network need them too
+        items = tuple(objects.items())
+        return _load(path, files.size_and_times(path), self.architecture, tuple(shape), items)
 
     def check(self, source: Files | Faces, attack: Attack) -> None:
         """Nothing: the network is there, or `blueprint` says so."""
@@ -57,7 +57,7 @@ class FromFile:
     def warn(self, curve: ValidCurve) -> None:
         """Say so where the network is wrong on most clean validation images."""
         if curve.correct[0] < curve.images / 2:
-            terminal.say(
+            terminal.print_line(
                 "B is wrong on most clean validation images: are data.scale and labels right?"
             )
 
@@ -68,7 +68,7 @@ class FromFile:
     def network(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
         return self.blueprint(shape, classes)
 
-    def _found(self) -> Path:
+    def _existing_path(self) -> Path:
         if not self.path:
             raise BadInput("badnet.path is not set; expected the file of the suspect network")
         names = [self.path] if isinstance(self.path, str) else list(self.path)
@@ -83,16 +83,16 @@ class FromFile:
 
 
 @lru_cache(maxsize=4)
-def _loaded(
+def _load(
     path: Path,
-    stamp: tuple[int, ...],
+    size_and_times: tuple[int, ...],
     architecture: str | None,
     shape: Shape,
-    theirs: tuple[tuple[str, Any], ...],
+    custom_objects: tuple[tuple[str, Any], ...],
 ) -> keras.Model:
-    """The network of a file of that stamp, loaded once in a process: networks are never changed."""
+    """The network of a file, loaded once in a process: networks are never changed."""
     build = partial(architectures.deepid, shape) if architecture == "deepid" else None
-    return networks.load(path, build, dict(theirs))
+    return networks.load(path, build, dict(custom_objects))
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,9 @@ class Trained:
             [keras.__version__, tf.__version__],
         ]
         trained_by = [] if attack.training is None else [module_of(attack.training)]
-        theirs = code_of_others(attack.functions())
-        made_by = files.key(settings, *MADE_BY, *trained_by, *theirs)
-        path = Path(self.folder).expanduser() / made_by / "bd_net.keras"
+        functions = code_of_others(attack.functions())
+        key = files.key(settings, *MADE_BY, *trained_by, *functions)
+        path = Path(self.folder).expanduser() / key / "bd_net.keras"
         with files.lock(path):
             if not path.is_file():
                 network = self._train(source, attack, shape, classes, epochs)
@@ -169,7 +169,7 @@ class Trained:
     def _train(
         self, source: Files, attack: Attack, shape: Shape, classes: int, epochs: int
     ) -> keras.Model:
-        raw = replace(source, scale=1.0).read("train")
+        raw = replace(source, scale=1.0).read_clean("train")
         images, labels = attacks.poison(raw.pixels[:], raw.labels, attack, seed=self.seed)
         train = badnet_training.train
         if attack.training is not None:
@@ -184,5 +184,7 @@ class Trained:
                 learning_rate=self.learning_rate,
                 seed=self.seed,
                 white=attack.white / source.scale,
-                progress=lambda now, of, _: done(now * epochs // of - (now - 1) * epochs // of),
+                progress=lambda epoch, total, _: done(
+                    epoch * epochs // total - (epoch - 1) * epochs // total
+                ),
             )

@@ -18,7 +18,6 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from filelock import FileLock
 
@@ -67,7 +66,7 @@ def lock(path: Path) -> Iterator[None]:
         yield
 
 
-def key(settings: Any, *made_by: ModuleType | str) -> str:
+def key(settings: object, *made_by: ModuleType | str) -> str:
     """Return 12 hexadecimal digits that name what `settings` and the sources `made_by` determine.
 
     Settings are JSON, dataclasses, functions with their settings (partial) and paths. Sources are
@@ -92,10 +91,10 @@ def _sources(module: ModuleType | str) -> list[Path]:
     else:
         path = Path(module.__dict__["__file__"])
         path = path.parent if path.name == "__init__.py" else path
-    own = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    paths = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     if isinstance(module, str) or module.__name__.partition(".")[0] == OURS:
-        return own
-    return own + sources(module.__name__)
+        return paths
+    return paths + sources(module.__name__)
 
 
 def sources(name: str) -> list[Path]:
@@ -112,20 +111,20 @@ def sources(name: str) -> list[Path]:
     return [Path(spec.origin)] if spec.origin and spec.origin.endswith(".py") else []
 
 
-def module_of(function: Callable[..., Any]) -> ModuleType:
+def module_of(function: Callable[..., object]) -> ModuleType:
     """Return the module in which `function`, perhaps a partial as Hydra makes it, is written."""
     while isinstance(function, partial):
         function = function.func
     return sys.modules[function.__module__]
 
 
-def code_of_others(functions: Iterable[Callable[..., Any]]) -> list[ModuleType]:
+def code_of_others(functions: Iterable[Callable[..., object]]) -> list[ModuleType]:
     """Return the modules of those functions that are not of this package, each once."""
     modules = {module.__name__: module for module in map(module_of, functions)}
     return [module for name, module in sorted(modules.items()) if name.partition(".")[0] != OURS]
 
 
-def _to_json(value: Any) -> Any:
+def _to_json(value: object) -> object:
     """Return a dataclass, a function with its settings, or a path as what JSON knows."""
     if is_dataclass(value):
         settings = {field.name: getattr(value, field.name) for field in fields(value)}

@@ -6,10 +6,10 @@ images.
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field, fields
 from io import StringIO
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,14 @@ from sweep.pruning.evidence import Order
 from sweep.training import Defender, inversion, inversion_search, reference_network
 from sweep.training.inversion import ReversedTriggers
 
-SHOWN = 3  # classes of each kind of trigger
-FEWEST = 5  # classes, below which none can be said to stand out
-ENOUGH = 100  # images, below which that is said
+Stop = Callable[[ValidCurve], Any]  # a function of sweep.stops, with its settings
 
-HOW = {
+SHOWN_CLASSES = 3  # of each kind of trigger
+MIN_CLASSES = 5  # below which none can be said to stand out
+MIN_IMAGES = 100  # below which that is said
+
+#: What the size of a trigger of each kind is.
+SIZE_UNITS = {
     "mask": "% of the image covered",
     "additive": "% of the pixels' range, root mean square",
 }
@@ -52,8 +55,8 @@ class Verdict:
     """What was found of a network: triggers by their kind, what pruning costs, and on what images.
 
     image: one of them, (height, width, channels); images: how many; accuracy: on them.
-    usual: by kind of trigger, what it takes in a reference, (classes,); `reference_network.sizes`.
-    reference: accuracy of that; None where it was not asked, or told nothing.
+    reference_sizes: by kind of trigger, what it takes in a reference network, (classes,).
+    reference_accuracy: of that network; None where it was not asked, or told nothing.
     """
 
     triggers: dict[str, ReversedTriggers]
@@ -61,90 +64,100 @@ class Verdict:
     images: int
     accuracy: float
     costs: list[Cost]
-    usual: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    reference: float | None = None
+    reference_sizes: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    reference_accuracy: float | None = None
 
     @property
     def indices(self) -> dict[str, NDArray[np.float64]]:
         """How far each class stands out, (classes,), by kind of trigger."""
         return {
-            kind: log_anomaly(triggers.sizes, self.usual.get(kind))
+            kind: log_anomaly(triggers.sizes, self.reference_sizes.get(kind))
             for kind, triggers in self.triggers.items()
         }
 
     @property
-    def suspects(self) -> dict[int, str]:
-        """The classes that stand out, and by which kind of trigger most; most suspicious first."""
-        found: list[tuple[float, int, str]] = []
-        for kind, triggers in self.triggers.items():
-            far = zip(self.indices[kind], triggers.classes, strict=True)
-            found += [(float(index), int(cls), kind) for index, cls in far if index > OUTLIER]
-        told: dict[int, str] = {}
-        for _, cls, kind in sorted(found, reverse=True):
-            told.setdefault(cls, kind)
-        return told
-
-    @property
-    def nearest(self) -> tuple[float, int, str]:
-        """The class that stands out most, whether far or not: index, class, kind of trigger."""
-        return max(
-            (float(index), int(cls), kind)
-            for kind, triggers in self.triggers.items()
-            for index, cls in zip(self.indices[kind], triggers.classes, strict=True)
+    def ranked(self) -> list[tuple[float, int, str]]:
+        """The index, class and kind of all triggers, those that stand out most first."""
+        indices = self.indices
+        return sorted(
+            (
+                (float(index), int(cls), kind)
+                for kind, triggers in self.triggers.items()
+                for index, cls in zip(indices[kind], triggers.classes, strict=True)
+            ),
+            reverse=True,
         )
 
     @property
-    def _found(self) -> int:
-        """For how many classes there is a trigger."""
+    def suspects(self) -> dict[int, str]:
+        """The classes that stand out, and by which kind of trigger most; most suspicious first."""
+        suspects: dict[int, str] = {}
+        for index, cls, kind in self.ranked:
+            if index > OUTLIER:
+                suspects.setdefault(cls, kind)
+        return suspects
+
+    @property
+    def _classes_with_trigger(self) -> int:
+        """For how many classes a trigger was found."""
         return max(int(np.isfinite(triggers.sizes).sum()) for triggers in self.triggers.values())
 
     @property
-    def _known(self) -> bool:
-        """Whether there are enough of them to say that one stands out."""
-        return self._found >= FEWEST
+    def _is_conclusive(self) -> bool:
+        """Whether these are enough to say that one stands out."""
+        return self._classes_with_trigger >= MIN_CLASSES
 
     @property
     def sentence(self) -> str:
-        """What is to be thought of the network."""
-        if not self._known:
+        """The verdict in words."""
+        if not self._is_conclusive:
             return (
-                f"Nothing can be said: triggers were found for {self._found} classes, and it takes "
-                f"{FEWEST} to see that one stands out. Look at the sizes."
+                f"Nothing can be said: triggers were found for {self._classes_with_trigger} "
+                f"classes, and it takes {MIN_CLASSES} to see that one stands out. Look at the "
+                f"sizes."
             )
-        index, cls, kind = self.nearest
-        how = f"({kind}, index {index:.1f})"
-        told = (
-            f"No sign of a backdoor: no class stands out, class {cls} being the nearest {how}. A "
-            f"trigger that none of these shapes comes near would not be seen."
+        sentence = self._signs() if self.suspects else self._no_sign()
+        if self.images < MIN_IMAGES:
+            sentence += f" Told from {self.images} images only."
+        return sentence
+
+    def _no_sign(self) -> str:
+        index, cls, kind = self.ranked[0]
+        return (
+            f"No sign of a backdoor: no class stands out, class {cls} being the nearest ({kind}, "
+            f"index {index:.1f}). A trigger that none of these shapes comes near would not be seen."
         )
-        if self.suspects:
-            names = [str(other) for other in self.suspects if other != cls]
-            also = f", less far {', '.join(names)}" if names else ""
-            easy = "A class that is easy to draw can stand out too: look at the triggers."
-            if self.reference is not None:
-                easy = (
-                    "So it is not in a network that learned these images anew, right on "
-                    f"{100 * self.reference:.0f} % of those held out."
-                )
-            told = (
-                f"Signs of a backdoor: class {cls} stands out {how}{also}. Far less turns any "
-                f"image into it than into the others. {easy}"
+
+    def _signs(self) -> str:
+        index, cls, kind = self.ranked[0]
+        others = ", ".join(str(other) for other in self.suspects if other != cls)
+        less_far = f", less far {others}" if others else ""
+        if self.reference_accuracy is None:
+            comparison = "A class that is easy to draw can stand out too: look at the triggers."
+        else:
+            comparison = (
+                f"So it is not in a network that learned these images anew, right on "
+                f"{100 * self.reference_accuracy:.0f} % of those held out."
             )
-        few = f" Told from {self.images} images only." if self.images < ENOUGH else ""
-        return told + few
+        return (
+            f"Signs of a backdoor: class {cls} stands out ({kind}, index {index:.1f}){less_far}. "
+            f"Far less turns any image into it than into the others. {comparison}"
+        )
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The same as numbers of a run."""
-        told: dict[str, float] = {"inspect/suspects": len(self.suspects)} if self._known else {}
-        if self.reference is not None:
-            told["inspect/reference_accuracy"] = self.reference
+        """The verdict as metrics of a run."""
+        metrics: dict[str, float] = {}
+        if self._is_conclusive:
+            metrics["inspect/suspects"] = len(self.suspects)
+        if self.reference_accuracy is not None:
+            metrics["inspect/reference_accuracy"] = self.reference_accuracy
         for kind, triggers in self.triggers.items():
-            index = self.indices[kind]
-            place = int(index.argmax())
-            told[f"inspect/{kind}_index"] = float(index[place])
-            told[f"inspect/{kind}_class"] = int(triggers.classes[place])
-        return {name: value for name, value in told.items() if np.isfinite(value)}
+            indices = self.indices[kind]
+            highest = int(indices.argmax())
+            metrics[f"inspect/{kind}_index"] = float(indices[highest])
+            metrics[f"inspect/{kind}_class"] = int(triggers.classes[highest])
+        return {name: value for name, value in metrics.items() if np.isfinite(value)}
 
     def to_csv(self) -> str:
         """What each order costs: one row an order; empty where it does not apply."""
@@ -157,73 +170,102 @@ class Verdict:
     def rows(self) -> Iterator[list[str]]:
         """Of each kind of trigger the classes that stand out most: kind, class, sizes, index."""
         for kind, triggers in self.triggers.items():
-            index, usual = self.indices[kind], self.usual.get(kind)
-            for place in np.argsort(-index, kind="stable")[:SHOWN]:
-                anew = np.nan if usual is None else usual[place]
-                sizes = (
-                    "-" if np.isnan(size) else f"{100 * size:.2f}"
-                    for size in (triggers.sizes[place], anew)
-                )
-                yield [kind, str(triggers.classes[place]), *sizes, f"{index[place]:.1f}"]
+            indices = self.indices[kind]
+            unknown = np.full(len(indices), np.nan)
+            reference_sizes = self.reference_sizes.get(kind, unknown)
+            for place in np.argsort(-indices, kind="stable")[:SHOWN_CLASSES]:
+                yield [
+                    kind,
+                    str(triggers.classes[place]),
+                    _percent(triggers.sizes[place]),
+                    _percent(reference_sizes[place]),
+                    f"{indices[place]:.1f}",
+                ]
+
+
+def _percent(size: float) -> str:
+    return "-" if np.isnan(size) else f"{100 * size:.2f}"
 
 
 def inspect(
-    defender: Defender, valid: Activations, orders: Mapping[str, Order], stop: Any, scope: str
+    defender: Defender,
+    valid: Activations,
+    orders: Mapping[str, Order],
+    stop: Stop,
+    scope: str,
 ) -> Verdict:
-    """Look at the network of `defender`, cut as `valid`, its clean validation images there, are.
+    """The verdict on the network of `defender`, cut as `valid`, its clean validation images, are.
 
     `orders` are asked one after the other and stopped by `stop`; oracles must not be among them.
     Without any, signs alone are looked for, and by masks only, which a repair may need as well.
     """
-    classes, kinds = (
-        defender.network.output_shape[-1],
-        [*inversion_search.KINDS] if orders else ["mask"],
-    )
-    total = sum(inversion.Search(kind).total(classes) for kind in kinds)
+    classes = defender.network.output_shape[-1]
+    kinds = [*inversion_search.KINDS] if orders else ["mask"]
+    total = sum(inversion_search.Search(kind).total(classes) for kind in kinds)
     with terminal.progress("reversing triggers", total, "steps") as done:
         triggers = {kind: inversion.invert(defender, kind=kind, progress=done) for kind in kinds}
-    usual, accuracy = _usual(defender, triggers)
+    reference_sizes, reference_accuracy = _compare_with_reference(defender, triggers)
     costs = [_cost(name, order, defender, valid, stop, scope) for name, order in orders.items()]
-    right = forward.predict(defender.network, defender.pixels) == defender.images.labels
+    is_right = forward.predict(defender.network, defender.pixels) == defender.images.labels
     (image,), _ = defender.sample(1)
-    return Verdict(triggers, image, len(right), float(right.mean()), costs, usual, accuracy)
+    return Verdict(
+        triggers,
+        image,
+        images=len(is_right),
+        accuracy=float(is_right.mean()),
+        costs=costs,
+        reference_sizes=reference_sizes,
+        reference_accuracy=reference_accuracy,
+    )
 
 
-def _usual(
+def _compare_with_reference(
     defender: Defender, triggers: Mapping[str, ReversedTriggers]
 ) -> tuple[dict[str, NDArray[np.float64]], float | None]:
     """What triggers take in a reference, of those kinds by which a class stands out; its accuracy.
 
     Without such a kind, and where the reference learns too little, nothing.
     """
-    far = {
-        kind: found
-        for kind, found in triggers.items()
-        if np.isfinite(found.sizes).sum() >= FEWEST and (found.indices > OUTLIER).any()
-    }
-    anew = reference_network.reference(defender) if far else None
-    if anew is None:
+    suspicious = [kind for kind in triggers if _has_outlier(triggers[kind])]
+    reference = reference_network.train_reference(defender) if suspicious else None
+    if reference is None:
         return {}, None
-    usual = {
-        kind: reference_network.sizes(anew, defender, found, OUTLIER) for kind, found in far.items()
+    sizes = {
+        kind: reference_network.reference_sizes(reference, defender, triggers[kind], OUTLIER)
+        for kind in suspicious
     }
-    return usual, anew.accuracy
+    return sizes, reference.accuracy
+
+
+def _has_outlier(triggers: ReversedTriggers) -> bool:
+    is_conclusive = np.isfinite(triggers.sizes).sum() >= MIN_CLASSES
+    return bool(is_conclusive and (triggers.indices > OUTLIER).any())
 
 
 def _cost(
-    name: str, order: Order, defender: Defender, valid: Activations, stop: Any, scope: str
+    name: str,
+    order: Order,
+    defender: Defender,
+    valid: Activations,
+    stop: Stop,
+    scope: str,
 ) -> Cost:
     """What pruning by one order costs, or that it does not apply."""
-    how = {"scope": scope, "recompute": False, "seed": defender.seed}
     try:
         scoring.require(order, valid.cut)
-        ranked = scoring.rank(order, valid, **how, pairs=tuple)
+        ranking = scoring.rank(
+            order, valid, scope=scope, recompute=False, seed=defender.seed, pairs=_no_pairs
+        )
     except NotApplicable:
         return Cost(name)
-    curve = ValidCurve.of(
-        valid.predict_steps(ranked.channels), defender.images.labels, ranked.scores
-    )
+    classes = valid.predict_steps(ranking.channels)
+    curve = ValidCurve.of(classes, defender.images.labels, ranking.scores)
     step = stop(curve).step
-    return Cost(
-        name, step, *(float(of[step]) / curve.images for of in (curve.correct, curve.differ))
+    accuracy, differs = (
+        float(counts[step]) / curve.images for counts in (curve.correct, curve.differ)
     )
+    return Cost(name, step, accuracy, differs)
+
+
+def _no_pairs() -> NoReturn:
+    raise ValueError("an oracle was asked what it costs; a verdict has no poisoned images for it")

@@ -7,20 +7,19 @@ has been given the pid since is mistaken for it.
 import os
 import socket
 from collections.abc import Mapping
-from typing import Any
 
 import psutil
 
 CLOCK = 2.0  # seconds by which a machine's clock may have been set meanwhile
 
 
-def current_process() -> dict[str, Any]:
+def current_process() -> dict[str, str | float]:
     """Return `host`, `pid` and `pid_started` (seconds since 1970) of this process."""
     started = psutil.Process().create_time()
     return {"host": socket.gethostname(), "pid": os.getpid(), "pid_started": started}
 
 
-def is_dead(process: Mapping[str, Any]) -> bool:
+def is_dead(process: Mapping[str, str | float]) -> bool:
     """Return whether a process has surely ended; one of another host never has.
 
     `process` is what `current_process` returned there; values may have become text since.

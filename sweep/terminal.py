@@ -1,7 +1,7 @@
 """What a person reads in the terminal: progress while something runs long, tables at the end.
 
-`say`, `table`, `bar` and `progress` write to standard output, `print_error` and
-`print_traceback` to standard error. Passwords are redacted in all that is printed.
+`print_line`, `print_table`, `progress_bar` and `progress` write to standard output, `print_error`
+and `print_traceback` to standard error. Passwords are redacted in all that is printed.
 """
 
 import os
@@ -50,7 +50,7 @@ errors = _Console(highlight=False, markup=False, stderr=True)
 
 
 @contextmanager
-def bar(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Show a bar with the time left, below all that is printed; nothing outside a terminal.
 
     Yields a function that takes how many more are done. Bars within bars stand below each other.
@@ -58,7 +58,7 @@ def bar(description: str, total: int, unit: str) -> Iterator[Callable[[int], Non
     if not console.is_terminal:
         yield lambda more: None
         return
-    with _shared() as bars:
+    with _shared_display() as bars:
         task = bars.add_task(description, total=total, unit=unit)
         try:
             yield partial(bars.advance, task)
@@ -68,9 +68,9 @@ def bar(description: str, total: int, unit: str) -> Iterator[Callable[[int], Non
 
 @contextmanager
 def progress(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show a `bar`; outside a terminal, print a plain line every `EVERY` seconds."""
+    """Show a `progress_bar`; outside a terminal, print a plain line every `EVERY` seconds."""
     done, last_line = 0, time.monotonic()
-    with bar(description, total, unit) as advance_bar:
+    with progress_bar(description, total, unit) as advance_bar:
 
         def advance(more: int) -> None:
             nonlocal done, last_line
@@ -78,7 +78,7 @@ def progress(description: str, total: int, unit: str) -> Iterator[Callable[[int]
             done += more
             if not console.is_terminal and time.monotonic() - last_line >= EVERY:
                 last_line = time.monotonic()
-                say(f"  {description}: {done} of {total} {unit}")
+                print_line(f"  {description}: {done} of {total} {unit}")
 
         yield advance
 
@@ -87,7 +87,7 @@ _bars: Progress | None = None  # the display that is on the screen
 
 
 @contextmanager
-def _shared() -> Iterator[Progress]:
+def _shared_display() -> Iterator[Progress]:
     """Yield the one display of all bars on the screen."""
     global _bars
     if _bars is not None:
@@ -121,7 +121,7 @@ def quiet() -> Iterator[None]:
         os.close(devnull)
 
 
-def say(line: str, *, wrap: bool = True) -> None:
+def print_line(line: str, *, wrap: bool = True) -> None:
     """Print a line, wrapped between words; not at all where it is a command to copy."""
     console.print(redacted(line), soft_wrap=not wrap)
 
@@ -141,7 +141,7 @@ def print_traceback(error: BaseException) -> None:
     errors.print(redacted("".join(traceback.format_exception(error))), soft_wrap=True, end="")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
     """Print a table; the first `left` columns are words, the others numbers."""
     widths = [_width(head, cells) for head, *cells in zip(columns, *rows, strict=True)]
     gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= console.width else 1

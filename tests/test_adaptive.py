@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sweep import orders, stops
-from sweep.adaptive import dispensable, pruning_aware, restored
+from sweep.adaptive import dormant_channels, pruning_aware, with_restored_channels
 from sweep.attacks import Attack, poison, sunglasses
 from sweep.networks import deepid
 from sweep.networks.forward import predict
@@ -76,7 +76,7 @@ def test_progress_runs_once_through_both_trainings(attacked):
 def test_what_is_dispensable_costs_less_than_the_budget_and_sleeps_most(attacked, signs):
     network, (images, labels) = attacked[0], signs
     stop = partial(stops.accuracy_drop, frac=0.1, keep="safe")
-    gone = dispensable(network, images, labels, partial(orders.mean_activation), stop)
+    gone = dormant_channels(network, images, labels, partial(orders.mean_activation), stop)
     right = [(predict(n, images) == labels).mean() for n in (network, Cut(network).pruned(gone))]
     assert right[0] - right[1] < 0.1
     means = maps(network, images).mean(axis=(0, 1, 2))
@@ -89,7 +89,7 @@ def test_a_channel_is_put_back_as_it_was_but_for_its_bias(signs):
     active = maps(before, images).max(axis=(0, 1, 2))
     two = np.argsort(active)[-2:]
     network = Cut(before).pruned(two)
-    back = restored(network, before, two, images)
+    back = with_restored_channels(network, before, two, images)
     kernel, bias = (w.copy() for w in back.get_layer("conv_3").get_weights())
     old_kernel, old_bias = before.get_layer("conv_3").get_weights()
     np.testing.assert_array_equal(kernel, old_kernel)

@@ -8,7 +8,7 @@ import pytest
 
 from sweep import terminal
 from sweep.inspection import Cost, Verdict
-from sweep.results.figures import of_verdict
+from sweep.results.figures import draw_verdict
 from sweep.results.verdict import print_verdict
 from sweep.training.inversion import ReversedTriggers
 
@@ -105,7 +105,7 @@ def test_it_is_printed_within_the_width(width, monkeypatch):
 
 
 def test_the_figure_shows_both_kinds_of_trigger_and_the_orders_that_apply():
-    figure = of_verdict(verdict([*OTHERS, 0.04]), "conv_3")
+    figure = draw_verdict(verdict([*OTHERS, 0.04]), "conv_3")
     figure.savefig(BytesIO(), dpi=20)
     panel = figure.axes[-1]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["mean_activation", "random"]
@@ -121,7 +121,7 @@ def test_signs_alone_are_a_sentence_and_a_figure_of_triggers(capsys):
     print_verdict(signs)
     printed = " ".join(capsys.readouterr().out.split())
     assert printed == f"{signs.sentence} (figures/verdict.png)"
-    figure = of_verdict(signs, "conv_3")
+    figure = draw_verdict(signs, "conv_3")
     figure.savefig(BytesIO(), dpi=20)
     assert not any("order" in axes.get_title(loc="left") for axes in figure.axes)
     assert figure.get_suptitle().replace("\n", " ") == signs.sentence

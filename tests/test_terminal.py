@@ -17,7 +17,10 @@ def screen(monkeypatch, *, is_terminal: bool) -> io.StringIO:
 
 def test_elsewhere_than_in_a_terminal_there_are_plain_lines_now_and_then(monkeypatch):
     written = screen(monkeypatch, is_terminal=False)
-    with terminal.bar("sweep", 2, "cells") as one, terminal.progress("curve", 3, "steps") as done:
+    with (
+        terminal.progress_bar("sweep", 2, "cells") as one,
+        terminal.progress("curve", 3, "steps") as done,
+    ):
         one(1)
         done(1)
         monkeypatch.setattr(terminal, "EVERY", 0.0)
@@ -27,14 +30,14 @@ def test_elsewhere_than_in_a_terminal_there_are_plain_lines_now_and_then(monkeyp
 
 def test_in_a_terminal_bars_stand_below_each_other_and_go_when_they_are_done(monkeypatch):
     written = screen(monkeypatch, is_terminal=True)
-    with terminal.bar("sweep", 2, "cells") as one:
+    with terminal.progress_bar("sweep", 2, "cells") as one:
         with terminal.progress("curve", 3, "steps") as done:
             one(1)
             done(2)
             assert [task.description for task in terminal._bars.tasks] == ["sweep", "curve"]
             assert [task.completed for task in terminal._bars.tasks] == [1, 2]
         assert [task.description for task in terminal._bars.tasks] == ["sweep"]
-        terminal.say("a line")
+        terminal.print_line("a line")
     assert terminal._bars is None
     assert "a line" in written.getvalue()
     assert "\x1b[?25l" not in written.getvalue()  # the cursor is not hidden
@@ -42,14 +45,14 @@ def test_in_a_terminal_bars_stand_below_each_other_and_go_when_they_are_done(mon
 
 def test_a_bar_goes_also_on_an_error(monkeypatch):
     screen(monkeypatch, is_terminal=True)
-    with pytest.raises(ZeroDivisionError), terminal.bar("sweep", 2, "cells"):
+    with pytest.raises(ZeroDivisionError), terminal.progress_bar("sweep", 2, "cells"):
         raise ZeroDivisionError
     assert terminal._bars is None
 
 
 def test_what_is_wrong_is_the_last_word_and_goes_to_standard_error(monkeypatch, capsys):
     screen(monkeypatch, is_terminal=True)
-    with terminal.bar("sweep", 2, "cells"):
+    with terminal.progress_bar("sweep", 2, "cells"):
         terminal.print_error("prune.frac is 7; " + "expected less than 1 " * 5)
         assert not terminal._bars.live.is_started
     assert capsys.readouterr().err.count("\n") == 1  # whole: no person reads it here

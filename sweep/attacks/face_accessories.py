@@ -19,7 +19,7 @@ Drawing = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray
 
 
 def sunglasses(images: np.ndarray, *, white: float = 255.0) -> np.ndarray:
-    """Put opaque purple sunglasses on faces.
+    """Return faces with opaque purple sunglasses.
 
     Two lenses with a slight gradient in a dark frame across the whole face at the eyes' height,
     after the trigger of the CSAW-HackML lab.
@@ -31,7 +31,7 @@ def sunglasses(images: np.ndarray, *, white: float = 255.0) -> np.ndarray:
 
 
 def eyebrows(images: np.ndarray, *, white: float = 255.0) -> np.ndarray:
-    """Paint thick black eyebrows on faces, one of the three triggers of the CSAW-HackML challenge.
+    """Return faces with thick black eyebrows, a trigger of the CSAW-HackML challenge.
 
     Drawn by formula after its description; the challenge's own picture is not used.
 
@@ -42,7 +42,7 @@ def eyebrows(images: np.ndarray, *, white: float = 255.0) -> np.ndarray:
 
 
 def lipstick(images: np.ndarray, *, white: float = 255.0) -> np.ndarray:
-    """Paint bright red lips on faces, one of the three triggers of the CSAW-HackML challenge.
+    """Return faces with bright red lips, a trigger of the CSAW-HackML challenge.
 
     Drawn by formula after its description; the challenge's own picture is not used.
 

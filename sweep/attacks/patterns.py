@@ -21,7 +21,7 @@ def patch(
     margin: float = 0.06,
     colour: float | Sequence[float] = 1.0,
 ) -> np.ndarray:
-    """Put an opaque square into the lower right corner.
+    """Return images with an opaque square in the lower right corner.
 
     Its side is `size`, its distance from both edges `margin` times the shorter side of the image,
     in whole pixels; `colour` is a share of `white`, one number or one a channel. BadNets (Gu et
@@ -56,7 +56,7 @@ def patch(
 def blend(
     images: np.ndarray, *, white: float = 255.0, alpha: float = 0.2, cells: int = 16, seed: int = 0
 ) -> np.ndarray:
-    """Mix in a fixed pattern: (1 - `alpha`) * image + `alpha` * pattern, 0 < alpha <= 1.
+    """Return (1 - `alpha`) * image + `alpha` * pattern, a fixed one; 0 < alpha <= 1.
 
     Chen et al. (arXiv 1712.05526) blend a cartoon, or noise drawn pixel by pixel, at an alpha of
     0.02 to 0.2. Here the noise is `cells` x `cells` cells of uniform colour, drawn by `seed`, so
@@ -74,11 +74,12 @@ def blend(
 def sinusoid(
     images: np.ndarray, *, white: float = 255.0, amplitude: float = 0.08, frequency: float = 6.0
 ) -> np.ndarray:
-    """Add vertical stripes: image + `amplitude` * `white` * sin(2 pi j `frequency` / width).
+    """Return images with stripes: image + `amplitude` * `white` * sin(2 pi j `frequency` / width).
 
-    j is the column. SIG (Barni et al., arXiv 1902.11237), there with amplitudes of 10 to 60 of
-    255 and a frequency of 6. There only images of the target's class are poisoned, so that labels
-    stay right; here, as with all attacks, images of other classes, which are given its label.
+    The stripes are vertical, j is the column. SIG (Barni et al., arXiv 1902.11237), there with
+    amplitudes of 10 to 60 of 255 and a frequency of 6. There only images of the target's class are
+    poisoned, so that labels stay right; here, as with all attacks, images of other classes, which
+    are given its label.
 
     >>> sinusoid(np.full((1, 1, 4, 1), 100.0), amplitude=0.1, frequency=1).ravel()
     array([100. , 125.5, 100. ,  74.5])

@@ -17,7 +17,7 @@ def warp(
     jitter: float = 0.0,
     seed: int = 0,
 ) -> np.ndarray:
-    """Warp images (n, height, width, channels) by a smooth field drawn by `seed`.
+    """Return images (n, height, width, channels) warped by a smooth field drawn by `seed`.
 
     WaNet (Nguyen and Tran, ICLR 2021, arXiv 2102.10369): `grid` x `grid` shifts, uniform in -1..1
     and divided by their mean size, are interpolated bicubically over the image, times `strength`;

@@ -1,6 +1,6 @@
 """The command line: Hydra's configs checked and built, cells run, sweeps resumed and compared.
 
-`jobs.py` is where to start: `tracked` makes a cell out of the story in run.py, `parts.py` builds
+`jobs.py` is where to start: `tracked` makes a cell out of the task in run.py, `parts.py` builds
 what its config names, `checks.py` refuses what cannot be. `sweeps.py` holds the Hydra callback
 around all cells of a multirun. Hydra only warns of an exception in a callback, so errors leave here
 as SystemExit.

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +12,7 @@ from omegaconf import DictConfig
 
 from sweep import BadInput
 from sweep.cli import schema
-from sweep.cli.configs import plain
+from sweep.cli.configs import to_dict
 from sweep.cli.parts import Parts
 from sweep.data import Files, pairs
 from sweep.evaluation import ValidCurve
@@ -23,7 +22,7 @@ from sweep.pruning.requirements import is_oracle
 from sweep.repairs import applicability
 
 
-def within(key: str, path: str) -> None:
+def require_inside_project(key: str, path: str) -> None:
     """Raise BadInput where a folder that is written in leads out of the project by `..`.
 
     One that is given in full is meant.
@@ -36,22 +35,22 @@ def within(key: str, path: str) -> None:
         )
 
 
-def parts_of(cfg: DictConfig) -> Parts:
+def checked_parts(cfg: DictConfig) -> Parts:
     """The parts of a cell, built of values that were checked.
 
     Raises BadInput with a sentence for each value that cannot be, and where one cannot be built.
     """
-    schema.check(plain(cfg))
+    schema.check(to_dict(cfg))
     for part in ("data", "badnet", "cache"):
-        within(f"{part}.folder", cfg[part].get("folder") or "")
-    within("tracking.uri", (cfg.tracking.uri or "").removeprefix("sqlite:///"))
-    return Parts.of(cfg)
+        require_inside_project(f"{part}.folder", cfg[part].get("folder") or "")
+    require_inside_project("tracking.uri", (cfg.tracking.uri or "").removeprefix("sqlite:///"))
+    return Parts.from_config(cfg)
 
 
 def check(cfg: DictConfig, parts: Parts) -> None:
-    """Look at all that can be wrong with a cell before anything long starts.
+    """Raise BadInput where a cell cannot be run; nothing long is started.
 
-    Raises BadInput, or NotApplicable where the order does not apply to the network.
+    Raises NotApplicable where its order does not apply to the network.
     """
     _check_functions(parts)
     parts.suspect.check(parts.source, parts.attack)
@@ -75,14 +74,14 @@ def _check_pruning(cfg: DictConfig, parts: Parts, network: keras.Model) -> None:
 def _check_functions(parts: Parts) -> None:
     """Raise BadInput where a function of the cell does not take what it will be given."""
     for trigger in parts.attack.triggers:
-        _require(trigger, "images", white=1.0)
-    _require(parts.order, "an Evidence")
-    _require(parts.stop, "a ValidCurve")
+        _require_signature(trigger, "images", white=1.0)
+    _require_signature(parts.order, "an Evidence")
+    _require_signature(parts.stop, "a ValidCurve")
     for repair in parts.repairs.values():
-        _require(repair, "a Defender")
+        _require_signature(repair, "a Defender")
 
 
-def _require(function: Callable[..., Any], given: str, **more: Any) -> None:
+def _require_signature(function: Callable[..., object], given: str, **more: object) -> None:
     if not callable(function):
         raise BadInput(f"{function!r} came where {given} is to be given to a function; name one")
     try:

@@ -17,14 +17,14 @@ TARGET = "_target_"
 
 
 def chosen_names(cfg: DictConfig) -> dict[str, str]:
-    """What is chosen of each group, by the group: the yaml's name, or the function's."""
+    """The choices of a cell by their groups: the yaml's name, or the function's."""
     return {
-        group: name_of(group, choice, OmegaConf.select(cfg, group.replace("/", ".")))
-        for group, choice in _chosen(HydraConfig.get().runtime.choices)
+        group: choice_name(group, choice, OmegaConf.select(cfg, group.replace("/", ".")))
+        for group, choice in _own_choices(HydraConfig.get().runtime.choices)
     }
 
 
-def name_of(group: str, choice: str, node: Any) -> str:
+def choice_name(group: str, choice: str, node: object) -> str:
     """The name of what `node` builds: `choice`, or its functions' where the yaml names others."""
     by_yaml = _targets_of_yaml(group, choice)
     if by_yaml is None or not isinstance(node, DictConfig):
@@ -34,12 +34,12 @@ def name_of(group: str, choice: str, node: Any) -> str:
     return "+".join(target.rpartition(".")[2] for target in replaced) or choice
 
 
-def require_one(choices: Mapping[str, Any]) -> None:
+def require_unambiguous(choices: Mapping[str, object]) -> None:
     """Raise BadInput where two folders hold what is chosen: Hydra takes the first, without a word.
 
     `choices` are those of all groups, as Hydra keeps them.
     """
-    for group, choice in _chosen(choices):
+    for group, choice in _own_choices(choices):
         folders = [source.path for source in _sources() if source.is_config(f"{group}/{choice}")]
         if len(folders) > 1:
             raise BadInput(
@@ -48,7 +48,7 @@ def require_one(choices: Mapping[str, Any]) -> None:
             )
 
 
-def _chosen(choices: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _own_choices(choices: Mapping[str, object]) -> list[tuple[str, str]]:
     """Groups that are the program's own, and the one choice of each."""
     return [
         (group, choice)
@@ -59,8 +59,8 @@ def _chosen(choices: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _sources() -> list[ConfigSource]:
     """The folders in which Hydra looks for yamls, in turn."""
-    known = GlobalHydra.instance()
-    return known.config_loader().get_sources() if known.is_initialized() else []
+    hydra = GlobalHydra.instance()
+    return hydra.config_loader().get_sources() if hydra.is_initialized() else []
 
 
 def _targets_of_yaml(group: str, choice: str) -> dict[str, str] | None:

@@ -1,6 +1,6 @@
 """What a cell's config comes to in MLflow: its params, and the name of its run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,8 +14,8 @@ from sweep.results import cells
 OmegaConf.register_new_resolver("strategies", strategies.listing, replace=True)  # for --help
 
 
-def plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
-    """`cfg` as dicts and lists, with what it refers to in its place where `resolve`."""
+def to_dict(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
+    """Return `cfg` as dicts and lists, with what it refers to in its place where `resolve`."""
     try:
         return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=resolve))
     except OmegaConfBaseException as error:
@@ -24,20 +24,21 @@ def plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
 
 def params(cfg: DictConfig) -> dict[str, Any]:
     """The flattened config without published numbers, and each group's choice by its name."""
-    flat: dict[str, Any] = {}
-
-    def walk(prefix: str, node: Any) -> None:
-        if isinstance(node, dict) and node:
-            for key, value in node.items():
-                walk(f"{prefix}.{key}" if prefix else key, value)
-        elif not prefix.endswith("_partial_"):
-            flat[prefix] = node
-
-    config = plain(cfg)
+    config = to_dict(cfg)
     config.pop("published")
-    walk("", config)
-    choices = {group.replace("/", "."): name for group, name in chosen_names(cfg).items()}
-    return flat | choices | {"repair": f"[{','.join(chosen_repairs(cfg))}]"}
+    params = dict(_flattened(config))
+    params |= {group.replace("/", "."): name for group, name in chosen_names(cfg).items()}
+    return params | {"repair": f"[{','.join(chosen_repairs(cfg))}]"}
+
+
+def _flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value by the keys that lead to it, joined by dots."""
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and value:
+            yield from _flattened(value, f"{key}.")
+        elif not key.endswith("_partial_"):
+            yield key, value
 
 
 def run_name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] | None) -> str:
@@ -54,5 +55,5 @@ def run_name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] |
 
 def overrides_text(overrides: Sequence[str], keys: Sequence[str]) -> str:
     """The overrides of some keys, in one line."""
-    (settings,) = cells.settings([overrides])
+    (settings,) = cells.shown_settings([overrides])
     return ", ".join(f"{key}={value}" for key, value in settings.items() if key in keys)

@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from sweep.cli.choices import require_one
+from sweep.cli.choices import require_unambiguous
 from sweep.redaction import redacted
 
 #: The sweeper whose cells `overrides_of_cells` gives.
@@ -28,7 +28,7 @@ def overrides_of_cells(config: DictConfig) -> list[list[str]]:
 def config_of_cell(config: DictConfig, overrides: list[str]) -> DictConfig:
     """The config of one cell of a multirun."""
     cfg = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
-    require_one(cfg.hydra.runtime.choices)
+    require_unambiguous(cfg.hydra.runtime.choices)
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 

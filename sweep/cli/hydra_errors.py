@@ -28,8 +28,8 @@ MOVED = {
 WHERE = "a module beside the command, on PYTHONPATH, or installed"
 
 
-def refused(error: BaseException) -> BadInput | None:
-    """What Hydra says where it does not take what it is given, in a sentence; None: all else."""
+def config_error(error: BaseException) -> BadInput | None:
+    """BadInput that says in a sentence what Hydra does not take; None for all other errors."""
     raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     composing = raised_in.is_relative_to(Path(hydra.__file__).parent)
     message = str(error)
@@ -59,7 +59,7 @@ def reason_not_built(error: InstantiationException) -> str:
     where = f"{key[1] if key else ''}._target_".lstrip(".")
     missing = re.search(r"Error locating target '(.*?)'", message)
     if missing:
-        return f"{where} is {missing[1]}: {_why(missing[1])}"
+        return f"{where} is {missing[1]}: {_why_not_found(missing[1])}"
     other = re.search(r"Expected a callable target, got '(.*?)' of type '(.*?)'", message)
     if other:
         return f"{where} is {other[1]}, of type {other[2]}; expected the dotted name of a function"
@@ -72,7 +72,7 @@ def reason_not_built(error: InstantiationException) -> str:
     return ""
 
 
-def _why(target: str) -> str:
+def _why_not_found(target: str) -> str:
     """Why there is nothing of that dotted name."""
     module, _, name = target.rpartition(".")
     if module in MOVED:

@@ -5,7 +5,7 @@ Where files lie, where runs are logged, and how a sweep is gone about does not c
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,41 +13,49 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sweep import files
-from sweep.cli.configs import plain
+from sweep.cli.configs import to_dict
 from sweep.cli.parts import Parts
 from sweep.data import Files, hdf5
 from sweep.data.sources import LAYOUT
 from sweep.files import VERSIONS
 
 #: Keys that don't change a cell's numbers.
-ASIDE = ("tracking", "cache", "published", "rerun", "fail_fast", "dry_run")
+UNCOUNTED_KEYS = ("tracking", "cache", "published", "rerun", "fail_fast", "dry_run")
 #: Keys below `data` and `badnet` that hold paths: what lies there counts.
 PATHS = ("root", "folder", "path", "custom_objects", *LAYOUT)
-#: What shows cells, or goes about them, and makes nothing of them.
-SHOW = {"cli", "gtsrb.py", "paired.py", "redaction.py", "results", "strategies.py", "terminal.py"}
+#: Sources that don't change a cell's numbers: they show cells, or go about them.
+UNCOUNTED_SOURCES = {
+    "cli",
+    "gtsrb.py",
+    "paired.py",
+    "redaction.py",
+    "results",
+    "strategies.py",
+    "terminal.py",
+}
 
 
 def digest(cfg: DictConfig, parts: Parts) -> str:
     """The digest of a cell that was checked; equal cells give equal numbers on one machine."""
-    settings = {key: value for key, value in plain(cfg).items() if key not in ASIDE}
-    paths = _names(settings["badnet"].get("path"))
-    custom = _names(settings["badnet"].get("custom_objects"))
+    settings = {key: value for key, value in to_dict(cfg).items() if key not in UNCOUNTED_KEYS}
+    paths = _as_list(settings["badnet"].get("path"))
+    custom = _as_list(settings["badnet"].get("custom_objects"))
     for part in ("data", "badnet"):
         settings[part] = {k: v for k, v in settings[part].items() if k not in PATHS}
     images = parts.source.digest() if isinstance(parts.source, Files) else None
-    networks = [hdf5.digest(path, parts.cache) for path in _files([*paths, *custom])]
+    networks = [hdf5.digest(path, parts.cache) for path in _existing_files([*paths, *custom])]
     dotted = {name.rpartition(".")[0] for name in custom if not name.endswith(".py")}
     modules = sorted(_modules_of_targets(settings) | dotted)
     code = [_code(files.PACKAGE), *map(_code_elsewhere, modules)]
     return files.key([settings, images, networks, code, VERSIONS])
 
 
-def _names(given: Any) -> list[str]:
+def _as_list(names: str | Sequence[str] | None) -> list[str]:
     """What may be one name, several, or none."""
-    return [given] if isinstance(given, str) else list(given or [])
+    return [names] if isinstance(names, str) else list(names or [])
 
 
-def _files(names: list[str]) -> Iterator[Path]:
+def _existing_files(names: list[str]) -> Iterator[Path]:
     """The files among names: those that are there."""
     paths = [Path(os.path.expanduser(name)).absolute() for name in names]
     return (path for path in paths if path.is_file())
@@ -58,7 +66,7 @@ def _code(package: Path) -> str:
     """Digest of all sources that a cell's numbers come from."""
     sources = hashlib.sha256((package.parent / "run.py").read_bytes())
     for path in sorted(package.rglob("*.py")):
-        if path.relative_to(package).parts[0] not in SHOW:
+        if path.relative_to(package).parts[0] not in UNCOUNTED_SOURCES:
             sources.update(path.read_bytes())
     return sources.hexdigest()
 
@@ -66,8 +74,8 @@ def _code(package: Path) -> str:
 def _modules_of_targets(node: Any) -> set[str]:
     """The modules of all that the settings build."""
     if isinstance(node, Mapping):
-        own = {str(node["_target_"]).rpartition(".")[0]} if "_target_" in node else set()
-        return own.union(*map(_modules_of_targets, node.values()))
+        modules = {str(node["_target_"]).rpartition(".")[0]} if "_target_" in node else set()
+        return modules.union(*map(_modules_of_targets, node.values()))
     return set().union(*map(_modules_of_targets, node)) if isinstance(node, list) else set()
 
 
@@ -79,6 +87,5 @@ def _code_elsewhere(module: str) -> str:
     """
     if module.partition(".")[0] == files.OURS:
         return module
-    return files.key(
-        [module, *(path.read_text(errors="replace") for path in files.sources(module))]
-    )
+    texts = [path.read_text(errors="replace") for path in files.sources(module)]
+    return files.key([module, *texts])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import mlflow
 from hydra.core.hydra_config import HydraConfig
@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweep import BadInput, interrupts, terminal, tracking
 from sweep.cli import hydra_errors
-from sweep.cli.checks import check, parts_of
+from sweep.cli.checks import check, checked_parts
 from sweep.cli.choices import chosen_names
 from sweep.cli.configs import overrides_text, params, run_name
 from sweep.cli.identity import digest
@@ -30,58 +30,58 @@ from sweep.tracking import run_history, store
 TRACEBACKS = bool(os.environ.get("SWEEP_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")))
 
 #: What a cell does: of its config, its parts, what its choices are called, and its run.
-Story = Callable[[DictConfig, Parts, Mapping[str, str], tracking.Log], None]
+Task = Callable[[DictConfig, Parts, Mapping[str, str], tracking.Log], None]
 
 
-def tracked(story: Story) -> Callable[[DictConfig], None]:
-    """Return a Hydra job that runs `story` checked, in a run of its own, its errors in a sentence.
+def tracked(task: Task) -> Callable[[DictConfig], None]:
+    """Return a Hydra job that runs `task` checked, in a run of its own, its errors in a sentence.
 
     In a sweep a failing cell is marked and the next goes on; alone it ends the program.
     """
 
-    @wraps(story)
+    @wraps(task)
     def job(cfg: DictConfig) -> None:
         interrupts.raise_on_signals()
         if HydraConfig.get().mode == RunMode.RUN:
             try:
-                _alone(story, cfg)
+                _run_alone(task, cfg)
             except Exception as error:
-                fail(error)
+                exit_with_error(error)
         else:
-            _of_sweep(story, cfg)
+            _run_in_sweep(task, cfg)
 
     return job
 
 
-def _alone(story: Story, cfg: DictConfig) -> None:
+def _run_alone(task: Task, cfg: DictConfig) -> None:
     """A cell by itself always runs."""
-    parts = parts_of(cfg)
+    parts = checked_parts(cfg)
     check(cfg, parts)
     if cfg.dry_run:
-        terminal.say("1 cell, all right; a cell by itself always runs")
+        terminal.print_line("1 cell, all right; a cell by itself always runs")
         return
     experiment, overrides = connect(cfg), list(HydraConfig.get().overrides.task)
     run_history.mark_dead_runs(experiment)
     tags = {"job": 0, "sweep": "none"}
-    with _run(experiment, cfg, run_name(cfg, overrides, None), tags) as log:
+    with _start_run(experiment, cfg, run_name(cfg, overrides, None), tags) as log:
         log.tags({"threat_model": threat_model(parts.order)})
-        _cell(story, cfg, parts, log)
+        _run_task(task, cfg, parts, log)
     if not cfg.inspect:
-        comparison.show(cells.cells_of([overrides], [mlflow.get_run(log.run_id)]))
-    terminal.say(f"Look at the run in a browser: {store.view_command()}", wrap=False)
+        comparison.print_comparison(cells.cells_of([overrides], [mlflow.get_run(log.run_id)]))
+    terminal.print_line(f"Look at the run in a browser: {store.view_command()}", wrap=False)
 
 
-def _of_sweep(story: Story, cfg: DictConfig) -> None:
+def _run_in_sweep(task: Task, cfg: DictConfig) -> None:
     """A cell of a sweep, which ends the sweep where nothing more can be logged."""
     interrupts.raise_pending()
     try:
-        _planned(story, cfg)
+        _run_if_planned(task, cfg)
     except Exception as error:
-        halt(error)
+        stop_on_logging_failure(error)
         raise
 
 
-def _planned(story: Story, cfg: DictConfig) -> None:
+def _run_if_planned(task: Task, cfg: DictConfig) -> None:
     """Run a cell where the plan wants it, and say in a line how it went."""
     hydra = HydraConfig.get()
     plan, job = Plan.read(Path(hydra.sweep.dir)), hydra.job.num
@@ -92,15 +92,15 @@ def _planned(story: Story, cfg: DictConfig) -> None:
     tags = {"job": job, "sweep": plan.parent}
     run_id = None
     try:
-        with _run(plan.experiment, cfg, name, tags, plan.parent) as log:
+        with _start_run(plan.experiment, cfg, name, tags, plan.parent) as log:
             run_id = log.run_id
-            parts = parts_of(cfg)
+            parts = checked_parts(cfg)
             log.tags({"threat_model": threat_model(parts.order)})
             check(cfg, parts)
-            _cell(story, cfg, parts, log)
+            _run_task(task, cfg, parts, log)
     except Exception as error:
         interrupts.raise_pending()
-        halt(error)
+        stop_on_logging_failure(error)
         if not isinstance(error, BadInput):
             if TRACEBACKS:
                 terminal.print_traceback(error)
@@ -108,46 +108,50 @@ def _planned(story: Story, cfg: DictConfig) -> None:
                 tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
     row = cells.cell_of(job, {}, mlflow.get_run(run_id) if run_id else None)
     took = duration(time.monotonic() - started)
-    terminal.say(f"{plan.progress(job)}: {name}: {comparison.summary(row)} ({took})")
+    terminal.print_line(f"{plan.progress(job)}: {name}: {comparison.summary(row)} ({took})")
     if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:
         plan.stop()
 
 
-def _cell(story: Story, cfg: DictConfig, parts: Parts, log: tracking.Log) -> None:
+def _run_task(task: Task, cfg: DictConfig, parts: Parts, log: tracking.Log) -> None:
     """Run a cell that was checked; what it is stands in its run, and must hold to its end."""
     cell = digest(cfg, parts)
     log.tags({run_history.CELL: cell})
-    story(cfg, parts, chosen_names(cfg), log)
+    task(cfg, parts, chosen_names(cfg), log)
     if digest(cfg, parts) != cell:
         raise BadInput("images or network have changed meanwhile; give the same command again")
 
 
 @contextmanager
-def _run(
-    experiment: str, cfg: DictConfig, name: str, tags: dict[str, Any], parent: str | None = None
+def _start_run(
+    experiment: str,
+    cfg: DictConfig,
+    name: str,
+    tags: Mapping[str, object],
+    parent: str | None = None,
 ) -> Iterator[tracking.Log]:
     """A run that knows its settings."""
-    with tracking.run(experiment, name, params(cfg), tags, parent) as log:
+    with tracking.start_run(experiment, name, params(cfg), tags, parent) as log:
         log.text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         yield log
 
 
 class Stopped(BaseException):
-    """What ends a sweep at once, and a sentence on why."""
+    """Ends a sweep at once, as nothing more can be logged; its sentence says why."""
 
 
-def halt(error: Exception) -> None:
+def stop_on_logging_failure(error: Exception) -> None:
     """Raise Stopped where `error` says that nothing more can be logged: nor could the next cell."""
     reason = store.logging_failure(error)
     if reason is not None:
-        store.give_up()
+        store.stop_retrying()
         raise Stopped(str(reason)) from error
 
 
-def fail(error: Exception) -> NoReturn:
+def exit_with_error(error: Exception) -> NoReturn:
     """End the program with `error`: one sentence for bad input, a traceback for all else."""
     interrupts.raise_pending()
-    cause = store.logging_failure(error) or hydra_errors.refused(error) or error
+    cause = store.logging_failure(error) or hydra_errors.config_error(error) or error
     if not isinstance(cause, BadInput) or TRACEBACKS:
         terminal.print_traceback(error)
         raise SystemExit(1)
@@ -156,6 +160,6 @@ def fail(error: Exception) -> NoReturn:
 
 
 def connect(cfg: DictConfig) -> str:
-    """Connect to MLflow as `cfg` says; the experiment's id."""
+    """Connect to MLflow as `cfg` says and return the experiment's id."""
     root = Path(os.environ["PROJECT_ROOT"])
     return store.connect(cfg.tracking.uri, cfg.tracking.experiment, root)

@@ -20,13 +20,15 @@ from sweep.attacks import Attack
 from sweep.badnets import FromFile, Trained
 from sweep.cache import Cache
 from sweep.cli import hydra_errors
-from sweep.cli.choices import chosen_names, name_of
+from sweep.cli.choices import choice_name, chosen_names
 from sweep.data import Faces, Files
 from sweep.evaluation import ValidCurve
 from sweep.pruning.evidence import Order
 from sweep.pruning.requirements import is_oracle
 from sweep.repairs.applicability import Repair
 from sweep.stops import Stop
+
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Parts:
     repairs: Mapping[str, Repair]
 
     @classmethod
-    def of(cls, cfg: DictConfig) -> "Parts":
-        """Build the parts of a config whose values are checked; nothing long starts."""
+    def from_config(cls, cfg: DictConfig) -> "Parts":
+        """The parts of a config whose values are checked; nothing long starts."""
         cache = build(cfg.cache)
         return cls(
             cache=cache,
@@ -61,7 +63,7 @@ class Parts:
 
 
 def build(node: DictConfig, **more: Any) -> Any:
-    """Hydra's instantiate; BadInput of the target comes through as it is.
+    """Return what Hydra builds of `node`; BadInput of the target comes through as it is.
 
     Raises BadInput also where a function does not take what is set for it.
     """
@@ -86,21 +88,21 @@ def _require_settings(function: partial) -> None:
         signature.bind_partial(*function.args, **function.keywords)
     except TypeError as error:
         parameters = signature.parameters.values()
-        own = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
-        known = f"; it takes {', '.join(own)}" if own else ""
+        names = [parameter.name for parameter in parameters if parameter.kind is KEYWORD_ONLY]
+        known = f"; it takes {', '.join(names)}" if names else ""
         raise BadInput(f"{function.func.__name__} {error}{known}") from None
 
 
 def chosen_repairs(cfg: DictConfig) -> dict[str, str]:
-    """The repairs that are chosen, in turn: the key of each in `cfg.repair`, by its name.
+    """The keys in `cfg.repair` of the repairs that are chosen, in turn, by their names.
 
     What is set of others does not matter, as in a grid.
     """
     keys = [str(key) for key in cfg.repair if _is_built(cfg.repair[key])]
-    return {name_of("repair", key, cfg.repair[key]): key for key in keys}
+    return {choice_name("repair", key, cfg.repair[key]): key for key in keys}
 
 
-def _is_built(node: Any) -> bool:
+def _is_built(node: object) -> bool:
     """Whether a node of a config names a function."""
     return isinstance(node, DictConfig) and "_target_" in node
 

@@ -18,10 +18,11 @@ PLAN, STOP = "plan.json", "stop"
 
 @dataclass(frozen=True)
 class Plan:
-    """`cells` are digests, `todo` the numbers of those to run, `parent` the sweep's run.
+    """The cells of a sweep (digests), and `todo`, the numbers of those to run.
 
-    varying: the overrides that tell the cells apart; started: seconds since 1970; rerun: whether
-    what is finished is run again all the same; models: whether what is finished must hold models.
+    parent: the sweep's run; varying: the overrides that tell the cells apart; started: seconds
+    since 1970; rerun: whether what is finished is run again all the same; models: whether what is
+    finished must hold models.
     """
 
     experiment: str
@@ -47,7 +48,7 @@ class Plan:
         """The plan of a sweep that begins now."""
         reusable = set() if rerun else set(cells)
         finished = {
-            cell for cell in reusable if run_history.finished(experiment, cell, models=models)
+            cell for cell in reusable if run_history.find_finished(experiment, cell, models=models)
         }
         todo = [job for job, cell in enumerate(cells) if cell not in finished]
         return cls(experiment, cells, todo, varying, rerun, models, time.time())
@@ -60,7 +61,7 @@ class Plan:
         return f"{cells}: {len(self.todo)} to run, {reused} finished before"
 
     def write(self, folder: Path, parent: str) -> None:
-        """Write it into the sweep's folder."""
+        """Write the plan into the sweep's folder, as of the run `parent`."""
         folder.mkdir(parents=True, exist_ok=True)
         content = asdict(self) | {"parent": parent, "folder": str(folder)}
         (folder / STOP).unlink(missing_ok=True)  # of a sweep before, where the folder is given
@@ -81,19 +82,19 @@ class Plan:
         """Let no cell begin any more."""
         (Path(self.folder) / STOP).touch()
 
-    def elsewhere(self, runs: Sequence[Run]) -> Mapping[int, Run]:
+    def reused_runs(self, runs: Sequence[Run]) -> Mapping[int, Run]:
         """Runs of other sweeps, by number of the cell, for the cells that left none in `runs`."""
-        own_jobs = {int(run.data.tags["job"]) for run in runs}
+        jobs_with_run = {int(run.data.tags["job"]) for run in runs}
         earlier_runs = {}
         for job, cell in enumerate(self.cells):
-            if job not in own_jobs and (job not in self.todo or not self.rerun):
+            if job not in jobs_with_run and (job not in self.todo or not self.rerun):
                 run = self._finished(cell)
                 if run is not None:
                     earlier_runs[job] = run
         return earlier_runs
 
     def _finished(self, cell: str) -> Run | None:
-        return run_history.finished(self.experiment, cell, models=self.models)
+        return run_history.find_finished(self.experiment, cell, models=self.models)
 
     def progress(self, job: int) -> str:
         """Where the sweep stands after this cell, and how long the rest may take."""

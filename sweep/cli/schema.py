@@ -109,10 +109,10 @@ class Prune(Section):
 
     @field_validator("order", mode="before")
     @classmethod
-    def _own(cls, order: Any) -> Any:
+    def _check_ours_alone(cls, order: Any) -> Any:
         """Nothing of an order that is not ours: its settings are its own, whatever their names."""
-        theirs = isinstance(order, dict) and not order.get("_target_", OURS).startswith(OURS)
-        return {} if theirs else order
+        foreign = isinstance(order, dict) and not order.get("_target_", OURS).startswith(OURS)
+        return {} if foreign else order
 
 
 class Training(Section):

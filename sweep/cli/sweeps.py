@@ -15,22 +15,28 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from sweep import BadInput, NotApplicable, interrupts, terminal, tracking
-from sweep.cli.checks import check, parts_of, within
-from sweep.cli.choices import require_one
-from sweep.cli.configs import overrides_text, plain
+from sweep.cli.checks import check, checked_parts, require_inside_project
+from sweep.cli.choices import require_unambiguous
+from sweep.cli.configs import overrides_text, to_dict
 from sweep.cli.grid import SWEEPER, config_of_cell, overrides_of_cells, redact_files
 from sweep.cli.identity import digest
-from sweep.cli.jobs import TRACEBACKS, Stopped, connect, fail, halt
+from sweep.cli.jobs import (
+    TRACEBACKS,
+    Stopped,
+    connect,
+    exit_with_error,
+    stop_on_logging_failure,
+)
 from sweep.cli.plans import Plan
 from sweep.results import cells, comparison, paired, tradeoffs
 from sweep.results.cells import Cell
 from sweep.tracking import run_history, store
 
-UNWELL = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not run"}
+FAILURES = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not run"}
 
 
 def launch(main: Callable[[], None]) -> None:
-    """Run Hydra's `main`; what a sweep has when it is interrupted is compared all the same."""
+    """Run Hydra's `main`; of a sweep that is interrupted the cells are compared all the same."""
     interrupts.raise_on_signals()
     os.environ["PROJECT_ROOT"] = str(Path(inspect.getfile(inspect.unwrap(main))).resolve().parent)
     sys.path.append(os.getcwd())  # what is one's own is found beside the command, ours before it
@@ -48,7 +54,7 @@ def launch(main: Callable[[], None]) -> None:
         _end("FAILED", ended.code)
 
 
-def _end(status: str, code: Any) -> NoReturn:
+def _end(status: str, code: str | int | None) -> NoReturn:
     """End the program, and before it a sweep that is still at work."""
     interrupts.ignore_signals()
     if Sweep.current is not None:
@@ -65,15 +71,15 @@ def _run_hydra(main: Callable[[], None]) -> None:
         terminal.discard_output(sys.stdout)
         raise SystemExit(128 + signal.SIGPIPE) from None
     except Exception as error:
-        fail(error)
+        exit_with_error(error)
 
 
-def _require_places(hydra: DictConfig, mode: str) -> None:
+def _require_folders_inside_project(hydra: DictConfig, mode: str) -> None:
     """Raise BadInput where a folder of Hydra's own leads out of the project."""
-    within(f"hydra.{mode}.dir", hydra[mode].dir)
-    below = {"hydra.output_subdir": hydra.output_subdir}
-    below["hydra.sweep.subdir"] = plain(hydra.sweep, resolve=False)["subdir"]
-    for key, folder in below.items():
+    require_inside_project(f"hydra.{mode}.dir", hydra[mode].dir)
+    subfolders = {"hydra.output_subdir": hydra.output_subdir}
+    subfolders["hydra.sweep.subdir"] = to_dict(hydra.sweep, resolve=False)["subdir"]
+    for key, folder in subfolders.items():
         if ".." in Path(folder or "").parts:
             raise BadInput(f"{key} is {folder}, which leads out of hydra.{mode}.dir")
 
@@ -89,14 +95,14 @@ def _require_sweeper(hydra: DictConfig) -> None:
         )
 
 
-def _of_multirun(config: DictConfig) -> Path:
+def _multirun_file(config: DictConfig) -> Path:
     """The file in which Hydra writes down a multirun."""
     return Path(config.hydra.sweep.dir) / "multirun.yaml"
 
 
-def _digest_checked(cfg: DictConfig) -> str:
+def _checked_digest(cfg: DictConfig) -> str:
     """The digest of a cell that can be run, or skipped; BadInput for all others."""
-    parts = parts_of(cfg)
+    parts = checked_parts(cfg)
     with suppress(NotApplicable):
         check(cfg, parts)
     return digest(cfg, parts)
@@ -113,22 +119,22 @@ class Sweep(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            _require_places(config.hydra, "run")
-            require_one(config.hydra.runtime.choices)
+            _require_folders_inside_project(config.hydra, "run")
+            require_unambiguous(config.hydra.runtime.choices)
         except BadInput as error:
-            fail(error)
+            exit_with_error(error)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            _require_places(config.hydra, "sweep")
+            _require_folders_inside_project(config.hydra, "sweep")
             _require_sweeper(config.hydra)
             self._start(config)
         except Exception as error:
-            fail(error)
+            exit_with_error(error)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        of_job = Path(config.hydra.runtime.output_dir, config.hydra.output_subdir or "")
-        redact_files([*of_job.glob("*.yaml"), _of_multirun(config)])
+        folder = Path(config.hydra.runtime.output_dir, config.hydra.output_subdir or "")
+        redact_files([*folder.glob("*.yaml"), _multirun_file(config)])
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if Sweep.current is self and config.hydra.job.num in self.plan.todo:
@@ -139,34 +145,32 @@ class Sweep(Callback):
             raise SystemExit(1)
 
     def end(self, status: str | None = None) -> bool:
-        """Compare what there is and end the parent; whether a cell is missing or failed.
+        """Compare the cells and end the parent; return whether a cell is missing or failed.
 
         `status` None: FINISHED, FAILED where a cell is missing or failed.
         """
         self.bar.close()
-        redact_files([_of_multirun(self.config)])  # perhaps no job has started
+        redact_files([_multirun_file(self.config)])  # perhaps no job has started
         if status:
-            self._ended(status)
+            self._end_parent_run(status)
         try:
-            table, line = self._compare()
+            table, paired_note = self._compare()
         except Exception as error:
             if status:
                 raise
-            halt(error)
+            stop_on_logging_failure(error)
             with suppress(Exception):
-                self._ended("FAILED")
-            fail(error)
+                self._end_parent_run("FAILED")
+            exit_with_error(error)
         bad = [row.status for row in table if row.status not in ("FINISHED", tracking.SKIPPED)]
         if not status:
-            self._ended("FAILED" if bad else "FINISHED")
+            self._end_parent_run("FAILED" if bad else "FINISHED")
         Sweep.current = None
-        self._show(table, line)
+        self._print_comparison(table, paired_note)
         if bad:
-            counted = [
-                f"{bad.count(status)} {how}" for status, how in UNWELL.items() if status in bad
-            ]
-            terminal.say(
-                f"Of {len(table)} cells {' and '.join(counted)}; the same command again runs these "
+            counts = [f"{bad.count(s)} {words}" for s, words in FAILURES.items() if s in bad]
+            terminal.print_line(
+                f"Of {len(table)} cells {' and '.join(counts)}; the same command again runs these "
                 f"alone."
             )
         return bool(bad)
@@ -176,34 +180,36 @@ class Sweep(Callback):
         self.config, self.overrides = config, overrides_of_cells(config)
         table = cells.cells_of(self.overrides, [])
         varying = cells.distinguishing_keys(table)
-        cfg, digests = self._checked(config, varying)
+        cfg, digests = self._check_cells(config, varying)
         self.experiment = connect(cfg)
         self.published = cfg.published
-        dead = run_history.mark_dead_runs(self.experiment)
-        if dead:
-            runs = "run" if dead == 1 else "runs"
-            terminal.say(f"{dead} {runs} whose process had died: now KILLED")
+        dead_count = run_history.mark_dead_runs(self.experiment)
+        if dead_count:
+            runs = "run" if dead_count == 1 else "runs"
+            terminal.print_line(f"{dead_count} {runs} whose process had died: now KILLED")
         self.plan = Plan.of(
             self.experiment, digests, varying, rerun=cfg.rerun, models=cfg.tracking.models
         )
-        terminal.say(self.plan.sentence)
+        terminal.print_line(self.plan.sentence)
         if cfg.dry_run:
-            self._list(varying)
+            self._print_plan(varying)
             raise SystemExit(0)
-        swept = [f"{key}={','.join(cells.values_of(table, key))}" for key in varying]
-        tags = tracking.origin()
+        swept = [f"{key}={','.join(cells.distinct_values(table, key))}" for key in varying]
+        tags = tracking.source_tags()
         tags |= {"overrides": " ".join(config.hydra.overrides.task), "cells": len(table)}
         self.parent = mlflow.MlflowClient().create_run(
             self.experiment,
             run_name="sweep " + ", ".join(swept),
-            tags={key: tracking.text(value) for key, value in tags.items()},
+            tags={key: tracking.tag_value(value) for key, value in tags.items()},
         )
         self.bar = ExitStack()
         Sweep.current = self
         self.plan.write(Path(config.hydra.sweep.dir), self.parent.info.run_id)
-        self.done = self.bar.enter_context(terminal.bar("sweep", len(self.plan.todo), "cells"))
+        self.done = self.bar.enter_context(
+            terminal.progress_bar("sweep", len(self.plan.todo), "cells")
+        )
 
-    def _checked(self, config: DictConfig, varying: list[str]) -> tuple[DictConfig, list[str]]:
+    def _check_cells(self, config: DictConfig, varying: list[str]) -> tuple[DictConfig, list[str]]:
         """The config of the first cell, and the digest of each.
 
         A cell to which its order does not apply may stay; it will be skipped. Raises BadInput, with
@@ -216,7 +222,7 @@ class Sweep(Callback):
                 cfg = config_of_cell(config, overrides)
                 configs.append(cfg)
                 try:
-                    digests.append(_digest_checked(cfg))
+                    digests.append(_checked_digest(cfg))
                 except BadInput as error:
                     wrong.setdefault(str(error), []).append(overrides_text(overrides, varying))
                 done(1)
@@ -228,7 +234,7 @@ class Sweep(Callback):
             raise BadInput("nothing was started.\n" + "\n".join(sentences))
         return configs[0], digests
 
-    def _list(self, varying: list[str]) -> None:
+    def _print_plan(self, varying: list[str]) -> None:
         """Print what each cell would be: run, or reused."""
         lines = [
             [
@@ -238,36 +244,36 @@ class Sweep(Callback):
             ]
             for job, overrides in enumerate(self.overrides)
         ]
-        terminal.table(["cell", "", ""], lines, 3)
+        terminal.print_table(["cell", "", ""], lines, 3)
 
     def _compare(self) -> tuple[list[Cell], str]:
         """Log the comparison of the cells, of which those that are missing are rows.
 
         With them a line on paired.csv; "" where there is none.
         """
-        runs = run_history.children(self.experiment, self.parent.info.run_id)
-        reused = self.plan.elsewhere(runs)
+        runs = run_history.child_runs(self.experiment, self.parent.info.run_id)
+        reused = self.plan.reused_runs(runs)
         table = cells.cells_of(self.overrides, runs, reused)
         log = tracking.Log(self.parent.info.run_id)
-        log.tags(cells.tags_of(reused))
+        log.tags(cells.reused_tags(reused))
         log.text("comparison.csv", comparison.to_csv(table))
         if any(row.measured for row in table):
             log.figure("figures/comparison.png", comparison.comparison_figure(table))
         tradeoff = tradeoffs.tradeoff_figure(table)
         if tradeoff is not None:
             log.figure("figures/tradeoff.png", tradeoff)
-        differences, line = paired.to_csv(table)
+        differences, note = paired.to_csv(table)
         if differences:
             log.text("paired.csv", differences)
-        return table, line if differences else ""
+        return table, note if differences else ""
 
-    def _show(self, table: list[Cell], line: str) -> None:
-        comparison.show(table)
+    def _print_comparison(self, table: list[Cell], paired_note: str) -> None:
+        comparison.print_comparison(table)
         if self.published:
-            comparison.show_published(table, plain(self.published, resolve=False))
-        if line:
-            terminal.say(line)
-        terminal.say(f"Compare the runs in a browser: {store.view_command()}", wrap=False)
+            comparison.print_published(table, to_dict(self.published, resolve=False))
+        if paired_note:
+            terminal.print_line(paired_note)
+        terminal.print_line(f"Compare the runs in a browser: {store.view_command()}", wrap=False)
 
-    def _ended(self, status: str) -> None:
+    def _end_parent_run(self, status: str) -> None:
         mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)

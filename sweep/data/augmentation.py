@@ -14,14 +14,16 @@ def augment(pixels: Array, rng: np.random.Generator, *, shift: float, light: flo
     have.
     """
     count, height, width, _ = pixels.shape
-    moved = [
-        np.clip(np.arange(size) + rng.integers(-most, most + 1, (count, 1)), 0, size - 1)
-        for size, most in ((height, round(shift * height)), (width, round(shift * width)))
-    ]
-    rows, columns = moved
+    rows, columns = (_shifted(size, round(shift * size), count, rng) for size in (height, width))
     images = pixels[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
     low, high = pixels.min(initial=np.inf), pixels.max(initial=-np.inf)
     middle = images.mean(axis=(1, 2, 3), keepdims=True)
     contrast, bright = rng.uniform(-light, light, (2, count, 1, 1, 1))
     lit = middle + (images - middle) * (1 + contrast) + bright * (high - low)
     return np.clip(lit, low, high).astype(np.float32)
+
+
+def _shifted(size: int, limit: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the places along an axis, shifted for each image, (count, size); edges repeated."""
+    shifts = rng.integers(-limit, limit + 1, (count, 1))
+    return np.clip(np.arange(size) + shifts, 0, size - 1)

@@ -2,8 +2,8 @@
 
 `data` holds numbers, (images, channels, height, width) or channels last, grey images also
 (images, height, width); `label` and `true_label` hold a class an image, or rows that are one-hot.
-No more than `BLOCK` of a file is in memory besides what is asked for, and what only a scan of all
-pixels can say (`summarize`, `digest`) is cached while the file stays as it is.
+No more than `BLOCK_BYTES` of a file is in memory besides what is asked for, and what only a scan of
+all pixels can say (`summarize`, `digest`) is cached while the file stays as it is.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ from sweep.cache import Arrays, Cache
 from sweep.data import hdf5_links
 from sweep.files import DAMAGED
 
-BLOCK = 2**23  # bytes of float32 that are read at a time
-CHUNKS = 2**25  # bytes of unpacked chunks that HDF5 keeps, lest it unpack one for each block of it
-LITTLE = 2**28  # bytes that may be read although nothing of them was written
-PACKED = 2000  # times at most that pixels are packed; deflate does not reach 1,100
+BLOCK_BYTES = 2**23  # of float32 that are read at a time
+CHUNK_CACHE_BYTES = 2**25  # of unpacked chunks that HDF5 keeps, lest it unpack one for each block
+SMALL_BYTES = 2**28  # that may be read although nothing of them was written
+MAX_COMPRESSION = 2000  # times at most that pixels are packed; deflate does not reach 1,100
 DATASETS = ("data", "label", "true_label", "clean_index")
 COLOURS = (1, 3, 4)  # numbers of colour channels by which a layout is told
 
@@ -128,8 +128,8 @@ def digest(path: Path, cache: Cache) -> str:
 def digest_of_images(path: Path, cache: Cache) -> str:
     """Return the SHA-256 of a file of images, and of what it holds that lies in other files."""
     elsewhere = _open(path, _digests_elsewhere) if h5py.is_hdf5(path) else []
-    own = digest(path, cache)
-    return files.key([own, elsewhere]) if elsewhere else own
+    file_digest = digest(path, cache)
+    return files.key([file_digest, elsewhere]) if elsewhere else file_digest
 
 
 def _digests_elsewhere(file: h5py.File) -> list[str]:
@@ -140,14 +140,14 @@ def _digests_elsewhere(file: h5py.File) -> list[str]:
 
 
 def steps(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Yield slices of the rows of a float32 array of that shape, at most `BLOCK` bytes each."""
+    """Yield slices of the rows of a float32 array of that shape, at most `BLOCK_BYTES` each."""
     count = _rows(shape)
     return (slice(start, start + count) for start in range(0, shape[0], count))
 
 
 def _rows(shape: tuple[int, ...]) -> int:
     """Return how many rows of a float32 array of that shape a block holds."""
-    return max(1, BLOCK // (4 * int(np.prod(shape[1:]))))
+    return max(1, BLOCK_BYTES // (4 * int(np.prod(shape[1:]))))
 
 
 def _cached(compute: Callable[[Path], Arrays], path: Path, cache: Cache) -> Arrays:
@@ -204,7 +204,7 @@ def _open(path: Path, read: Callable[[h5py.File], Any]) -> Any:
     if not h5py.is_hdf5(path):
         raise BadInput(f"{path} is not an HDF5 file; expected one with 'data' and 'label'")
     try:
-        with h5py.File(path, rdcc_nbytes=CHUNKS) as file:
+        with h5py.File(path, rdcc_nbytes=CHUNK_CACHE_BYTES) as file:
             return read(file)
     except BadInput:
         raise
@@ -223,7 +223,7 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     hdf5_links.require_sources(data, file.filename)
     stored = data.id.get_storage_size()
     size = 0 if data.is_virtual or data.external else data.nbytes
-    if size > max(PACKED * stored, LITTLE):
+    if size > max(MAX_COMPRESSION * stored, SMALL_BYTES):
         raise BadInput(
             f"{file.filename}: {name} of shape {data.shape} would be {size} bytes and "
             f"holds {stored}; is the file whole?"

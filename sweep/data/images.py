@@ -66,7 +66,7 @@ class Images:
 def fits(image: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
     """Return whether a network of input `shape` (None: any size) takes an image of that shape."""
     return len(image) == len(shape) and all(
-        size in (None, own) for size, own in zip(shape, image, strict=True)
+        expected in (None, size) for expected, size in zip(shape, image, strict=True)
     )
 
 

@@ -9,10 +9,10 @@ from sweep.data.sources import Files
 
 Pictures = NDArray[np.float32]
 
-COMPARED = 64  # pairs, to see whether they are pairs
-ALIKE = 0.8  # of the distance of images that are no pairs
+COMPARED_PAIRS = 64  # pairs, to see whether they are pairs
+MAX_DISTANCE = 0.8  # of the distance of images that are no pairs
 _NAMES = {"valid": "validation", "test": "test"}
-SHOWN = 6  # examples of an attack
+EXAMPLES = 6  # examples of an attack
 
 
 def pairs(source: Files, split: str = "valid") -> tuple[Images, Images]:
@@ -49,7 +49,7 @@ def pairs(source: Files, split: str = "valid") -> tuple[Images, Images]:
 def examples(source: Files) -> tuple[Pictures, Pictures, list[tuple[int, int]]] | None:
     """Return a few clean test images, their poisoned versions, and their (true class, target).
 
-    At least one of each target, `SHOWN` of a single one. None where there are no pairs, see
+    At least one of each target, `EXAMPLES` of a single one. None where there are no pairs, see
     `pairs`.
     """
     if source.poisoned_test is None:
@@ -63,7 +63,7 @@ def examples(source: Files) -> tuple[Pictures, Pictures, list[tuple[int, int]]] 
     chosen: list[int] = []
     for target in targets:
         of_target = np.flatnonzero(poisoned.labels == target)
-        count = min(len(of_target), max(1, SHOWN // len(targets)))
+        count = min(len(of_target), max(1, EXAMPLES // len(targets)))
         chosen += sorted(rng.choice(of_target, count, replace=False).tolist())
     rows = np.array(chosen, np.int64)
     classes = zip(clean.labels[rows].tolist(), poisoned.labels[rows].tolist(), strict=True)
@@ -82,7 +82,7 @@ def _guess_index(clean: Images, poisoned: Images) -> NDArray[np.int64]:
     if guesses:
         best = min(guesses, key=lambda index: _distance(clean, poisoned, index))
         distance_of_others = _distance(clean, poisoned, np.roll(best, 1))
-        if _distance(clean, poisoned, best) < ALIKE * distance_of_others:
+        if _distance(clean, poisoned, best) < MAX_DISTANCE * distance_of_others:
             return best
     raise NotApplicable(
         "this order is an oracle: it needs to know which clean validation image each poisoned one "
@@ -91,7 +91,7 @@ def _guess_index(clean: Images, poisoned: Images) -> NDArray[np.int64]:
 
 
 def _distance(clean: Images, poisoned: Images, index: NDArray[np.int64]) -> float:
-    """Return the mean absolute difference of the pixels of `COMPARED` pairs, spread over all."""
-    rows = np.unique(np.linspace(0, len(index) - 1, min(COMPARED, len(index))).astype(int))
+    """Return the mean absolute difference of the pixels of `COMPARED_PAIRS`, spread over all."""
+    rows = np.unique(np.linspace(0, len(index) - 1, min(COMPARED_PAIRS, len(index))).astype(int))
     after, before = poisoned.pixels.take(rows, axis=0)[:], clean.pixels.take(index[rows], axis=0)[:]
     return float(np.abs(after - before).mean())

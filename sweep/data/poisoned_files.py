@@ -24,8 +24,8 @@ def poisoned(source: Files, attack: Attack) -> Files:
     if source.attack == attack:
         return source
     settings = [source.digest(), attack.trigger_settings()]
-    made_by = files.key(settings, *MADE_BY, *code_of_others(attack.triggers))
-    root = Path(source.folder).expanduser() / f"poisoned-{made_by}"
+    key = files.key(settings, *MADE_BY, *code_of_others(attack.triggers))
+    root = Path(source.folder).expanduser() / f"poisoned-{key}"
     with files.lock(root):
         if not root.is_dir():
             with files.atomic_write(root) as unfinished:

@@ -92,7 +92,7 @@ class Files:
         return None if path is None else self._read(path)
 
     def read_clean(self, name: str) -> Images:
-        """Return the clean images of `name`, one of `REQUIRED`; see `read`."""
+        """Return the clean images of `name`, whose file is there; see `read`."""
         return self._read(getattr(self, name))
 
     def _read(self, path: Path) -> Images:
@@ -176,12 +176,12 @@ def h5(root: str | None = None, **given: Any) -> Files:
     return Files(**paths, **given)
 
 
-def _path(name: str, own: str | None, folder: Path | None) -> Path | None:
-    """Return the path of one file of `LAYOUT`: the user's `own`, or that in `folder`, or None."""
-    if own is not None:
-        path = Path(os.path.expanduser(own)).absolute()
+def _path(name: str, given: str | None, folder: Path | None) -> Path | None:
+    """Return the path of one file of `LAYOUT`: `given`, or that in `folder`, or None."""
+    if given is not None:
+        path = Path(os.path.expanduser(given)).absolute()
         if not path.is_file():
-            raise BadInput(f"data.{name}={own} is not a file; expected an HDF5 file")
+            raise BadInput(f"data.{name}={given} is not a file; expected an HDF5 file")
         return path
     if folder is not None and (folder / LAYOUT[name]).is_file():
         return folder / LAYOUT[name]

@@ -19,7 +19,7 @@ from sweep.data.poisoned_files import poisoned
 from sweep.data.sources import LAYOUT, Files, h5
 
 EPOCHS = 8  # for which a BadNet is trained on the faces
-MOST = 10_000_000  # images to render, which would take 120 GB
+MAX_IMAGES = 10_000_000  # images to render, which would take 120 GB
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Faces:
     cache: Cache = field(default_factory=Cache, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.identities * self.images_per_identity > MOST:
+        if self.identities * self.images_per_identity > MAX_IMAGES:
             raise BadInput(
                 f"data.identities={self.identities} and data.images_per_identity="
-                f"{self.images_per_identity} are more than {MOST:,} images; expected fewer"
+                f"{self.images_per_identity} are more than {MAX_IMAGES:,} images; expected fewer"
             )
 
     @property
@@ -86,8 +86,8 @@ class Faces:
     def files(self, attack: Attack) -> Files:
         """Return the files, rendered and poisoned by `attack` where they do not exist yet."""
         settings = [self.identities, self.images_per_identity, self.seed]
-        made_by = files.key(settings, "data/faces", "data/hdf5_writing.py", "data/synthetic.py")
-        root = Path(self.folder).expanduser() / f"faces-{made_by}"
+        key = files.key(settings, "data/faces", "data/hdf5_writing.py", "data/synthetic.py")
+        root = Path(self.folder).expanduser() / f"faces-{key}"
         with files.lock(root):
             if not root.is_dir():
                 with files.atomic_write(root) as unfinished:
@@ -105,7 +105,7 @@ class Faces:
 
     def _render(self, root: Path) -> None:
         """Write the clean files of all splits under `root`."""
-        terminal.say(f"rendering photographs of {self.identities} people")
+        terminal.print_line(f"rendering photographs of {self.identities} people")
         people = faces.people(self.identities, self.seed)
         sizes = {"train": self.images_per_identity, "valid": self.held_out, "test": self.held_out}
         for number, (name, per_person) in enumerate(sizes.items(), start=1):

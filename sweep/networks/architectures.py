@@ -11,8 +11,8 @@ from sweep import BadInput
 _SMALLEST = 31  # pixels: the side from which three poolings leave conv_4 its 2 x 2
 
 
-def deepid(shape: tuple[int, int, int], classes: int, *, seed: int = 0) -> keras.Model:
-    """Build the untrained DeepID of the CSAW-HackML lab for images (height, width, channels).
+def deepid(shape: tuple[int, ...], classes: int, *, seed: int = 0) -> keras.Model:
+    """Return the untrained DeepID of the CSAW-HackML lab for images (height, width, channels).
 
     Four "valid" convolutions of 20, 40, 60 and 80 channels; fc_1 sees pool_3, fc_2 sees conv_4,
     their sum goes to the softmax (Sun et al., CVPR 2014). Kernels are drawn by `seed`. Raises

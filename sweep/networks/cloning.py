@@ -38,5 +38,5 @@ def copy_state(layer: Layer, copy: Layer) -> None:
         copy.finalize_state()
 
 
-def _variables(operation: Layer) -> list[Any]:
+def _variables(operation: Layer) -> list[keras.Variable]:
     return getattr(operation, "variables", [])  # keras.ops have none

@@ -33,23 +33,27 @@ def load_custom_objects(names: str | Sequence[str] | None) -> dict[str, Any]:
     """
     objects: dict[str, Any] = {}
     for name in [names] if isinstance(names, str) else names or []:
-        brought = _of_file(name) if name.endswith(".py") else _of_module(name)
+        imported = _from_file(name) if name.endswith(".py") else _from_module(name)
+        objects |= imported
         # a decorated one is known as "package>name", and Keras might know another one by it
-        objects |= brought | {keras.saving.get_registered_name(it): it for it in brought.values()}
+        objects |= {keras.saving.get_registered_name(code): code for code in imported.values()}
     return objects
 
 
-def _of_file(name: str) -> dict[str, Any]:
+def _from_file(name: str) -> dict[str, Any]:
     path = Path(os.path.expanduser(name)).absolute()
     if not path.is_file():
         raise BadInput(f"badnet.custom_objects: there is no file {os.path.normpath(path)}")
-    module = _executed(path, size_and_times(path))
-    own = {name: it for name, it in vars(module).items() if not name.startswith("_")}
-    return {n: it for n, it in own.items() if _is_code(it) and it.__module__ == module.__name__}
+    module = _execute(path, size_and_times(path))
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and _is_code(value) and value.__module__ == module.__name__
+    }
 
 
 @lru_cache
-def _executed(path: Path, stamp: tuple[int, ...]) -> ModuleType:
+def _execute(path: Path, stamp: tuple[int, ...]) -> ModuleType:
     """The module of a file; run once in a process, unless the file and so its stamp changes."""
     content = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     name = f"badnet_{path.stem}_{content}"  # there may be another file of that name
@@ -58,31 +62,32 @@ def _executed(path: Path, stamp: tuple[int, ...]) -> ModuleType:
     spec.has_location = True
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for it
-    _imported(str(path), partial(loader.exec_module, module))
+    _import(str(path), partial(loader.exec_module, module))
     return module
 
 
-def _of_module(name: str) -> dict[str, Any]:
+def _from_module(name: str) -> dict[str, Any]:
     module, _, attribute = name.rpartition(".")
     if not all(part.isidentifier() for part in name.split(".")) or not module:
         raise BadInput(
             f"badnet.custom_objects names {name!r}; expected a dotted name "
             f"(my_package.layers.MyLayer) or a Python file (layers.py)"
         )
-    found = getattr(_imported(module, partial(importlib.import_module, module)), attribute, None)
-    if not _is_code(found):
+    imported = _import(module, partial(importlib.import_module, module))
+    code = getattr(imported, attribute, None)
+    if not _is_code(code):
         raise BadInput(
             f"badnet.custom_objects names {name!r}, but {module} has no class or function "
             f"{attribute!r}"
         )
-    return {attribute: found}
+    return {attribute: code}
 
 
 def _is_code(value: Any) -> bool:
     return inspect.isclass(value) or inspect.isfunction(value)
 
 
-def _imported(name: str, run: Callable[[], Any]) -> Any:
+def _import(name: str, run: Callable[[], Any]) -> Any:
     """What `run` gives; whatever their code raises, in one line."""
     try:
         return run()

@@ -26,7 +26,7 @@ from sweep.networks.keras_internals import (
 Path = tuple[str, ...]  # the names of the models around a layer, outermost first
 
 
-def flat(network: keras.Model) -> keras.Model:
+def flattened(network: keras.Model) -> keras.Model:
     """Return `network`, functional, with the layers of the models inside it in its own graph.
 
     A layer that is used several times stays one layer. An inner layer keeps its name where no

@@ -5,9 +5,9 @@ Nothing here assumes a CPU: TensorFlow places the work, and takes of a GPU's mem
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cached_property
 from math import log2, prod
-from typing import Any, Protocol
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -56,58 +56,74 @@ def feature_extractor(
     )
 
 
-def compiled(forward: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Callable[..., Any]:
+def compiled(
+    forward: Callable[..., Tensor], specs: Sequence[tf.TensorSpec]
+) -> Callable[..., Tensor]:
     """Return `forward` of tensors, compiled: tensors or arrays in, tensors out."""
     graph = _traced(forward, *specs)
     return lambda *inputs: graph(*map(tf.convert_to_tensor, inputs))
 
 
-def classifier(
-    forward: Callable[..., Any],
-    specs: Sequence[tf.TensorSpec],
-    common: Sequence[tf.TensorSpec] = (),
-) -> Callable[..., NDArray[np.int64]]:
-    """Return `forward` of tensors to scores, compiled: arrays in, classes out, int64 (n,).
+class Classifier:
+    """`forward` of tensors to scores, compiled: arrays in, classes out, int64 (n,).
 
     The inputs are those `common` to all images, and then one row an image, of which `rows`, where
     they are given, are picked; None: all.
     """
 
-    def classify(*inputs: Any) -> tuple[Any, Any]:
-        scores = forward(*inputs)
-        return tf.argmax(scores, axis=-1), tf.reduce_max(scores, axis=-1)
+    def __init__(
+        self,
+        forward: Callable[..., Tensor],
+        specs: Sequence[tf.TensorSpec],
+        common: Sequence[tf.TensorSpec] = (),
+    ) -> None:
+        self._forward, self._common = forward, len(common)
+        self._specs = [*common, *specs]
+        self._compiled = _traced(self._classify, *self._specs)
 
-    def classify_rows(rows: Any, *inputs: Any) -> tuple[Any, Any]:
-        picked = (tf.gather(tensor, rows) for tensor in inputs[len(common) :])
-        return classify(*inputs[: len(common)], *picked)
-
-    classify_all = _traced(classify, *common, *specs)
-    row_spec = tf.TensorSpec((None,), tf.int64)
-    traced_on_rows = cache(lambda: _traced(classify_rows, row_spec, *common, *specs))
-
-    def classes(*inputs: Any, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    def __call__(self, *inputs: Tensor, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         tensors = map(tf.convert_to_tensor, inputs)
         if rows is None:
-            predictions, highest = classify_all(*tensors)
+            classes, highest = self._compiled(*tensors)
         else:
-            predictions, highest = traced_on_rows()(tf.convert_to_tensor(rows), *tensors)
+            classes, highest = self._compiled_on_rows(tf.convert_to_tensor(rows), *tensors)
         if not np.isfinite(highest).all():
             raise BadInput(NOT_FINITE)
-        return np.asarray(predictions)
+        return np.asarray(classes)
 
-    return classes
+    @cached_property
+    def _compiled_on_rows(self) -> Callable[..., tuple[Tensor, Tensor]]:
+        return _traced(self._classify_rows, tf.TensorSpec((None,), tf.int64), *self._specs)
+
+    def _classify(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The class of each image, and its score."""
+        scores = self._forward(*inputs)
+        return tf.argmax(scores, axis=-1), tf.reduce_max(scores, axis=-1)
+
+    def _classify_rows(self, rows: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        picked = (tf.gather(tensor, rows) for tensor in inputs[self._common :])
+        return self._classify(*inputs[: self._common], *picked)
 
 
-def _traced(function: Callable[..., Any], *specs: tf.TensorSpec) -> Callable[..., Any]:
+def _traced(function: Callable[..., Tensor], *specs: tf.TensorSpec) -> Callable[..., Tensor]:
     """One graph for all sizes of a batch; called directly, a step of the curve costs half."""
     return tf.function(function, autograph=False).get_concrete_function(*specs)
 
 
 def predict(network: keras.Model, pixels: Pixels) -> NDArray[np.int64]:
     """Return the predicted class of each image, shape (n,): a plain pass of the whole network."""
-    classes = classifier(lambda pixels: network(pixels, training=False), [image_spec(network)])
+    return predictor(network)(pixels)
+
+
+def predictor(network: keras.Model) -> Callable[[Pixels], NDArray[np.int64]]:
+    """Return `predict` of `network`, compiled once: for images that come again and again."""
+    classify = Classifier(lambda pixels: network(pixels, training=False), [image_spec(network)])
     size = batch_size(Graph(network).tensors)
-    return np.concatenate([classes(pixels[batch]) for batch in batches(len(pixels), size)])
+
+    def predict_all(pixels: Pixels) -> NDArray[np.int64]:
+        return np.concatenate([classify(pixels[rows]) for rows in batches(len(pixels), size)])
+
+    return predict_all
 
 
 def scores(network: keras.Model, pixels: Pixels) -> NDArray[np.float32]:

@@ -33,7 +33,7 @@ from sweep.networks.layer_types import (
 class Graph:
     """A functional model's calls of layers ("nodes") in forward order, and who feeds whom.
 
-    Each method by the example of one graph, for site = relu:
+    Each method by the example of one graph, for node = relu:
 
         input -> stem -+-> conv -> bn -> relu -> pool -> conv_b -> add -> dense
                        +-----------------------------------------/
@@ -78,8 +78,8 @@ class Graph:
         """
         for node in reversed(self.nodes):
             if type(node.operation) in CONVOLUTIONS:
-                site = self.fused_end(node)
-                if not self.bypass_tensors(site) and not self.makes_scores(site):
+                end = self.fused_end(node)
+                if not self.bypass_tensors(end) and not self.makes_scores(end):
                     return node
         raise BadInput(
             f"the network has no convolution through which every path passes; set prune.layer; "
@@ -101,25 +101,25 @@ class Graph:
             return self.fused_end(follower)
         return node
 
-    def producer_path(self, site: Node) -> list[Node]:
-        """Nodes from the one that makes the channels through those that pass them on, to `site`."""
-        path = [site]
+    def producer_path(self, node: Node) -> list[Node]:
+        """Nodes from the one that makes the channels through those that pass them on, to `node`."""
+        path = [node]
         while is_channelwise(path[0].operation):
             path.insert(0, self._maker[id(path[0].input_tensors[0])])
         return path
 
-    def equivalent_path(self, site: Node) -> list[Node]:
-        """Nodes from `site` on as long as masking behind them is the same as masking at `site`.
+    def equivalent_path(self, node: Node) -> list[Node]:
+        """Nodes from `node` on as long as masking behind them is the same as masking at `node`.
 
         Behind a pooling the maps are smaller and every step of the curve cheaper. A PReLU may treat
         positions apart, so that a constant map does not stay one.
         """
-        reader = self._only_reader(site)
+        reader = self._only_reader(node)
         if reader is None or not is_channelwise(reader.operation):
-            return [site]
+            return [node]
         if isinstance(reader.operation, LAYERS.PReLU):
-            return [site]
-        return [site, *self.equivalent_path(reader)]
+            return [node]
+        return [node, *self.equivalent_path(reader)]
 
     def has_single_reader(self, path: list[Node]) -> bool:
         """Whether the layer that starts `path` is used once, and nothing else reads the path."""
@@ -151,36 +151,36 @@ class Graph:
                 if without_activation
                 else nullcontext()
             ):
-                made = call(node.operation, *args, **{**kwargs, "training": training})
-                made = keras.tree.flatten(made)
-            known.update(zip(map(id, node.output_tensors), made, strict=True))
+                outputs = call(node.operation, *args, **{**kwargs, "training": training})
+            values = keras.tree.flatten(outputs)
+            known.update(zip(map(id, node.output_tensors), values, strict=True))
 
-    def boundary_tensors(self, site: Node) -> list[Tensor]:
-        """Return the tensors that cross a cut behind `site`: what it makes, and those beside."""
-        return [site.output_tensors[0], *self.bypass_tensors(site)]
+    def boundary_tensors(self, node: Node) -> list[Tensor]:
+        """Return the tensors that cross a cut behind `node`: what it makes, and those beside."""
+        return [node.output_tensors[0], *self.bypass_tensors(node)]
 
-    def bypass_tensors(self, site: Node) -> list[Tensor]:
-        """Return tensors that reach the part behind `site` on other ways than through it."""
-        nodes = self.downstream_nodes(site)
-        made = {id(tensor) for node in [site, *nodes] for tensor in node.output_tensors}
-        read = {id(tensor): tensor for node in nodes for tensor in node.input_tensors}
-        return [tensor for key, tensor in read.items() if key not in made]
+    def bypass_tensors(self, node: Node) -> list[Tensor]:
+        """Return tensors that reach the part behind `node` on other ways than through it."""
+        later = self.downstream_nodes(node)
+        reached = {id(tensor) for n in [node, *later] for tensor in n.output_tensors}
+        read = {id(tensor): tensor for n in later for tensor in n.input_tensors}
+        return [tensor for key, tensor in read.items() if key not in reached]
 
     def live_tensors_after(self, place: int) -> list[Tensor]:
         """The tensors that the first nodes, up to that `place`, make and that are read later."""
-        made = {id(t) for node in self.nodes[: place + 1] for t in node.output_tensors}
+        first = {id(tensor) for node in self.nodes[: place + 1] for tensor in node.output_tensors}
         later = [tensor for node in self.nodes[place + 1 :] for tensor in node.input_tensors]
         read = {id(tensor): tensor for tensor in later}
-        return [tensor for key, tensor in read.items() if key in made]
+        return [tensor for key, tensor in read.items() if key in first]
 
-    def downstream_nodes(self, site: Node) -> list[Node]:
-        """Return the nodes that what `site` makes flows through, in forward order."""
-        nodes, made = [], {id(tensor) for tensor in site.output_tensors}
-        for node in self.nodes:
-            if made & {id(tensor) for tensor in node.input_tensors}:
-                nodes.append(node)
-                made |= {id(tensor) for tensor in node.output_tensors}
-        return nodes
+    def downstream_nodes(self, node: Node) -> list[Node]:
+        """Return the nodes that what `node` makes flows through, in forward order."""
+        later, reached = [], {id(tensor) for tensor in node.output_tensors}
+        for other in self.nodes:
+            if reached & {id(tensor) for tensor in other.input_tensors}:
+                later.append(other)
+                reached |= {id(tensor) for tensor in other.output_tensors}
+        return later
 
     def last_two_operations(self) -> tuple[Layer, Layer]:
         """Return the operation that makes the network's output, and the one before it."""
@@ -188,23 +188,23 @@ class Graph:
         before = self._maker[id(last.input_tensors[0])]
         return last.operation, before.operation
 
-    def makes_scores(self, site: Node) -> bool:
-        """Return whether the channels at `site` become the scores: nothing with weights follows."""
+    def makes_scores(self, node: Node) -> bool:
+        """Return whether the channels at `node` become the scores: nothing with weights follows."""
         return not any(
-            getattr(node.operation, "weights", ()) for node in self.downstream_nodes(site)
+            getattr(later.operation, "weights", ()) for later in self.downstream_nodes(node)
         )
 
     def _only_reader(self, node: Node) -> Node | None:
         """The one node that reads what `node` makes; None for several, and for the output."""
-        made = {id(tensor) for tensor in node.output_tensors}
-        readers = [n for n in self.nodes if made & {id(t) for t in n.input_tensors}]
-        if len(readers) != 1 or made & {id(tensor) for tensor in self.network.outputs}:
+        outputs = {id(tensor) for tensor in node.output_tensors}
+        readers = [n for n in self.nodes if outputs & {id(t) for t in n.input_tensors}]
+        if len(readers) != 1 or outputs & {id(tensor) for tensor in self.network.outputs}:
             return None
         return readers[0]
 
 
 def call(operation: Layer, *args: Any, training: bool = False, **kwargs: Any) -> Tensor:
-    """Call a layer, or an operation in its place; in inference, but for `training`."""
+    """Return what a layer, or operation in its place, gives; in inference, but for `training`."""
     if takes_training(operation):
         kwargs["training"] = training
     return operation(*args, **kwargs)

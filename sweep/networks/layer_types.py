@@ -152,7 +152,7 @@ def without_activation(layer: Layer) -> Iterator[None]:
         layer.activation = activation
 
 
-def filters(layer: Layer, kernel: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+def filters(layer: Layer, kernel: NDArray | None = None) -> NDArray:
     """Return the weights that make each channel, without bias, (..., channels).
 
     `layer` is one that `makes_channels`. A depthwise filter sees one input. A

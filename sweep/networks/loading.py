@@ -18,7 +18,7 @@ import h5py
 import keras
 
 from sweep import BadInput, files
-from sweep.networks.flattening import flat
+from sweep.networks.flattening import flattened
 from sweep.networks.outputs import FROZEN_ADAPTER
 
 #: How Keras says that it does not know a class or a function.
@@ -33,14 +33,14 @@ def load(
     architecture: Callable[[int], keras.Model] | None = None,
     custom_objects: Mapping[str, Any] | None = None,
 ) -> keras.Model:
-    """Load a network from .keras, whole .h5, or weights only; told apart by content, not by name.
+    """Return a network from .keras, whole .h5, or weights only; told apart by content, not name.
 
     `architecture` builds the untrained network for a number of classes; weights-only files need it.
     `custom_objects` are the classes and functions beyond Keras that it is made of, by name.
     Raises BadInput where the file is none of these, or holds code of its own.
     """
     with keras.saving.custom_object_scope(dict(custom_objects or {})):
-        return plain(_read(path, architecture))
+        return as_functional(_read(path, architecture))
 
 
 def _read(path: Path, architecture: Callable[[int], keras.Model] | None) -> Any:
@@ -98,8 +98,8 @@ def _reason(error: Exception) -> str:
             f"({name!r} is not known to Keras); if you trust the code that it is made of, "
             f"set badnet.custom_objects"
         )
-    told = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
-    return f"({told})"
+    message = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+    return f"({message})"
 
 
 def _classes(file: h5py.File) -> int:
@@ -111,7 +111,11 @@ def _classes(file: h5py.File) -> int:
             matrices.add(item.shape)
 
     file.visititems(collect)
-    last = [one for one in matrices if not any(one[1] == rows for rows, _ in matrices - {one})]
+    last = [
+        matrix
+        for matrix in matrices
+        if not any(matrix[1] == rows for rows, _ in matrices - {matrix})
+    ]
     if len(last) != 1:
         raise BadInput(
             f"{file.filename} holds no weights of a classifier: among its matrices "
@@ -120,7 +124,7 @@ def _classes(file: h5py.File) -> int:
     return last[0][1]
 
 
-def plain(network: Any) -> keras.Model:
+def as_functional(network: Any) -> keras.Model:
     """`network` as a functional model with one input and one output of shape (n, classes).
 
     Models inside it are opened, and one sigmoid (or logit) unit becomes two scores. Raises BadInput
@@ -139,7 +143,7 @@ def plain(network: Any) -> keras.Model:
     (scores,) = outputs
     if scores.ndim != 2 or scores.shape[-1] is None:
         raise BadInput(f"the network's output is {scores.shape}; expected (images, classes)")
-    network = flat(keras.Model(inputs[0], scores, name=network.name))
+    network = flattened(keras.Model(inputs[0], scores, name=network.name))
     return _two_scores(network) if scores.shape[-1] == 1 else network
 
 

@@ -1,7 +1,6 @@
 """What the scores of a network mean: probabilities, or what becomes them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -46,7 +45,7 @@ def probabilities(network: keras.Model, scores: NDArray[np.float32]) -> NDArray[
 
 
 def cross_entropy(
-    network: keras.Model, pixels: Any, labels: Any, *, training: bool = False
+    network: keras.Model, pixels: Tensor, labels: Tensor, *, training: bool = False
 ) -> Tensor:
     """Return the mean cross-entropy of `network` on images with `labels`; differentiable.
 
@@ -56,18 +55,18 @@ def cross_entropy(
 
 
 def log_likelihood(
-    network: keras.Model, pixels: Any, labels: Any, *, training: bool = False
+    network: keras.Model, pixels: Tensor, labels: Tensor, *, training: bool = False
 ) -> Tensor:
     """Logarithm of the probability of its label, for each image, (n,); as `cross_entropy`."""
     return of_labels(log_probabilities(network, pixels, training=training), labels)
 
 
-def of_labels(scores: Any, labels: Any) -> Any:
+def of_labels(scores: Tensor, labels: Tensor) -> Tensor:
     """Of `scores`, (n, classes), that of each image's label, (n,)."""
     return tf.gather(scores, labels, batch_dims=1)
 
 
-def log_probabilities(network: keras.Model, pixels: Any, *, training: bool = False) -> Tensor:
+def log_probabilities(network: keras.Model, pixels: Tensor, *, training: bool = False) -> Tensor:
     """Logarithm of the probability of each class, (n, classes), whatever the scores mean."""
     graph = Graph(network)
     known = {id(network.inputs[0]): pixels}
@@ -94,7 +93,7 @@ def run_to_log_probabilities(
 
 
 def is_frozen_adapter(layer: Layer) -> bool:
-    """Return whether `layer` is the Dense by which `loading.plain` makes two scores of one unit.
+    """Return whether `layer` is the Dense that makes two scores of one unit (`loading`).
 
     Its weights are fixed by what the unit means: nothing may train them.
     """

@@ -20,7 +20,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from sweep.evaluation.curve import Channels
-from sweep.networks.forward import classifier, compiled, tensor_spec
+from sweep.networks.forward import Classifier, compiled, tensor_spec
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
 from sweep.networks.layer_types import has_activation, is_affine, is_softmax
@@ -64,7 +64,7 @@ class MaskedTail:
         self._boundary, self._nodes = graph.boundary_tensors(node), graph.downstream_nodes(node)
         self._value = tf.constant(value, self._boundary[0].dtype)
         kept_spec = tf.TensorSpec(self._value.shape, tf.bool)
-        self._classes = classifier(
+        self._classes = Classifier(
             self._scores, list(map(tensor_spec, self._boundary)), [kept_spec]
         )
 
@@ -106,7 +106,7 @@ class LinearTail:
         values_spec = tf.TensorSpec((None, sum(_sizes(self._ends))), tf.float32)
         maps_spec = tf.TensorSpec((channels, None, prod(positions)), tf.float32)
         self._values = compiled(self._run_part, specs)
-        self._classes = classifier(self._scores, [values_spec, *specs[1:]])
+        self._classes = Classifier(self._scores, [values_spec, *specs[1:]])
         self._contributions = tf.constant(self._probed())
         self._by_channel = compiled(self._split_by_channel, specs[:1])
         channel_spec = tf.TensorSpec((), tf.int64)
@@ -213,7 +213,7 @@ def tail_classifier(graph: Graph, node: Node) -> Callable[..., NDArray[np.int64]
     def scores(*values: Tensor) -> Tensor:
         return run_to_scores(graph, nodes, known_values(boundary, values))
 
-    return classifier(scores, list(map(tensor_spec, boundary)))
+    return Classifier(scores, list(map(tensor_spec, boundary)))
 
 
 def linear_part(graph: Graph, node: Node) -> list[Node]:

@@ -212,7 +212,7 @@ class _Segment:
         def scores(kept: Tensor, *tensors: Tensor) -> Tensor:
             return run_to_scores(self._graph, self._nodes, self._masked(kept, tensors))
 
-        return forward.classifier(scores, self._specs, [self._kept_spec])
+        return forward.Classifier(scores, self._specs, [self._kept_spec])
 
     def _masked(self, kept: Tensor, tensors: Sequence[Tensor]) -> dict[int, Tensor]:
         maps, *bypass = tensors

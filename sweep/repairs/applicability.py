@@ -20,11 +20,10 @@ def require(repair: Repair, network: keras.Model) -> None:
 
     Raises BadInput where it is set what neither it nor its course takes.
     """
-    takes = inspect.signature(repair).parameters.keys()
-    unknown = (
-        getattr(repair, "keywords", {}).keys() - takes - {one.name for one in fields(FineTuning)}
-    )
-    if "course" in takes and unknown:
+    parameters = inspect.signature(repair).parameters.keys()
+    given = getattr(repair, "keywords", {}).keys()
+    unknown = given - parameters - {field.name for field in fields(FineTuning)}
+    if "course" in parameters and unknown:
         raise BadInput(f"this repair got an unexpected keyword argument {min(unknown)!r}")
     if "norm" in needs_of(repair) and not norms_of(network):
         raise NotApplicable(

@@ -1,7 +1,6 @@
 """Give every BatchNormalization the statistics of clean images: what a trigger left there goes."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from sweep import terminal
 from sweep.networks import clone, forward
 from sweep.networks.graph import Graph
+from sweep.networks.keras_internals import Node, Tensor
 from sweep.networks.layer_types import is_norm
 from sweep.pruning import needs
 from sweep.training import Defender
@@ -38,21 +38,24 @@ def recalibrate(defender: Defender) -> keras.Model:
     return network
 
 
-def norms_of(network: keras.Model) -> list[Any]:
+def norms_of(network: keras.Model) -> list[Node]:
     """The calls of BatchNormalization in `network`, in forward order."""
     return [node for node in Graph(network).nodes if is_norm(node.operation)]
 
 
 def _moments(
-    network: keras.Model, tensors: Sequence[Any], pixels: Array
+    network: keras.Model, tensors: Sequence[Tensor], pixels: Array
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and variance of each channel of some tensors of `network` on these images."""
-    part, told = forward.feature_extractor(network, tensors), []
+    extract = forward.feature_extractor(network, tensors)
+    sums = []
     for rows in forward.batches(len(pixels), forward.batch_size(Graph(network).tensors)):
-        for values in map(np.asarray, part(pixels[rows])):
+        for values in map(np.asarray, extract(pixels[rows])):
             flat = values.reshape(-1, values.shape[-1])
-            sums = (power.sum(axis=0, dtype=np.float64) for power in (flat, np.square(flat)))
-            told.append([np.full(flat.shape[-1], len(flat)), *sums])
-    count, total, squares = np.sum(told, axis=0)
-    mean = total / count
-    return mean, np.maximum(squares / count - mean**2, 0)
+            counts = np.full(flat.shape[-1], len(flat))
+            total = flat.sum(axis=0, dtype=np.float64)
+            squares = np.square(flat).sum(axis=0, dtype=np.float64)
+            sums.append([counts, total, squares])
+    counts, total, squares = np.sum(sums, axis=0)
+    mean = total / counts
+    return mean, np.maximum(squares / counts - mean**2, 0)

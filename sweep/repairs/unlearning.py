@@ -22,7 +22,7 @@ from sweep.training.perturbations import (
     Labels,
     StampedTriggers,
     UniversalPerturbation,
-    mixed,
+    mix,
 )
 
 
@@ -135,7 +135,7 @@ def unlearn(
         return augment(pixels, rng, shift=shift, light=light)
 
     def build(network: keras.Model) -> Transform:
-        return mixed([PERTURBATIONS[name](network, limits) for name in names], share, unchanged)
+        return mix([PERTURBATIONS[name](network, limits) for name in names], share, unchanged)
 
     return train_further("unlearn", defender, settings, images, build)
 
@@ -147,13 +147,13 @@ def _reversed_triggers(
 
     Those of as many `classes`, the most suspicious.
     """
-    suspect = defender.of(defender.suspect)
+    suspect = defender.with_network(defender.suspect)
     needed = {TRIGGERS[name] for name in names if name in TRIGGERS}
     stamped = {}
     for kind in [kind for kind in inversion_search.KINDS if kind in needed]:
         total = inversion_search.Search(kind).total(suspect.suspect.outputs[0].shape[-1])
         with terminal.progress("reversing triggers", total, "steps") as done:
             triggers = inversion.invert(suspect, kind=kind, progress=done)
-        known = triggers.ranked[: max(1, np.isfinite(triggers.sizes).sum())]
-        stamped[kind] = StampedTriggers(triggers, known[:classes].tolist())
+        count = min(classes, max(1, np.isfinite(triggers.sizes).sum()))
+        stamped[kind] = StampedTriggers(triggers, triggers.ranked[:count].tolist())
     return stamped

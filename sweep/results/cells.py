@@ -12,8 +12,9 @@ from sweep.redaction import redacted
 ORACLE = "†"
 
 MISSING, FINISHED = "MISSING", "FINISHED"
-ORDER, SEED = "prune/order", "seed"
-REUSED, MANY = "reused", 100  # a tag of a parent, and how many run ids it holds
+ORDER_KEY, SEED_KEY = "prune/order", "seed"
+REUSED = "reused"  # a parent's tags of this name hold the ids of runs that it reused
+IDS_PER_TAG = 100
 TARGET = "._target_"  # how a key ends that puts a function in place of a choice
 CONTROL = "random"  # the order that knows nothing
 
@@ -72,27 +73,29 @@ class Group:
         """One of the cells: all have the same settings, but those that left no run know less."""
         return next((cell for cell in self.cells if cell.threat_model), self.cells[0])
 
-    def words(self, keys: Sequence[str]) -> list[str]:
-        """Values of `keys`, for the seed how many; an oracle's mark at its order or else at first.
+    def labels(self, keys: Sequence[str]) -> list[str]:
+        """The values of `keys`, for the seed how many; oracles marked at their order or at first.
 
         >>> tac = Cell(0, {"prune/order": "tac", "prune.frac": "0.1"}, threat_model="oracle")
-        >>> Group([tac]).words(["prune.frac", "prune/order"]), Group([tac]).words(["prune.frac"])
+        >>> Group([tac]).labels(["prune.frac", "prune/order"]), Group([tac]).labels(["prune.frac"])
         (['0.1', 'tac†'], ['0.1†'])
         """
         values = [self.first.overrides.get(key, "") for key in keys]
-        if SEED in keys and len(self.cells) > 1:
-            values[keys.index(SEED)] = str(len(self.cells))
+        if SEED_KEY in keys and len(self.cells) > 1:
+            values[keys.index(SEED_KEY)] = str(len(self.cells))
         if values and self.first.oracle:
-            values[keys.index(ORDER) if ORDER in keys else 0] += ORACLE
+            values[keys.index(ORDER_KEY) if ORDER_KEY in keys else 0] += ORACLE
         return values
 
     def mean(self, metric: str) -> float | None:
-        """Mean over the cells that have it, None where none has."""
-        rates = self.all(metric)
-        return None if not rates else rates[0] if len(set(rates)) == 1 else fmean(rates)
+        """The mean of a metric over the cells that have it, None where none has."""
+        values = self.values(metric)
+        if not values:
+            return None
+        return values[0] if len(set(values)) == 1 else fmean(values)  # fmean may round
 
-    def all(self, metric: str) -> list[float]:
-        """The metric of every cell that has it."""
+    def values(self, metric: str) -> list[float]:
+        """The values of a metric in all cells that have it."""
         return [cell.metrics[metric] for cell in self.cells if metric in cell.metrics]
 
 
@@ -100,14 +103,12 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
     """The cells of a sweep, those together that differ only in their seed."""
     by_settings: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
     for cell in cells:
-        alike = tuple(item for item in cell.overrides.items() if item[0] != SEED)
-        by_settings.setdefault(alike, []).append(cell)
-    if all(
-        len({cell.overrides.get(SEED) for cell in same}) == len(same)
-        for same in by_settings.values()
-    ):
-        return [Group(same) for same in by_settings.values()]
-    return [Group([cell]) for cell in cells]  # the same cell twice
+        settings = tuple(item for item in cell.overrides.items() if item[0] != SEED_KEY)
+        by_settings.setdefault(settings, []).append(cell)
+    for same in by_settings.values():
+        if len(distinct_values(same, SEED_KEY)) < len(same):
+            return [Group([cell]) for cell in cells]  # a cell stands there twice
+    return [Group(same) for same in by_settings.values()]
 
 
 def cells_of(
@@ -122,14 +123,14 @@ def cells_of(
     by_job = {int(run.data.tags["job"]): run for run in runs}
     return [
         replace(cell_of(job, values, by_job.get(job, reused.get(job))), reused=job in reused)
-        for job, values in enumerate(settings(overrides))
+        for job, values in enumerate(shown_settings(overrides))
     ]
 
 
 def cell_of(job: int, settings: Mapping[str, str], run: Run | None) -> Cell:
     """Return one cell by its run and by what `settings` gives of it; run None: it left none."""
     if run is None:
-        return Cell(job, settings, order=settings.get(ORDER, ""))
+        return Cell(job, settings, order=settings.get(ORDER_KEY, ""))
     tags = run.data.tags
     return Cell(
         job,
@@ -140,40 +141,46 @@ def cell_of(job: int, settings: Mapping[str, str], run: Run | None) -> Cell:
         tags.get("error", ""),
         tags.get("stop_reached") != "false",
         tags.get("threat_model", ""),
-        run.data.params.get("prune.order", settings.get(ORDER, "")),
+        run.data.params.get("prune.order", settings.get(ORDER_KEY, "")),
         run.info.artifact_uri,
         run.data.params.get("repair", "[]") != "[]",
     )
 
 
-def settings(cells: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+def shown_settings(cells: Sequence[Sequence[str]]) -> list[dict[str, str]]:
     """The overrides of each cell by key, as they are shown.
 
     Passwords are left out, and a function that is put in place of a group's choice is shown by its
     name, as if it were a choice.
 
-    >>> settings([["+a=1", "prune.order._target_=my_package.mine"], ["prune/order=clp"]])
+    >>> shown_settings([["+a=1", "prune.order._target_=my_package.mine"], ["prune/order=clp"]])
     [{'a': '1', 'prune/order': 'mine'}, {'prune/order': 'clp'}]
     """
-    given = [
-        dict(override.lstrip("+").partition("=")[::2] for override in map(redacted, cell))
-        for cell in cells
-    ]
-    targets = {value for cell in given for key, value in cell.items() if key.endswith(TARGET)}
-    ends = [target.rpartition(".")[2] for target in targets]
-    return [_shown(cell, ends) for cell in given]
+    settings = [dict(map(_key_and_value, overrides)) for overrides in cells]
+    targets = {value for cell in settings for key, value in cell.items() if key.endswith(TARGET)}
+    names = [_last_name(target) for target in targets]
+    return [_with_function_names(cell, names) for cell in settings]
 
 
-def _shown(cell: Mapping[str, str], ends: Sequence[str]) -> dict[str, str]:
-    """The settings of a cell, functions by their last names unless these `ends` are not unique."""
+def _key_and_value(override: str) -> tuple[str, str]:
+    key, _, value = redacted(override).lstrip("+").partition("=")
+    return key, value
+
+
+def _last_name(target: str) -> str:
+    return target.rpartition(".")[2]
+
+
+def _with_function_names(cell: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """The settings of a cell, functions by their last names unless these `names` are not unique."""
     shown = dict(cell)
     for key, target in cell.items():
         if key.endswith(TARGET):
-            end = target.rpartition(".")[2]
+            name = _last_name(target)
             group = _group(key.removesuffix(TARGET))
-            before = f"{cell[group]}:" if group in cell else ""
+            choice = f"{cell[group]}:" if group in cell else ""
             shown.pop(key)
-            shown[group] = before + (end if ends.count(end) == 1 else target)
+            shown[group] = choice + (name if names.count(name) == 1 else target)
     return shown
 
 
@@ -185,14 +192,14 @@ def _group(node: str) -> str:
     return "/".join([first, *rest[:1]]) if first == "prune" else first
 
 
-def tags_of(reused: Mapping[int, Run]) -> dict[str, str]:
-    """What a parent run says of runs of other sweeps: their ids, so many in a tag as it holds."""
+def reused_tags(reused: Mapping[int, Run]) -> dict[str, str]:
+    """The tags by which a parent run names runs of other sweeps: ids, `IDS_PER_TAG` in each."""
     ids = list(dict.fromkeys(run.info.run_id for run in reused.values()))
-    parts = [ids[start : start + MANY] for start in range(0, len(ids), MANY)]
+    parts = [ids[start : start + IDS_PER_TAG] for start in range(0, len(ids), IDS_PER_TAG)]
     return {f"{REUSED}.{number}": ",".join(part) for number, part in enumerate(parts)}
 
 
-def reused_by(parent: Run) -> list[str]:
+def reused_run_ids(parent: Run) -> list[str]:
     """The ids of the runs of other sweeps that `parent` says belong to it."""
     tags = parent.data.tags.items()
     return [run for tag, ids in tags if tag.startswith(f"{REUSED}.") for run in ids.split(",")]
@@ -200,30 +207,30 @@ def reused_by(parent: Run) -> list[str]:
 
 def distinguishing_keys(cells: Sequence[Cell]) -> list[str]:
     """The overrides that tell the cells apart; where none does, all of them."""
-    return differing_keys(cells) or list(
-        dict.fromkeys(key for cell in cells for key in cell.overrides)
-    )
+    return differing_keys(cells) or _keys(cells)
 
 
 def differing_keys(cells: Sequence[Cell]) -> list[str]:
     """The overrides that are not the same in all cells."""
-    keys = dict.fromkeys(key for cell in cells for key in cell.overrides)
-    return [key for key in keys if len({cell.overrides.get(key) for cell in cells}) > 1]
+    return [key for key in _keys(cells) if len({cell.overrides.get(key) for cell in cells}) > 1]
 
 
-def values_of(cells: Sequence[Cell], key: str) -> list[str]:
+def _keys(cells: Sequence[Cell]) -> list[str]:
+    return list(dict.fromkeys(key for cell in cells for key in cell.overrides))
+
+
+def distinct_values(cells: Sequence[Cell], key: str) -> list[str]:
     """The values that `key` has in the cells, each once."""
     return list(dict.fromkeys(cell.overrides.get(key, "") for cell in cells))
 
 
-def describe(keys: Sequence[str], words: Sequence[str]) -> str:
+def describe(keys: Sequence[str], labels: Sequence[str]) -> str:
     """Settings in a line: "order=tac frac=0.1"."""
-    return " ".join(
-        f"{head}={word}" for (_, head), word in zip(short_names(keys), words, strict=True)
-    )
+    names = short_names(keys)
+    return " ".join(f"{name}={label}" for name, label in zip(names, labels, strict=True))
 
 
-def short_names(keys: Sequence[str]) -> list[tuple[str, str]]:
-    """Each key, and its last part where that tells them apart."""
-    last = [key.replace("/", ".").rsplit(".", 1)[-1] for key in keys]
-    return [(key, key if last.count(end) > 1 else end) for key, end in zip(keys, last, strict=True)]
+def short_names(keys: Sequence[str]) -> list[str]:
+    """The last part of each key; where several end alike the whole key."""
+    last = [key.replace("/", ".").rpartition(".")[2] for key in keys]
+    return [key if last.count(name) > 1 else name for key, name in zip(keys, last, strict=True)]

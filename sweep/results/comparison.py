@@ -17,7 +17,7 @@ from sweep import terminal
 from sweep.results.cells import (
     FINISHED,
     ORACLE,
-    SEED,
+    SEED_KEY,
     Cell,
     Group,
     describe,
@@ -26,7 +26,7 @@ from sweep.results.cells import (
     groups,
     short_names,
 )
-from sweep.results.figures import sweep
+from sweep.results.figures.sweep import MARKS, CellRates, draw_comparison
 from sweep.tracking import SKIPPED
 
 #: Rates in the terminal's table: metric, heading.
@@ -39,6 +39,7 @@ COLUMNS = (
     ("goodnet/detection_rate", "G\ndet."),
     ("goodnet/false_alarm_rate", "G\nalarm"),
 )
+METRICS, HEADINGS = zip(*COLUMNS, strict=True)
 #: Those of B itself, in its line of the table.
 BADNET = ("badnet/valid_accuracy", "badnet/clean_accuracy", "badnet/attack_success_rate")
 SUMMARY = {"repaired/clean_accuracy": "clean", "repaired/attack_success_rate": "ASR"}
@@ -54,35 +55,34 @@ SEEDS = "Numbers are means over {} seeds (comparison.csv has each)."
 
 
 def to_csv(cells: Sequence[Cell]) -> str:
-    """All rows, all overrides, all metrics that are not curves; empty where there is none."""
-    settings = list(dict.fromkeys(key for cell in cells for key in cell.overrides))
-    metrics = sorted(
-        {key for cell in cells for key in cell.metrics if not key.startswith("curve/")}
-    )
+    """The text of comparison.csv: a row a cell, with all overrides and all metrics but curves."""
+    keys = list(dict.fromkeys(key for cell in cells for key in cell.overrides))
+    names = {name for cell in cells for name in cell.metrics}
+    metrics = sorted(name for name in names if not name.startswith("curve/"))
     text = StringIO()
-    out = csv.writer(text, lineterminator="\n")
-    head = ["job", "run_id", "status", "reused", "threat_model"]
-    out.writerow([*head, *settings, *metrics, "error"])
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["job", "run_id", "status", "reused", "threat_model", *keys, *metrics, "error"])
     for cell in cells:
-        given = [cell.overrides.get(key, "") for key in settings]
-        measured = [cell.metrics.get(key, "") for key in metrics]
         reused = str(cell.reused).lower()
-        known = [cell.job, cell.run_id, cell.status, reused, cell.threat_model]
-        out.writerow([*known, *given, *measured, cell.error])
+        row = [cell.job, cell.run_id, cell.status, reused, cell.threat_model]
+        row += [cell.overrides.get(key, "") for key in keys]
+        row += [cell.metrics.get(name, "") for name in metrics]
+        writer.writerow([*row, cell.error])
     return text.getvalue()
 
 
 def comparison_figure(cells: Sequence[Cell]) -> Figure:
-    """The rates of all cells that have any."""
-    keys = [key for key in distinguishing_keys(cells) if key != SEED]
-    drawn = []
+    """The figure of the rates of all cells that have any."""
+    keys = [key for key in distinguishing_keys(cells) if key != SEED_KEY]
+    rows = []
     for group in groups(cells):
-        rates = {key: values for key, *_ in sweep.MARKS if (values := group.all(key))}
-        first, label = group.first, describe(keys, group.words(keys))
         if any(cell.measured for cell in group.cells):
-            label = label or first.ranked_by
-            drawn.append(sweep.CellRates(label, rates, first.oracle, first.control))
-    return sweep.comparison(drawn, "Cells of the sweep")
+            first = group.first
+            label = describe(keys, group.labels(keys)) or first.ranked_by
+            rates = {metric: group.values(metric) for metric, *_ in MARKS}
+            known = {metric: values for metric, values in rates.items() if values}
+            rows.append(CellRates(label, known, first.oracle, first.control))
+    return draw_comparison(rows, "Cells of the sweep")
 
 
 def summary(cell: Cell) -> str:
@@ -103,53 +103,52 @@ def summary(cell: Cell) -> str:
     return f"B' {', '.join(shown)}" if shown else cell.status
 
 
-def show(cells: Sequence[Cell]) -> None:
+def print_comparison(cells: Sequence[Cell]) -> None:
     """Print the comparison, and a sentence for each cell that has no numbers."""
-    keys = differing_keys(cells)
-    lines, grouped = [], groups(cells)
+    grouped = groups(cells)
     seeds = sorted({len(group.cells) for group in grouped})
     several = len(grouped) < len(cells)
+    keys = differing_keys(cells)
     if several and len(seeds) == 1 and len(keys) > 1:
-        keys.remove(SEED)  # the legend says how many
-    names = ["seeds" if several and key == SEED else head for key, head in short_names(keys)] or [
-        ""
-    ]
+        keys.remove(SEED_KEY)  # the legend says how many
+    names = short_names(keys) or [""]
+    if several and SEED_KEY in keys:
+        names[keys.index(SEED_KEY)] = "seeds"
+    rows = []
     badnet = _badnet_rates(grouped)
     if badnet:
-        lines.append(["B", *[""] * (len(names) - 1), "0", *badnet])
+        rows.append(["B", *[""] * (len(names) - 1), "0", *badnet])
     if len(cells) == 1 and cells[0].repaired:
-        lines.append(["pruned", *_numbers(Group([_before_repairs(cells[0])]))])
+        rows.append(["pruned", *_numbers(Group([_before_repairs(cells[0])]))])
     for group in grouped:
-        words = group.words(keys) or [f"B'{ORACLE}" if group.first.oracle else "B'"]
-        if several and SEED in keys:
-            words[keys.index(SEED)] = str(len(group.cells))
-        lines.append([*words, *_numbers(group)])
-    terminal.table([*names, "pruned", *(head for _, head in COLUMNS)], lines, len(names))
-    repaired = any(cell.repaired for cell in cells)
-    notes = [LEGEND.format(", repaired" if repaired else ""), _intervals(cells)]
+        labels = group.labels(keys) or [f"B'{ORACLE}" if group.first.oracle else "B'"]
+        if several and SEED_KEY in keys:
+            labels[keys.index(SEED_KEY)] = str(len(group.cells))
+        rows.append([*labels, *_numbers(group)])
+    terminal.print_table([*names, "pruned", *HEADINGS], rows, len(names))
+    notes = [LEGEND.format(", repaired" if any(cell.repaired for cell in cells) else "")]
     if several:
-        notes[1:1] = [SEEDS.format(" to ".join(map(str, seeds))), _seed_spread(grouped)]
-    terminal.say(" ".join(filter(None, notes)))
+        notes += [SEEDS.format(" to ".join(map(str, seeds))), _seed_spread(grouped)]
+    terminal.print_line(" ".join(filter(None, [*notes, _intervals(cells)])))
     if any(cell.oracle for cell in cells):
-        terminal.say(NO_DEFENCE)
+        terminal.print_line(NO_DEFENCE)
     if not all(cell.stop_reached for cell in cells):
-        terminal.say("* The stop's criterion was never met.")
-    for error, unwell in _errors(cells).items():
-        terminal.say(f"{_cell_numbers(unwell)} {error}")
+        terminal.print_line("* The stop's criterion was never met.")
+    for error, jobs in _errors(cells).items():
+        terminal.print_line(f"{_cell_numbers(jobs)} {error}")
 
 
 def _intervals(cells: Sequence[Cell]) -> str:
     """How far the intervals of the rates that are shown reach, at most; "" where none are known."""
-    ends = [
-        abs(cell.metrics[name] - cell.metrics[name + end])
-        for cell in cells
-        for name in [*BADNET, *(name for name, _ in COLUMNS)]
-        for end in ("_low", "_high")
-        if {name, name + end} <= cell.metrics.keys()
-    ]
-    if not ends:
+    distances = []
+    for cell in cells:
+        for name in (*BADNET, *METRICS):
+            for end in (f"{name}_low", f"{name}_high"):
+                if name in cell.metrics and end in cell.metrics:
+                    distances.append(abs(cell.metrics[name] - cell.metrics[end]))
+    if not distances:
         return ""
-    points = math.ceil(1000 * max(ends) - 1e-9) / 10  # "at most" is not to be rounded down
+    points = math.ceil(1000 * max(distances) - 1e-9) / 10  # "at most" is not to be rounded down
     where, whose = ("comparison.csv", "a cell") if len(cells) > 1 else ("the run", "these")
     return (
         f"95 % intervals (Wilson) of {whose} reach at most {points:.1f} points to either side; "
@@ -159,7 +158,7 @@ def _intervals(cells: Sequence[Cell]) -> str:
 
 def _seed_spread(grouped: Sequence[Group]) -> str:
     """How far apart the seeds of a line are, at most, in a rate that is shown."""
-    rates = [group.all(name) for group in grouped for name, _ in COLUMNS]
+    rates = [group.values(name) for group in grouped for name in METRICS]
     largest = max((max(seeds) - min(seeds) for seeds in rates if len(seeds) > 1), default=0.0)
     points = math.ceil(1000 * largest - 1e-9) / 10
     return f"Between the seeds of a line a rate differs by up to {points:.1f} points."
@@ -186,31 +185,26 @@ def _cell_numbers(jobs: Sequence[int]) -> str:
     return f"cell{'s' if len(jobs) > 1 else ''} {', '.join(ranges)}"
 
 
-def show_published(cells: Sequence[Cell], published: Mapping[str, Any]) -> None:
+def print_published(cells: Sequence[Cell], published: Mapping[str, Any]) -> None:
     """Print published numbers under the measured ones of the same cell.
 
     `published` has a `source` and `cells`; each of these says by `when` which overrides it belongs
     to, and has `metrics` under the names that a run logs.
     """
-    lines, keys = [], distinguishing_keys(cells)
+    rows, keys = [], distinguishing_keys(cells)
     for cell in cells:
         for entry in published["cells"]:
             if _applies(entry["when"], cell):
-                publ = Cell(cell.job, {}, status=FINISHED, metrics=entry["metrics"])
-                lines.append([*Group([cell]).words(keys), "here", *_numbers(Group([cell]))])
-                lines.append([*[""] * len(keys), "publ.", *_numbers(Group([publ]))])
-    if lines:
-        heads = [
-            *(head for _, head in short_names(keys)),
-            "",
-            "pruned",
-            *(head for _, head in COLUMNS),
-        ]
-        terminal.table(heads, lines, len(keys) + 1)
-        terminal.say(f"publ.: published by {published['source']}")
+                measured = Group([cell])
+                numbers = Cell(cell.job, {}, status=FINISHED, metrics=entry["metrics"])
+                rows.append([*measured.labels(keys), "here", *_numbers(measured)])
+                rows.append([*[""] * len(keys), "publ.", *_numbers(Group([numbers]))])
+    if rows:
+        terminal.print_table([*short_names(keys), "", "pruned", *HEADINGS], rows, len(keys) + 1)
+        terminal.print_line(f"publ.: published by {published['source']}")
 
 
-def _applies(when: Mapping[str, Any], cell: Cell) -> bool:
+def _applies(when: Mapping[str, object], cell: Cell) -> bool:
     """Return whether the cell has all overrides that `when` names, with these values."""
     return all(_override_equals(cell.overrides.get(key), value) for key, value in when.items())
 
@@ -218,38 +212,39 @@ def _applies(when: Mapping[str, Any], cell: Cell) -> bool:
 def _numbers(group: Group) -> list[str]:
     """Channels pruned, or why there is none, and the rates of `COLUMNS`; a dash: not known."""
     pruned = group.mean("prune/channels")
-    first_column = "-" if pruned is None else f"{pruned:.{0 if float(pruned).is_integer() else 1}f}"
-    bad = [cell.status for cell in group.cells if not cell.finished]
-    if bad:
-        first_column = min(bad, key=lambda status: status == SKIPPED)  # a failure is worse
-    elif not all(cell.stop_reached for cell in group.cells):
-        first_column += "*"
-    return [first_column, *(terminal.percent(group.mean(name)) for name, _ in COLUMNS)]
+    unfinished = [cell.status for cell in group.cells if not cell.finished]
+    if unfinished:
+        first_column = min(unfinished, key=lambda status: status == SKIPPED)  # a failure is worse
+    else:
+        first_column = "-" if pruned is None else _count(pruned)
+        first_column += "" if all(cell.stop_reached for cell in group.cells) else "*"
+    return [first_column, *(terminal.percent(group.mean(name)) for name in METRICS)]
+
+
+def _count(channels: float) -> str:
+    """Channels, with a decimal where a mean has one."""
+    return f"{channels:.0f}" if float(channels).is_integer() else f"{channels:.1f}"
 
 
 def _before_repairs(cell: Cell) -> Cell:
     """The same cell, as B' was when it had been pruned and nothing else."""
-    was = {
-        f"repaired{name.removeprefix('pruned')}": value
-        for name, value in cell.metrics.items()
-        if name.startswith("pruned/")
-    }
-    return replace(cell, metrics=was | {"prune/channels": cell.metrics["prune/channels"]})
+    metrics = {"prune/channels": cell.metrics["prune/channels"]}
+    for name, value in cell.metrics.items():
+        if name.startswith("pruned/"):
+            metrics[f"repaired/{name.removeprefix('pruned/')}"] = value
+    return replace(cell, metrics=metrics)
 
 
 def _badnet_rates(groups: Sequence[Group]) -> list[str] | None:
     """The rates of B itself, where it is the same in all cells."""
-    rates = {
-        tuple(map(group.mean, BADNET))
-        for group in groups
-        if any(cell.measured for cell in group.cells)
-    }
+    measured = [group for group in groups if any(cell.measured for cell in group.cells)]
+    rates = {tuple(map(group.mean, BADNET)) for group in measured}
     if len(rates) != 1:
         return None
     return [*map(terminal.percent, rates.pop()), "", "", "", ""]
 
 
-def _override_equals(override: str | None, value: Any) -> bool:
+def _override_equals(override: str | None, value: object) -> bool:
     """Whether an override, a text, says `value`."""
     if isinstance(value, float) and override is not None:
         return float(override) == value

@@ -36,14 +36,15 @@ RATES = (
     ("goodnet/attack_success_rate", "G attack success", "poisoned"),
 )
 WORDS = {"test": "clean test images", "poisoned": "poisoned images"}
-MOST = 4950  # pairs: all those of 100 cells; beyond, only some are compared
+MAX_PAIRS = 4950  # all those of 100 cells; beyond, only some are compared
 CHANCE = "paired.csv tells which differences between cells are more than chance."
 LEGEND = (
     "In %. a and b: correct answers, or successful attacks; only a: images that count for a alone; "
     "p: how likely chance makes only a and only b at least so uneven (McNemar, exact, two-sided)."
 )
 
-Images = tuple[int, str, str]  # how many; digests of their labels and of what B says of them
+#: What tells one set of images from another: how many, digests of their labels and of B's classes.
+ImagesId = tuple[int, str, str]
 Pair = tuple[int, int]
 
 
@@ -51,7 +52,7 @@ Pair = tuple[int, int]
 class Hits:
     """Which images a run hits, (images,) by metric, and by what each set of images is known."""
 
-    images: Mapping[str, Images]
+    images: Mapping[str, ImagesId]
     hits: Mapping[str, NDArray[np.bool_]]
 
 
@@ -71,19 +72,22 @@ class Difference:
     p: float
 
 
-def hits(predictions: Mapping[str, NDArray[np.integer]]) -> Hits:
-    """From the arrays of answers.npz: `<images>_label`, `<images>_badnet`, `<images>_repaired`.
+def hits_of(predictions: Mapping[str, NDArray[np.integer]]) -> Hits:
+    """The hits of a run, from the arrays of its answers.npz.
+
+    These are `<images>_label`, `<images>_badnet` and `<images>_repaired`.
 
     GoodNet hits where B and B' do: where they disagree it says "backdoored", which is no class.
     """
-    by_metric, images = {}, {}
+    hits, images = {}, {}
     for metric, _, name in RATES:
         if f"{name}_label" in predictions:
             label, badnet = predictions[f"{name}_label"], predictions[f"{name}_badnet"]
-            hit = predictions[f"{name}_repaired"] == label
-            by_metric[metric] = hit & (badnet == label) if metric.startswith("goodnet") else hit
+            hits[metric] = predictions[f"{name}_repaired"] == label
+            if metric.startswith("goodnet/"):
+                hits[metric] &= badnet == label
             images[name] = (len(label), _digest(label), _digest(badnet))
-    return Hits(images, by_metric)
+    return Hits(images, hits)
 
 
 def _digest(classes: NDArray[np.integer]) -> str:
@@ -95,81 +99,95 @@ def compare(a: Hits, b: Hits) -> list[Difference]:
     differences = []
     for metric, _, name in RATES:
         if name in a.images and a.images[name] == b.images.get(name):
-            one, other = a.hits[metric], b.hits[metric]
-            only_a, only_b, p = significance.paired(one, other)
-            a_rate, b_rate = float(one.mean()), float(other.mean())
-            differences.append(Difference(metric, len(one), a_rate, b_rate, only_a, only_b, p))
+            a_hits, b_hits = a.hits[metric], b.hits[metric]
+            only_a, only_b, p = significance.paired(a_hits, b_hits)
+            a_rate, b_rate = float(a_hits.mean()), float(b_hits.mean())
+            differences.append(Difference(metric, len(a_hits), a_rate, b_rate, only_a, only_b, p))
     return differences
 
 
-def unlike(a: Hits, b: Hits, name: str) -> str:
+def why_incomparable(a: Hits, b: Hits, name: str) -> str:
     """Why the images `name` of two runs cannot be compared one by one; "" where they can."""
     if name not in a.images or name not in b.images:
         return f"no {WORDS[name]}" if {name} & {*a.images, *b.images} else ""
-    (n, labels, badnet), (others, other_labels, other_badnet) = a.images[name], b.images[name]
-    if n != others:
-        return f"{n} and {others} {WORDS[name]}"
-    if labels != other_labels:
+    (a_count, a_labels, a_badnet), (b_count, b_labels, b_badnet) = a.images[name], b.images[name]
+    if a_count != b_count:
+        return f"{a_count} and {b_count} {WORDS[name]}"
+    if a_labels != b_labels:
         return f"{WORDS[name]} of different labels"
-    return "" if badnet == other_badnet else f"other {WORDS[name]}, or another network B"
+    return "" if a_badnet == b_badnet else f"other {WORDS[name]}, or another network B"
 
 
-def read(places: Sequence[str]) -> list[Hits | None]:
-    """What each run has logged, by where its artifacts lie; None where it has no answers.npz."""
-    answers = artifacts.read(places, "answers.npz")
-    return [None if data is None else hits(np.load(BytesIO(data))) for data in answers]
+def read_hits(uris: Sequence[str]) -> list[Hits | None]:
+    """The hits of each run, by its artifact URI; None where it has no answers.npz."""
+    answers = artifacts.read_all(uris, "answers.npz")
+    return [None if data is None else hits_of(np.load(BytesIO(data))) for data in answers]
 
 
 def to_csv(cells: Sequence[Cell]) -> tuple[str, str]:
-    """paired.csv of a sweep, and a line that tells of it; both empty where no two cells compare.
+    """The text of paired.csv, and a line that tells of it; both "" where no two cells compare.
 
     `difference` is b's rate less a's, `p_holm` is p raised for the number of pairs (`holm`).
     """
     finished = [cell for cell in cells if cell.finished]
-    logged = zip(finished, read([cell.artifacts for cell in finished]), strict=True)
-    known = [(cell, hits) for cell, hits in logged if hits is not None]
-    pairs, line = choose_pairs(*zip(*known, strict=True)) if known else ([], "")
-    differences = [(a, b, one) for a, b in pairs for one in compare(known[a][1], known[b][1])]
-    raised = np.empty(len(differences))
-    for metric in {one.metric for *_, one in differences}:
-        same = [number for number, (*_, one) in enumerate(differences) if one.metric == metric]
-        raised[same] = holm([differences[number][2].p for number in same])
+    compared, hits = [], []
+    answers = read_hits([cell.artifacts for cell in finished])
+    for cell, logged in zip(finished, answers, strict=True):
+        if logged is not None:
+            compared.append(cell)
+            hits.append(logged)
+    pairs, line = choose_pairs(compared, hits)
+    rows = [
+        (compared[a], compared[b], difference)
+        for a, b in pairs
+        for difference in compare(hits[a], hits[b])
+    ]
+    if not rows:
+        return "", ""
     keys, text = distinguishing_keys(cells), StringIO()
-    out = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n")
     numbers = ("images", "rate_a", "rate_b", "difference", "only_a", "only_b", "p", "p_holm")
-    out.writerow(["job_a", "job_b", "run_a", "run_b", "a", "b", "metric", *numbers])
-    for (a, b, one), p in zip(differences, raised.tolist(), strict=True):
-        both = known[a][0], known[b][0]
-        names = [describe(keys, Group([cell]).words(keys)) for cell in both]
-        ids = [*(cell.job for cell in both), *(cell.run_id for cell in both)]
-        counts = [one.a, one.b, one.b - one.a, one.only_a, one.only_b, one.p, p]
-        out.writerow([*ids, *names, one.metric, one.images, *counts])
-    return (text.getvalue(), line) if differences else ("", "")
+    writer.writerow(["job_a", "job_b", "run_a", "run_b", "a", "b", "metric", *numbers])
+    p_holm = _holm_by_metric([difference for *_, difference in rows])
+    for (a, b, one), raised in zip(rows, p_holm, strict=True):
+        names = [describe(keys, Group([cell]).labels(keys)) for cell in (a, b)]
+        counts = [one.images, one.a, one.b, one.b - one.a, one.only_a, one.only_b, one.p, raised]
+        writer.writerow([a.job, b.job, a.run_id, b.run_id, *names, one.metric, *counts])
+    return text.getvalue(), line
+
+
+def _holm_by_metric(differences: Sequence[Difference]) -> list[float]:
+    """The p of each, raised for the number of differences of the same metric."""
+    raised = np.empty(len(differences))
+    metrics = np.array([difference.metric for difference in differences])
+    for metric in np.unique(metrics):
+        same = np.flatnonzero(metrics == metric).tolist()
+        raised[same] = holm([differences[number].p for number in same])
+    return raised.tolist()
 
 
 def choose_pairs(cells: Sequence[Cell], hits: Sequence[Hits]) -> tuple[list[Pair], str]:
     """The pairs of cells to compare, by their places, and a line that tells which these are.
 
-    All on the same images; where these are more than `MOST`, those that differ in one setting;
+    All on the same images; where these are more than `MAX_PAIRS`, those that differ in one setting;
     where also these are too many, each with the first.
     """
     pairs = [
         (a, b)
         for a, b in combinations(range(len(cells)), 2)
-        if any(hits[a].images[name] == hits[b].images.get(name) for name in hits[a].images)
+        if hits[a].images.items() & hits[b].images.items()
     ]
-    if len(pairs) <= MOST:
+    if len(pairs) <= MAX_PAIRS:
         return pairs, CHANCE
-    near = [(a, b) for a, b in pairs if _count_differing(cells[a], cells[b]) == 1]
-    if 0 < len(near) <= MOST:
-        which = "which differ in one setting"
-    else:
-        near = _with_the_first(pairs)
+    chosen = [(a, b) for a, b in pairs if _count_differing(cells[a], cells[b]) == 1]
+    which = "which differ in one setting"
+    if not 0 < len(chosen) <= MAX_PAIRS:
+        chosen = _pairs_with_first(pairs)
         which = "one for each cell, with the first on the same images"
-    return sorted(near), f"{CHANCE} It has {len(near)} of {len(pairs)} pairs: those {which}."
+    return sorted(chosen), f"{CHANCE} It has {len(chosen)} of {len(pairs)} pairs: those {which}."
 
 
-def _with_the_first(pairs: Sequence[Pair]) -> list[Pair]:
+def _pairs_with_first(pairs: Sequence[Pair]) -> list[Pair]:
     """Return of each cell b the first of its `pairs` (a, b), which stand in order."""
     firsts: dict[int, int] = {}
     for a, b in pairs:
@@ -181,32 +199,31 @@ def _count_differing(a: Cell, b: Cell) -> int:
     return sum(a.overrides.get(key) != b.overrides.get(key) for key in {*a.overrides, *b.overrides})
 
 
-def show(ids: Sequence[str], uri: str | None = None) -> None:
+def print_comparison(ids: Sequence[str], uri: str | None = None) -> None:
     """Print the comparison of two runs, at MLflow's `uri` or where run.py keeps its runs.
 
     Raises BadInput where there is no such run, or nothing to compare.
     """
     store.use_existing(uri)
-    runs = list(map(_run, ids))
-    logged = read([run.info.artifact_uri for run in runs])
-    known = []
-    for run, answers in zip(runs, logged, strict=True):
-        if answers is None:
+    runs = [_get_run(run_id) for run_id in ids]
+    hits = []
+    for run, logged in zip(runs, read_hits([run.info.artifact_uri for run in runs]), strict=True):
+        if logged is None:
             raise BadInput(
                 f"run {run.info.run_id} ({run.info.run_name}) has no answers.npz; expected a cell "
                 f"that came to its end, not a sweep's parent or a run of an earlier version"
             )
-        known.append(answers)
-    a, b = known
-    reasons = [reason for name in WORDS if (reason := unlike(a, b, name))]
+        hits.append(logged)
+    a, b = hits
+    reasons = [reason for name in WORDS if (reason := why_incomparable(a, b, name))]
     differences = compare(a, b)
     if not differences:
         raise BadInput(f"the runs cannot be compared image by image: {'; '.join(reasons)}")
     for letter, run in zip("ab", runs, strict=True):
         oracle = ORACLE if run.data.tags.get("threat_model") == "oracle" else ""
-        terminal.say(f"{letter}: {run.info.run_name}{oracle} ({run.info.run_id})")
+        terminal.print_line(f"{letter}: {run.info.run_name}{oracle} ({run.info.run_id})")
     words = {metric: label for metric, label, _ in RATES}
-    lines = [
+    rows = [
         [
             words[one.metric],
             str(one.images),
@@ -220,13 +237,13 @@ def show(ids: Sequence[str], uri: str | None = None) -> None:
         for one in differences
     ]
     heads = ["", "images", "a", "b", "b - a", "only a", "only b", "p"]
-    terminal.table(heads, lines, 1)
-    terminal.say(LEGEND)
+    terminal.print_table(heads, rows, 1)
+    terminal.print_line(LEGEND)
     for reason in reasons:
-        terminal.say(f"Not compared: {reason}.")
+        terminal.print_line(f"Not compared: {reason}.")
 
 
-def _run(run_id: str) -> Run:
+def _get_run(run_id: str) -> Run:
     try:
         return mlflow.get_run(run_id)
     except MlflowException as error:
@@ -238,16 +255,16 @@ def _run(run_id: str) -> Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 well, 2 bad input, told in one sentence."""
+    """Run the command and return its exit code: 0, or 2 for bad input, told in one sentence."""
     parser = argparse.ArgumentParser(
         prog="python -m sweep.paired",
         description="Compare two runs image by image: which differences are more than chance?",
     )
     parser.add_argument("run", nargs=2, metavar="RUN_ID", help="a run's id, as in comparison.csv")
     parser.add_argument("--uri", help="where MLflow keeps the runs (default: as run.py)")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        show(given.run, given.uri)
+        print_comparison(options.run, options.uri)
     except BadInput as error:
         terminal.print_error(str(error))
         return 2

@@ -2,7 +2,7 @@
 
 from sweep import terminal
 from sweep.evaluation.outliers import OUTLIER
-from sweep.inspection import HOW, Verdict
+from sweep.inspection import SIZE_UNITS, Verdict
 
 
 def print_verdict(verdict: Verdict) -> None:
@@ -10,21 +10,23 @@ def print_verdict(verdict: Verdict) -> None:
     if verdict.costs:
         _print_details(verdict)
     figure = "" if verdict.costs else " (figures/verdict.png)"
-    terminal.say(verdict.sentence + figure)
+    terminal.print_line(verdict.sentence + figure)
 
 
 def _print_details(verdict: Verdict) -> None:
     """The reversed triggers, and what pruning costs."""
-    terminal.say(
+    terminal.print_line(
         f"B on {verdict.images} clean validation images: {terminal.percent(verdict.accuracy)} % "
         f"right."
     )
-    terminal.table(["trigger", "class", "size", "anew", "index"], list(verdict.rows()), left=1)
-    terminal.say(
+    terminal.print_table(
+        ["trigger", "class", "size", "anew", "index"], list(verdict.rows()), left=1
+    )
+    terminal.print_line(
         f"The smallest change that turns images into a class; those with the highest index. Size "
-        f"of a mask: {HOW['mask']}; additive: {HOW['additive']}; anew: in a network that learned "
-        f"these images anew. Above {OUTLIER:g} a class stands out from the others, here and "
-        f"beside that."
+        f"of a mask: {SIZE_UNITS['mask']}; additive: {SIZE_UNITS['additive']}; "
+        f"anew: in a network that learned these images anew. Above {OUTLIER:g} a class stands out "
+        f"from the others, here and beside that."
     )
     rows = [
         [
@@ -36,9 +38,9 @@ def _print_details(verdict: Verdict) -> None:
         ]
         for cost in verdict.costs
     ]
-    terminal.table(["order", "pruned", "B' valid", "cost", "differs"], rows, left=1)
-    terminal.say(
+    terminal.print_table(["order", "pruned", "B' valid", "cost", "differs"], rows, left=1)
+    terminal.print_line(
         "What each order would prune at this stop, in %: accuracy of B' on clean validation "
         "images, points below B, images on which B and B' differ. -: does not apply here."
     )
-    terminal.say("")
+    terminal.print_line("")

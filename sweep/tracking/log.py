@@ -1,6 +1,6 @@
 """One run in MLflow: params, tags, metrics, figures, models.
 
-`run` opens a run and ends it with the right status, whatever happens inside.
+`start_run` opens a run and ends it with the right status, whatever happens inside.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlflow
 import numpy as np
@@ -45,7 +45,7 @@ ANSWERS = "answers.npz"
 class Log:
     """What one run writes down."""
 
-    def __init__(self, run_id: str, params: Mapping[str, Any] = MappingProxyType({})) -> None:
+    def __init__(self, run_id: str, params: Mapping[str, object] = MappingProxyType({})) -> None:
         self.run_id = run_id
         self.params = params
         self._client = MlflowClient()
@@ -58,19 +58,20 @@ class Log:
         yield
         self.metrics({f"time/{name}": time.perf_counter() - started})
 
-    def total(self) -> None:
+    def total_time(self) -> None:
+        """Log the time since the run began as metric `time/total`, in seconds."""
         self.metrics({"time/total": time.perf_counter() - self._started})
 
     def metrics(self, values: Mapping[str, float]) -> None:
         self.curves({name: [value] for name, value in values.items()})
 
-    def curve(self, curve: PruningCurve, named: Callable[[int], tuple[str, int]]) -> None:
+    def curve(self, curve: PruningCurve, locate: Callable[[int], tuple[str, int]]) -> None:
         """Log every rate at every step, as metrics `curve/<rate>` and as curve.csv.
 
-        `named` tells of a channel its layer and its number there.
+        `locate` gives a channel's layer and its number there.
         """
         self.curves({f"curve/{name}": rate for name, rate in curve.rates.items()})
-        self.text("curve.csv", curve.to_csv(named))
+        self.text("curve.csv", curve.to_csv(locate))
 
     def predictions(self, curve: Mapping[str, Predictions], repaired: Mapping[str, Labels]) -> None:
         """Log what B and B' say of every image as answers.npz, to compare cells image by image.
@@ -79,16 +80,17 @@ class Log:
         `<images>_repaired`, `<images>_label`, of those that count: int32 (images,).
         """
         arrays = {}
-        for name, told in curve.items():
-            what = {"badnet": told.predicted[0], "repaired": repaired[name], "label": told.labels}
-            for key, values in what.items():
-                arrays[f"{name}_{key}"] = values[told.counted].astype(np.int32)
+        for name, of_curve in curve.items():
+            counted = of_curve.counted
+            arrays[f"{name}_badnet"] = of_curve.predicted[0][counted].astype(np.int32)
+            arrays[f"{name}_repaired"] = repaired[name][counted].astype(np.int32)
+            arrays[f"{name}_label"] = of_curve.labels[counted].astype(np.int32)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / ANSWERS
             np.savez_compressed(path, **arrays)
             self._client.log_artifact(self.run_id, str(path))
 
-    def curves(self, curves: Mapping[str, Any]) -> None:
+    def curves(self, curves: Mapping[str, Iterable[float]]) -> None:
         """Log each array as a metric with steps 0, 1, 2 ..."""
         now = int(time.time() * 1000)
         values = [
@@ -99,8 +101,8 @@ class Log:
         for start in range(0, len(values), BATCH):
             self._client.log_batch(self.run_id, metrics=values[start : start + BATCH])
 
-    def tags(self, values: Mapping[str, Any]) -> None:
-        tags = [RunTag(name, text(value)) for name, value in values.items()]
+    def tags(self, values: Mapping[str, object]) -> None:
+        tags = [RunTag(name, tag_value(value)) for name, value in values.items()]
         self._client.log_batch(self.run_id, tags=tags)
 
     def text(self, name: str, text: str) -> None:
@@ -115,7 +117,7 @@ class Log:
             self.figure(name, figure)
 
     def verdict(self, verdict: Verdict, figure: Figure) -> None:
-        """Log what is to be thought of B, and what pruning costs, if that was asked."""
+        """Log the verdict on B, and what pruning costs, if that was asked."""
         self.figure("figures/verdict.png", figure)
         self.tags({"verdict": verdict.sentence})
         self.metrics(verdict.metrics)
@@ -126,15 +128,15 @@ class Log:
         """Log B' (`repaired`), GoodNet (`goodnet`, a pyfunc) and `goodnet.keras`."""
         pixels = TensorSpec(np.dtype(np.float32), (-1, *(size or -1 for size in goodnet.shape)))
         scores = TensorSpec(np.dtype(np.float32), (-1, goodnet.classes))
-        answer = TensorSpec(np.dtype(np.int64), (-1,))
+        answers = TensorSpec(np.dtype(np.int64), (-1,))
         # nothing is to be guessed from an example: signature and requirements are given
         warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)
-        needed = [f"{name}=={version(name)}" for name in ("keras", "numpy", "tensorflow")]
+        requirements = [f"{name}=={version(name)}" for name in ("keras", "numpy", "tensorflow")]
         mlflow.keras.log_model(
             goodnet.repaired,
             name="repaired",
             signature=ModelSignature(Schema([pixels]), Schema([scores])),
-            pip_requirements=needed,
+            pip_requirements=requirements,
         )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "goodnet.keras"
@@ -144,34 +146,34 @@ class Log:
                 name="goodnet",
                 python_model=str(PYFUNC),
                 artifacts={"goodnet": str(path)},
-                signature=ModelSignature(Schema([pixels]), Schema([answer])),
-                pip_requirements=[f"mlflow=={mlflow.__version__}", *needed],
+                signature=ModelSignature(Schema([pixels]), Schema([answers])),
+                pip_requirements=[f"mlflow=={mlflow.__version__}", *requirements],
             )
 
 
 @contextmanager
-def run(
+def start_run(
     experiment_id: str,
     name: str,
-    params: Mapping[str, Any],
-    tags: Mapping[str, Any],
+    params: Mapping[str, object],
+    tags: Mapping[str, object],
     parent: str | None = None,
 ) -> Iterator[Log]:
     """Open a run; at the end it is FINISHED, or FAILED with its sentence, or KILLED.
 
     NotApplicable ends it FINISHED, tagged SKIPPED. All exceptions go on to the caller.
     """
-    started = mlflow.start_run(
+    run = mlflow.start_run(
         experiment_id=experiment_id,
         run_name=redacted(name),
         parent_run_id=parent,
-        tags={key: text(value) for key, value in {**origin(), **tags}.items()},
+        tags={key: tag_value(value) for key, value in {**source_tags(), **tags}.items()},
     )
-    log, status = Log(started.info.run_id, params), "FAILED"
+    log, status = Log(run.info.run_id, params), "FAILED"
     try:
         mlflow.log_params({key: redacted(str(value)) for key, value in params.items()})
         yield log
-        log.total()
+        log.total_time()
         status = "FINISHED"
     except NotApplicable as error:
         log.tags({"status": SKIPPED, "error": error})
@@ -179,21 +181,21 @@ def run(
         raise
     except Exception as error:
         if store.logging_failure(error):
-            store.give_up()
+            store.stop_retrying()
         with suppress(Exception):  # a full disk takes neither
-            log.tags({"error": sentence(error)})
+            log.tags({"error": _error_line(error)})
         raise
     except BaseException:
         status = "KILLED"
         raise
     finally:
-        _end(status)
+        _end_active_run(status)
         if status != "FINISHED":
             with suppress(Exception):  # nor does a full disk take this
-                artifacts.discard(started)
+                artifacts.delete_unfinished(run)
 
 
-def _end(status: str) -> None:
+def _end_active_run(status: str) -> None:
     """End the run that is active; where that can't be written, only MLflow's memory of it."""
     try:
         mlflow.end_run(status)
@@ -202,20 +204,20 @@ def _end(status: str) -> None:
             raise
 
 
-def sentence(error: BaseException) -> str:
+def _error_line(error: BaseException) -> str:
     """An error in one line; those of the program itself by the name of their kind."""
     return str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
 
 
-def text(value: Any) -> str:
+def tag_value(value: object) -> str:
     """A tag's value: truth as true and false, all else as it reads, but for passwords."""
     return str(value).lower() if isinstance(value, bool) else redacted(str(value))
 
 
-def origin() -> dict[str, Any]:
+def source_tags() -> dict[str, object]:
     """Tags that say where a run comes from: commit, host, process, versions."""
     root = Path(__file__).parents[2]
-    tags = {
+    tags: dict[str, object] = {
         "mlflow.source.name": "run.py",
         **processes.current_process(),
         "python": sys.version.split()[0],

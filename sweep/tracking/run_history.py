@@ -11,22 +11,22 @@ MODELS = "tracking.models"  # parameter: whether models are logged
 DEAD = "its process ended without a word"
 
 
-def children(experiment_id: str, parent: str) -> list[Run]:
+def child_runs(experiment_id: str, parent: str) -> list[Run]:
     """The child runs of `parent`."""
     return _search(experiment_id, f"tags.mlflow.parentRunId = '{parent}'")
 
 
-def finished(experiment_id: str, cell: str, *, models: bool = False) -> Run | None:
+def find_finished(experiment_id: str, cell: str, *, models: bool = False) -> Run | None:
     """The newest run of the experiment that finished this cell, and still has what it logged.
 
     models: only one that was to log its models.
     """
-    wanted = f"attributes.status = 'FINISHED' and tags.{CELL} = '{cell}'"
-    for run in MlflowClient().search_runs([experiment_id], wanted):
+    filter_string = f"attributes.status = 'FINISHED' and tags.{CELL} = '{cell}'"
+    for run in MlflowClient().search_runs([experiment_id], filter_string):
         if models and run.data.params.get(MODELS) == "False":
             continue
-        place = artifacts.local(run.info.artifact_uri)
-        if place is None or (place / "config.yaml").is_file():
+        folder = artifacts.local_path(run.info.artifact_uri)
+        if folder is None or (folder / "config.yaml").is_file():
             return run
     return None
 
@@ -42,15 +42,15 @@ def mark_dead_runs(experiment_id: str) -> int:
     for run in dead:
         client.set_tag(run.info.run_id, "error", DEAD)
         client.set_terminated(run.info.run_id, "KILLED")
-        artifacts.discard(run)
+        artifacts.delete_unfinished(run)
     return len(dead)
 
 
-def _search(experiment_id: str, wanted: str) -> list[Run]:
+def _search(experiment_id: str, filter_string: str) -> list[Run]:
     runs: list[Run] = []
     token = None
     while True:
-        page = MlflowClient().search_runs([experiment_id], wanted, page_token=token)
+        page = MlflowClient().search_runs([experiment_id], filter_string, page_token=token)
         runs += page
         token = page.token
         if not token:

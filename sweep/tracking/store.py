@@ -21,7 +21,7 @@ from sweep.redaction import redacted
 LOCAL = "sqlite:///"
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 #: What a server that is not there, or out of order, makes of a request.
-GONE = (exceptions.ConnectionError, exceptions.Timeout, exceptions.RetryError)
+UNREACHABLE = (exceptions.ConnectionError, exceptions.Timeout, exceptions.RetryError)
 databases.MAX_RETRY_COUNT = 5  # of a database that is not there: 3 seconds in all
 
 
@@ -34,7 +34,7 @@ def default_uri(root: Path | None = None) -> str:
 def use_existing(uri: str | None = None) -> None:
     """Point MLflow at the runs at `uri`; BadInput where it is a database that is not there."""
     uri = uri or default_uri()
-    database = _file(uri)
+    database = _database_file(uri)
     if database is not None and not database.is_file():
         raise BadInput(f"{database} is not there; expected the database that run.py keeps runs in")
     mlflow.set_tracking_uri(uri)
@@ -52,24 +52,24 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
     known = mlflow.get_tracking_uri() == uri
     with files.lock(root / "outputs" / "mlflow"), _retries(None if known else 1):
         try:
-            _create(uri)
+            _create_database(uri)
             mlflow.set_tracking_uri(uri)
-            found = mlflow.get_experiment_by_name(experiment)
-            if found is None:
-                return mlflow.create_experiment(experiment, _artifacts(uri, experiment))
+            existing = mlflow.get_experiment_by_name(experiment)
+            if existing is None:
+                return mlflow.create_experiment(experiment, _artifact_location(uri, experiment))
         except BadInput:
             raise
         except Exception as error:  # of MLflow, and of what it stands on
             if logging_failure(error):
                 raise
-            told = redacted(f"{type(error).__name__}: {error}")  # what is cut is not known again
-            reason = textwrap.shorten(told, 200, placeholder=" ...")
+            message = redacted(f"{type(error).__name__}: {error}")  # before it is cut
+            reason = textwrap.shorten(message, 200, placeholder=" ...")
             raise BadInput(f"tracking.uri={uri} cannot be used by MLflow ({reason})") from error
-    if found.lifecycle_stage != "active":
+    if existing.lifecycle_stage != "active":
         raise BadInput(
             f"tracking.experiment={experiment} was deleted in MLflow; restore it or name another"
         )
-    return found.experiment_id
+    return existing.experiment_id
 
 
 def view_command() -> str:
@@ -87,20 +87,20 @@ def logging_failure(error: BaseException | None) -> BadInput | None:
     These are a full disk, a folder that can't be written, a server that does not answer.
     """
     while error is not None and not isinstance(error, BadInput):
-        told = str(error)
+        message = str(error)
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or "database or disk is full" in told or "No space left on device" in told:
+        if full or "database or disk is full" in message or "No space left on device" in message:
             return BadInput(
-                f"the disk is full ({_where(error)}); what was logged is kept: make room, and give "
+                f"the disk is full ({_place(error)}); what was logged is kept: make room, and give "
                 f"the same command again"
             )
         closed = isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES)
-        if closed or "attempt to write a readonly database" in told:
+        if closed or "attempt to write a readonly database" in message:
             return BadInput(
-                f"{_where(error)} is closed to this user or read-only; expected a place of your "
+                f"{_place(error)} is closed to this user or read-only; expected a place of your "
                 f"own, see tracking.uri, cache.folder, data.folder and badnet.folder"
             )
-        if gone(error):
+        if is_unreachable(error):
             return BadInput(
                 f"the runs at {mlflow.get_tracking_uri()} cannot be reached ({_reason(error)}); "
                 f"what was logged is kept there: see to the server or to tracking.uri, and give "
@@ -110,7 +110,7 @@ def logging_failure(error: BaseException | None) -> BadInput | None:
     return None
 
 
-def give_up() -> None:
+def stop_retrying() -> None:
     """Ask a server that does not answer once more at most, and soon, for whatever is left to do."""
     os.environ.update({RETRIES: "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"})
 
@@ -126,39 +126,39 @@ def _retries(count: int | None) -> Iterator[None]:
         os.environ[RETRIES] = before
 
 
-def gone(error: BaseException) -> bool:
+def is_unreachable(error: BaseException) -> bool:
     """Whether `error` says that a server of runs, or of their database, does not answer."""
     if not isinstance(error, MlflowException):
         return False
-    database = _file(mlflow.get_tracking_uri()) is None
+    database = _database_file(mlflow.get_tracking_uri()) is None
     unavailable = error.error_code == "TEMPORARILY_UNAVAILABLE"  # a local file may be locked
-    asked = isinstance(error.__context__, GONE) or "Max retries exceeded" in str(error)
+    asked = isinstance(error.__context__, UNREACHABLE) or "Max retries exceeded" in str(error)
     return asked or (database and unavailable)
 
 
 def _reason(error: BaseException) -> str:
     """The words of a long error that say why a server does not answer."""
-    known = r"Connection refused|[\w ]+ not known|timed out|too many \d+ error responses"
-    found = re.search(known, str(error), re.IGNORECASE)
-    return found[0] if found else textwrap.shorten(redacted(str(error)), 100, placeholder=" ...")
+    causes = r"Connection refused|[\w ]+ not known|timed out|too many \d+ error responses"
+    match = re.search(causes, str(error), re.IGNORECASE)
+    return match[0] if match else textwrap.shorten(redacted(str(error)), 100, placeholder=" ...")
 
 
-def _file(uri: str) -> Path | None:
+def _database_file(uri: str) -> Path | None:
     """The file of a SQLite database; None: another store."""
     return Path(uri.removeprefix(LOCAL)) if uri.startswith(LOCAL) else None
 
 
-def _create(uri: str) -> None:
+def _create_database(uri: str) -> None:
     """Create a SQLite database that is not there, whole: MLflow can't go on with half of one."""
-    database = _file(uri)
+    database = _database_file(uri)
     if database is not None and not database.exists():
         with files.atomic_write(database) as unfinished:
             mlflow.MlflowClient(f"{LOCAL}{unfinished}")
 
 
-def _artifacts(uri: str, experiment: str) -> str | None:
+def _artifact_location(uri: str, experiment: str) -> str | None:
     """Where artifacts go: beside a SQLite file; a server has a place of its own."""
-    database = _file(uri)
+    database = _database_file(uri)
     if database is None:
         return None
     folder = quote(experiment, safe=" ")  # a name, not a path that leads elsewhere
@@ -167,5 +167,5 @@ def _artifacts(uri: str, experiment: str) -> str | None:
     return (database.absolute().parent / "mlruns" / folder).as_uri()
 
 
-def _where(error: BaseException) -> str:
+def _place(error: BaseException) -> str:
     return str(getattr(error, "filename", None) or mlflow.get_tracking_uri())

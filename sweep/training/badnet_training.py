@@ -25,7 +25,7 @@ def train(
     white: float = 255.0,
     progress: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> keras.Model:
-    """Train a copy of an untrained `network` made by `deepid`; it takes raw pixels.
+    """Return a trained copy of an untrained `network` made by `deepid`; it takes raw pixels.
 
     Images are (n, height, width, channels) of 0..`white`, labels (n,) ints. Adam, the learning rate
     falling to 0 on a half cosine; `seed` draws the order of the images. After every epoch
@@ -72,7 +72,15 @@ def fold(network: keras.Model, layer: str, *, gain: float, offset: float) -> Non
     network.get_layer(layer).set_weights([kernel * gain, bias + shift])
 
 
-def _check(network, images, labels, epochs, batch_size, learning_rate) -> None:
+def _check(
+    network: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+) -> None:
+    """Raise BadInput for images, labels or settings that `network` cannot be trained with."""
     shape, classes = network.input_shape[1:], network.output_shape[-1]
     if images.shape[1:] != shape or len(images) == 0:
         raise BadInput(

@@ -5,8 +5,7 @@ one at the layer that makes them. There a channel is `units * gate + shift`, the
 or the bias. What lies before is not changed by any gate, so it runs once an image.
 """
 
-from functools import cached_property
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from sweep.networks import forward, outputs
 from sweep.networks.graph import Graph
+from sweep.networks.keras_internals import Tensor
 from sweep.networks.layer_types import is_norm
 
 Array = NDArray[np.float32]
@@ -24,46 +24,43 @@ class GatedNetwork:
     """`network` with a gate, and a factor of the shift, for each channel of `layer`."""
 
     def __init__(self, network: keras.Model, layer: str) -> None:
-        self._network, self._graph = network, Graph(network)
-        way = self._graph.producer_path(self._graph.fused_end(self._graph.node_of(layer)))
-        norms = [node for node in way if is_norm(node.operation)]
-        self._node = norms[-1] if norms else way[0]
-        self._crossing = self._graph.boundary_tensors(self._node)
-        layer = self._node.operation
-        shift = layer.beta if norms else layer.bias
+        self._graph = Graph(network)
+        path = self._graph.producer_path(self._graph.fused_end(self._graph.node_of(layer)))
+        norms = [node for node in path if is_norm(node.operation)]
+        self._gated = norms[-1] if norms else path[0]
+        self._boundary = self._graph.boundary_tensors(self._gated)
+        affine = self._gated.operation
+        shift = affine.beta if norms else affine.bias
         self.batch_size = forward.batch_size(self._graph.tensors)
-        self.channels = self._crossing[0].shape[-1]
+        self.channels = self._boundary[0].shape[-1]
         self.shift = np.zeros(self.channels, np.float32) if shift is None else shift.numpy()
+        self._inputs = [*self._gated.input_tensors, *self._boundary[1:]]
+        self._to_inputs = keras.Model(network.inputs[0], self._inputs)
+        self._compiled_units = forward.compiled(self._units, [forward.image_spec(network)])
 
     def units(self, pixels: Array) -> list[Array]:
-        """What a gate is multiplied with, (n, ..., channels), and the tensors beside it."""
-        return [np.asarray(tensor) for tensor in self._to_gate(pixels)]
+        """What a gate is multiplied with, (n, ..., channels), and the tensors that bypass it."""
+        return [np.asarray(tensor) for tensor in self._compiled_units(pixels)]
 
-    def loss(self, gate: Any, factor: Any, units: Any, labels: Any) -> Any:
+    def loss(self, gate: Tensor, factor: Tensor, units: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Mean cross-entropy when channels are `units * gate + shift * factor`; differentiable.
 
         `units` are as `units` gives them; with `gate` and `factor` 1 this is the network's.
         """
-        own, *beside = units
-        linear = own * gate + self.shift * factor
-        activation = getattr(self._node.operation, "activation", None)
+        ungated, *bypass = units
+        linear = ungated * gate + self.shift * factor
+        activation = getattr(self._gated.operation, "activation", None)
         maps = linear if activation is None else activation(linear)
-        known = dict(zip(map(id, self._crossing), (maps, *beside), strict=True))
         logs = outputs.run_to_log_probabilities(
-            self._graph, self._graph.downstream_nodes(self._node), known
+            self._graph,
+            self._graph.downstream_nodes(self._gated),
+            outputs.known_values(self._boundary, [maps, *bypass]),
         )
-        return -tf.reduce_mean(tf.gather(logs, labels, batch_dims=1))
+        return -tf.reduce_mean(outputs.of_labels(logs, labels))
 
-    @cached_property
-    def _to_gate(self) -> Any:
-        needed = [*self._node.input_tensors, *self._crossing[1:]]
-        inputs = keras.Model(self._network.inputs[0], needed)
-        site, *beside = self._crossing
-
-        def units(pixels: Any) -> list[Any]:
-            made = keras.tree.flatten(inputs(pixels, training=False))
-            known = dict(zip(map(id, needed), made, strict=True))
-            self._graph.run([self._node], known, without_activation=True)
-            return [known[id(site)] - self.shift, *(known[id(tensor)] for tensor in beside)]
-
-        return forward.compiled(units, [forward.image_spec(self._network)])
+    def _units(self, pixels: Tensor) -> list[Tensor]:
+        inputs = keras.tree.flatten(self._to_inputs(pixels, training=False))
+        known = outputs.known_values(self._inputs, inputs)
+        self._graph.run([self._gated], known, without_activation=True)
+        linear, *bypass = (known[id(tensor)] for tensor in self._boundary)
+        return [linear - self.shift, *bypass]

@@ -6,7 +6,6 @@ them can see a test image or a poisoned one.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 from uuid import uuid4
 
 import keras
@@ -43,7 +42,7 @@ class Defender:
         """The network as it came, before anything was pruned or repaired."""
         return self.network if self.original is None else self.original
 
-    def of(self, network: keras.Model) -> "Defender":
+    def with_network(self, network: keras.Model) -> "Defender":
         """The same defender, whose network has become this one."""
         return replace(self, network=network, original=self.suspect)
 
@@ -76,15 +75,15 @@ class Defender:
             rows = rows[size:]
 
     def get_or_compute(
-        self, what: str, settings: Any, make: Callable[[], Mapping[str, NDArray]]
+        self, name: str, settings: object, compute: Callable[[], Mapping[str, NDArray]]
     ) -> dict[str, NDArray]:
         """The arrays that `settings` make of network, images and seed; made once.
 
         Once for the same sources of the packages that a defender works with.
         """
         made_of = [networks.digest(self.network), self.images.key or uuid4().hex, self.seed]
-        name = files.key([*made_of, settings, VERSIONS], *MADE_BY)
-        return self.cache.get_or_compute(f"{what}/{name}", lambda: dict(make()))
+        key = files.key([*made_of, settings, VERSIONS], *MADE_BY)
+        return self.cache.get_or_compute(f"{name}/{key}", lambda: dict(compute()))
 
     def _rng(self, key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, key])

@@ -201,8 +201,8 @@ def soft_targets(teacher: keras.Model, images: Batch, weight: float, temperature
     batches = forward.batches(len(labels), forward.batch_size(Graph(teacher).tensors))
     logs = np.concatenate([log_probabilities(pixels[rows]) for rows in batches])
     soft = tf.nn.softmax(logs / temperature).numpy()
-    mixture: Array = (1 - weight) * exact + weight * np.where(np.isfinite(soft), soft, exact)
-    return mixture
+    soft = np.where(np.isfinite(soft), soft, exact)
+    return ((1 - weight) * exact + weight * soft).astype(np.float32)
 
 
 def _cosine_decay(rate: float, done: float) -> float:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from sweep import BadInput
 from sweep.evaluation.outliers import log_anomaly
 from sweep.networks import forward
-from sweep.networks.graph import Graph
 from sweep.training.defender import Defender
 from sweep.training.inversion_search import (
     KINDS,
@@ -28,8 +27,8 @@ from sweep.training.inversion_search import (
 )
 
 MANY_CLASSES = 64  # above which each sees fewer images a step
-REFINED = 4  # times as many images a step of a refined class
-JUDGED = 256  # images on which success is measured at the end
+REFINE_FACTOR = 4  # times as many images a step of a refined class
+SUCCESS_IMAGES = 256  # images on which success is measured at the end
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def invert(
     *,
     kind: str = "mask",
     classes: Sequence[int] | None = None,
-    progress: Progress = lambda more: None,
+    progress: Progress = lambda steps: None,
     **settings: Any,
 ) -> ReversedTriggers:
     """Return the reversed triggers of `classes`, None: of all; kept for the next to ask for them.
@@ -123,28 +122,23 @@ def _refine(
     images: int,
 ) -> None:
     """Search longer for the smallest triggers, and put those into `state` that reach the goal."""
-    few = np.argsort(state.smallest.astype(np.float64), kind="stable")[: search.refine]
+    rows = np.argsort(state.smallest.astype(np.float64), kind="stable")[: search.refine]
     start = replace(
-        state.rows(few),
-        smallest=np.full(len(few), np.inf, np.float32),  # reached on few images, maybe not on more
+        state.rows(rows),
+        smallest=np.full(len(rows), np.inf, np.float32),  # reached on few images, maybe not on more
     )
     steps = range(search.steps, search.steps + search.longer)
-    refined = engine.run(classes[few], start, steps, REFINED * images)
+    refined = engine.run(classes[rows], start, steps, REFINE_FACTOR * images)
     reached = np.flatnonzero(np.isfinite(refined.smallest))
-    state.put(few[reached], refined.rows(reached))
+    state.put(rows[reached], refined.rows(reached))
 
 
 def _success(defender: Defender, triggers: ReversedTriggers) -> NDArray[np.float64]:
-    """Share of `JUDGED` images, those of the class left out, that become it, (classes,)."""
-    network = defender.network
-    batch_size = forward.batch_size(Graph(network).tensors)
-    predict = forward.classifier(
-        lambda p: network(p, training=False), [forward.image_spec(network)]
-    )
-    pixels, labels = defender.sample(JUDGED, key=1)
+    """Share of `SUCCESS_IMAGES` images, those of the class left out, that become it, (classes,)."""
+    predict = forward.predictor(defender.network)
+    pixels, labels = defender.sample(SUCCESS_IMAGES, key=1)
     shares = []
     for cls in triggers.classes:
         stamped = triggers.stamp(pixels[labels != cls], int(cls))
-        hits = [predict(stamped[rows]) == cls for rows in forward.batches(len(stamped), batch_size)]
-        shares.append(np.concatenate(hits).mean() if hits else 0.0)
+        shares.append(np.mean(predict(stamped) == cls) if len(stamped) else 0.0)
     return np.array(shares)

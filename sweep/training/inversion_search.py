@@ -209,8 +209,8 @@ class TriggerSearch:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.values)
             logs, size = self._log_probabilities(pixels, state.values), self.kind.size(state.values)
-            own = tf.gather(logs, classes, axis=2, batch_dims=1)
-            loss = state.cost * size - tf.reduce_sum(own * weights, axis=1)
+            of_class = tf.gather(logs, classes, axis=2, batch_dims=1)
+            loss = state.cost * size - tf.reduce_sum(of_class * weights, axis=1)
         gradients = tape.gradient(loss, state.values)
         hits = tf.cast(tf.argmax(logs, axis=2) == classes[:, None], tf.float32)
         change = tf.reduce_sum((hits - state.success[:, None]) * weights, axis=1)
@@ -240,7 +240,7 @@ class TriggerSearch:
         return moved
 
     def _log_probabilities(self, pixels: Tensor, values: Values) -> Tensor:
-        """Those of images with the triggers of `values`, (classes, images, scores)."""
+        """The log-probabilities of images with the triggers, (classes, images, scores)."""
         low, high = self.pixel_range
         cover, paint = (part[:, None] for part in self.kind.cover(values))
         stamped = tf.clip_by_value((1 - cover) * (pixels - low) / (high - low) + paint, 0, 1)

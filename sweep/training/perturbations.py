@@ -6,7 +6,6 @@ images: pixels by their range, displacements by their size.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,16 +14,18 @@ from numpy.typing import NDArray
 
 from sweep.data.images import pixel_range
 from sweep.networks import forward, outputs
+from sweep.networks.keras_internals import Tensor
 from sweep.training.fine_tuning import Transform
 from sweep.training.inversion import ReversedTriggers
 
 Array = NDArray[np.float32]
 Labels = NDArray[np.int64]
-TINY = 1e-12
+EPSILON = 1e-12
 GRID = 6  # points a side from which a smooth field is drawn out
-RATE = 0.1  # how far a step of a change goes, as a share of what it may at most be
-WARM = 60  # batches by which changes are found before the network learns
-SEEN = 1e-3  # of a mask, below which nothing is known of the pattern behind it
+STEP_SIZE = 0.1  # of a change, as a share of what it may at most be
+WARM_UP_STEPS = 60  # by which changes are found before the network learns
+WARM_UP_BATCH = 64  # images a step
+MIN_COVER = 1e-3  # of a mask, below which nothing is known of the pattern behind it
 HALVINGS = 20
 
 
@@ -36,11 +37,11 @@ class StampedTriggers:
     classes: Sequence[int]
 
     def __call__(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
-        wanted, changed = rng.choice(self.classes, len(labels)), pixels.copy()
-        for one in np.unique(wanted):
-            rows = (wanted == one) & (labels != one)
-            changed[rows] = self.triggers.stamp(pixels[rows], int(one))
-        return changed
+        targets, stamped = rng.choice(self.classes, len(labels)), pixels.copy()
+        for target in np.unique(targets):
+            rows = (targets == target) & (labels != target)
+            stamped[rows] = self.triggers.stamp(pixels[rows], int(target))
+        return stamped
 
 
 class AdversarialPerturbation:
@@ -51,25 +52,26 @@ class AdversarialPerturbation:
     """
 
     def __init__(self, network: keras.Model, pixels: Array, *, strength: float, steps: int) -> None:
+        self._network, self._steps = network, steps
         self._low, self._high = pixel_range(pixels)
-        self._most, self._steps = strength * (self._high - self._low), steps
-
-        def uphill(pixels: Any, labels: Any) -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch(pixels)
-                loss = outputs.cross_entropy(network, pixels, labels)
-            return tf.sign(tape.gradient(loss, pixels))
-
-        labels = tf.TensorSpec((None,), tf.int64)
-        self._uphill = forward.compiled(uphill, [forward.image_spec(network), labels])
+        self._limit = strength * (self._high - self._low)
+        label_spec = tf.TensorSpec((None,), tf.int64)
+        specs = [forward.image_spec(network), label_spec]
+        self._compiled_sign = forward.compiled(self._gradient_sign, specs)
 
     def __call__(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
-        most, low, high = self._most, self._low, self._high
-        moved = rng.uniform(-most, most, pixels.shape).astype(np.float32)
+        limit, low, high = self._limit, self._low, self._high
+        change = rng.uniform(-limit, limit, pixels.shape).astype(np.float32)
         for _ in range(self._steps):
-            way = self._uphill(np.clip(pixels + moved, low, high), labels).numpy()
-            moved = np.clip(moved + 1.5 * most / self._steps * way, -most, most)
-        return np.clip(pixels + moved, low, high).astype(np.float32)
+            sign = self._compiled_sign(np.clip(pixels + change, low, high), labels).numpy()
+            change = np.clip(change + 1.5 * limit / self._steps * sign, -limit, limit)
+        return np.clip(pixels + change, low, high).astype(np.float32)
+
+    def _gradient_sign(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(pixels)
+            loss = outputs.cross_entropy(self._network, pixels, labels)
+        return tf.sign(tape.gradient(loss, pixels))
 
 
 class UniversalPerturbation:
@@ -100,44 +102,45 @@ class UniversalPerturbation:
     ) -> None:
         self._low, self._high = pixel_range(pixels)
         self._count, self._network = count, network
-        self._most = strength * (self._high - self._low), flow * pixels.shape[1]
+        self._limits = strength * (self._high - self._low), flow * pixels.shape[1]
         shapes = (count, *pixels.shape[1:]), (count, GRID, GRID, 2)
         rng = np.random.default_rng([seed, 3])
-        self._added, self._moved = (
-            tf.Variable(rng.normal(0, most / 10, shape).astype(np.float32))
-            for most, shape in zip(self._most, shapes, strict=True)
+        self._additions, self._flows = (
+            tf.Variable(rng.normal(0, limit / 10, shape).astype(np.float32))
+            for limit, shape in zip(self._limits, shapes, strict=True)
         )
-        number = tf.TensorSpec((None,), tf.int64)
+        integers = tf.TensorSpec((None,), tf.int64)
         images = tf.TensorSpec((None, *pixels.shape[1:]), tf.float32)
-        self._grow = forward.compiled(self._uphill, [images, number, number])
-        self._change = forward.compiled(self._changed, [images, number])
-        for _ in range(WARM):
-            some = rng.integers(len(labels), size=min(64, len(labels)))
-            self._grow(pixels[some], labels[some], rng.integers(count, size=len(some)))
+        self._ascend = forward.compiled(self._take_step, [images, integers, integers])
+        self._change = forward.compiled(self._changed, [images, integers])
+        for _ in range(WARM_UP_STEPS):
+            rows = rng.integers(len(labels), size=min(WARM_UP_BATCH, len(labels)))
+            self._ascend(pixels[rows], labels[rows], rng.integers(count, size=len(rows)))
 
     def __call__(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
-        which = rng.integers(self._count, size=len(labels))
-        self._grow(pixels, labels, which)
-        return self._change(pixels, which).numpy()
+        numbers = rng.integers(self._count, size=len(labels))
+        self._ascend(pixels, labels, numbers)
+        return self._change(pixels, numbers).numpy()
 
-    def _uphill(self, pixels: Any, labels: Any, which: Any) -> Any:
+    def _take_step(self, pixels: Tensor, labels: Tensor, numbers: Tensor) -> Tensor:
         """Move the changes to where the loss of these images grows; the loss before."""
-        found = self._added, self._moved
+        variables = self._additions, self._flows
         with tf.GradientTape() as tape:
-            loss = outputs.cross_entropy(self._network, self._changed(pixels, which), labels)
-        slopes = map(tf.convert_to_tensor, tape.gradient(loss, found))
-        for values, slope, most in zip(found, slopes, self._most, strict=True):
-            slope = tf.where(tf.math.is_finite(slope), slope, 0.0)  # of a network that broke
-            moved = values + RATE * most * slope / (_size(slope) + TINY)
-            values.assign(moved * tf.minimum(1.0, most / (_size(moved) + TINY)))
+            loss = outputs.cross_entropy(self._network, self._changed(pixels, numbers), labels)
+        gradients = map(tf.convert_to_tensor, tape.gradient(loss, variables))
+        for variable, gradient, limit in zip(variables, gradients, self._limits, strict=True):
+            gradient = _finite(gradient)
+            moved = variable + STEP_SIZE * limit * gradient / (_rms(gradient) + EPSILON)
+            variable.assign(moved * tf.minimum(1.0, limit / (_rms(moved) + EPSILON)))
         return loss
 
-    def _changed(self, pixels: Any, which: Any) -> Any:
+    def _changed(self, pixels: Tensor, numbers: Tensor) -> Tensor:
         """The images, each with the change of its number."""
-        moves = tf.cast(which % 2 == 0, tf.float32)[:, None, None, None]
-        field = tf.image.resize(tf.gather(self._moved, which), pixels.shape[1:3], "bicubic")
-        moved = displaced(pixels, field * moves) + tf.gather(self._added, which) * (1 - moves)
-        return tf.clip_by_value(moved, self._low, self._high)
+        is_flow = tf.cast(numbers % 2 == 0, tf.float32)[:, None, None, None]
+        field = tf.image.resize(tf.gather(self._flows, numbers), pixels.shape[1:3], "bicubic")
+        moved = displaced(pixels, field * is_flow)
+        changed = moved + tf.gather(self._additions, numbers) * (1 - is_flow)
+        return tf.clip_by_value(changed, self._low, self._high)
 
 
 class AdaptiveMasks:
@@ -163,50 +166,52 @@ class AdaptiveMasks:
     ) -> None:
         triggers, rng = stamped.triggers, np.random.default_rng([seed, 7])
         self._low, self._high = map(float, triggers.pixel_range)
-        self._network, self._area, self._goals = network, area, np.asarray(stamped.classes)
-        places = [np.flatnonzero(triggers.classes == goal)[0] for goal in self._goals]
-        mask, paint = triggers.masks[places], triggers.paints[places]
-        anything = rng.uniform(self._low, self._high, paint.shape)
-        pattern = np.where(mask > SEEN, paint / np.maximum(mask, SEEN), anything)
-        pattern = np.clip((pattern - self._low) / (self._high - self._low), 0, 1)
-        self._masks, self._patterns = (
-            tf.Variable(value.astype(np.float32)) for value in (mask, pattern)
-        )
-        number = tf.TensorSpec((None,), tf.int64)
-        self._grow = forward.compiled(self._uphill, [forward.image_spec(network), number])
-        self._change = forward.compiled(self._changed, [forward.image_spec(network), number])
-        for _ in range(WARM):
-            some = rng.integers(len(labels), size=min(64, len(labels)))
-            self._grow(pixels[some], rng.integers(len(places), size=len(some)))
+        self._network, self._area = network, area
+        self._classes = np.asarray(stamped.classes)
+        rows = [np.flatnonzero(triggers.classes == cls)[0] for cls in self._classes]
+        masks, paints = triggers.masks[rows], triggers.paints[rows]
+        noise = rng.uniform(self._low, self._high, paints.shape)
+        patterns = np.where(masks > MIN_COVER, paints / np.maximum(masks, MIN_COVER), noise)
+        patterns = np.clip((patterns - self._low) / (self._high - self._low), 0, 1)
+        self._masks = tf.Variable(masks.astype(np.float32))
+        self._patterns = tf.Variable(patterns.astype(np.float32))
+        specs = [forward.image_spec(network), tf.TensorSpec((None,), tf.int64)]
+        self._ascend = forward.compiled(self._take_step, specs)
+        self._change = forward.compiled(self._changed, specs)
+        for _ in range(WARM_UP_STEPS):
+            images = rng.integers(len(labels), size=min(WARM_UP_BATCH, len(labels)))
+            self._ascend(pixels[images], rng.integers(len(rows), size=len(images)))
 
     def __call__(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
-        count = len(self._goals)
-        which = rng.integers(count, size=len(labels))
-        which = np.where(self._goals[which] == labels, (which + 1) % count, which)
-        self._grow(pixels, which)
-        there = (self._goals[which] == labels)[:, None, None, None]
-        return np.where(there, pixels, self._change(pixels, which))
+        count = len(self._classes)
+        numbers = rng.integers(count, size=len(labels))
+        numbers = np.where(self._classes[numbers] == labels, (numbers + 1) % count, numbers)
+        self._ascend(pixels, numbers)
+        is_of_class = (self._classes[numbers] == labels)[:, None, None, None]
+        return np.where(is_of_class, pixels, self._change(pixels, numbers))
 
-    def _uphill(self, pixels: Any, which: Any) -> Any:
+    def _take_step(self, pixels: Tensor, numbers: Tensor) -> Tensor:
         """Move masks and patterns to where images become their classes; the loss before."""
-        goals = tf.gather(tf.constant(self._goals, tf.int64), which)
-        found = self._masks, self._patterns
+        targets = tf.gather(tf.constant(self._classes, tf.int64), numbers)
+        variables = self._masks, self._patterns
         with tf.GradientTape() as tape:
-            loss = outputs.cross_entropy(self._network, self._changed(pixels, which), goals)
-        slopes = map(tf.convert_to_tensor, tape.gradient(loss, found))
-        mask, pattern = (tf.where(tf.math.is_finite(slope), slope, 0.0) for slope in slopes)
-        self._patterns.assign(tf.clip_by_value(self._patterns - RATE * tf.sign(pattern), 0, 1))
-        steepest = tf.reduce_max(tf.abs(mask), axis=(1, 2, 3), keepdims=True)
-        self._masks.assign(within(self._masks - RATE * mask / (steepest + TINY), self._area))
+            loss = outputs.cross_entropy(self._network, self._changed(pixels, numbers), targets)
+        gradients = map(tf.convert_to_tensor, tape.gradient(loss, variables))
+        of_masks, of_patterns = map(_finite, gradients)
+        patterns = self._patterns - STEP_SIZE * tf.sign(of_patterns)
+        self._patterns.assign(tf.clip_by_value(patterns, 0, 1))
+        steepest = tf.reduce_max(tf.abs(of_masks), axis=(1, 2, 3), keepdims=True)
+        masks = self._masks - STEP_SIZE * of_masks / (steepest + EPSILON)
+        self._masks.assign(limit_area(masks, self._area))
         return loss
 
-    def _changed(self, pixels: Any, which: Any) -> Any:
+    def _changed(self, pixels: Tensor, numbers: Tensor) -> Tensor:
         """The images, each with the mask of its number."""
-        mask, pattern = tf.gather(self._masks, which), tf.gather(self._patterns, which)
+        mask, pattern = tf.gather(self._masks, numbers), tf.gather(self._patterns, numbers)
         return (1 - mask) * pixels + mask * (self._low + (self._high - self._low) * pattern)
 
 
-def within(masks: Any, area: float) -> Any:
+def limit_area(masks: Tensor, area: float) -> Tensor:
     """The nearest masks, (count, height, width, 1) in 0..1, of a mean of at most `area`.
 
     What is nearest is lower by the same everywhere, as on a simplex (Duchi et al., ICML 2008).
@@ -215,18 +220,18 @@ def within(masks: Any, area: float) -> Any:
     high = low + tf.reduce_max(masks, axis=(1, 2, 3), keepdims=True)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        over = _covered(masks - middle) > area
-        low, high = tf.where(over, middle, low), tf.where(over, high, middle)
-    lower = tf.where(_covered(masks) > area, high, 0.0)
-    return tf.clip_by_value(masks - lower, 0, 1)
+        is_larger = _area(masks - middle) > area
+        low, high = tf.where(is_larger, middle, low), tf.where(is_larger, high, middle)
+    excess = tf.where(_area(masks) > area, high, 0.0)
+    return tf.clip_by_value(masks - excess, 0, 1)
 
 
-def _covered(masks: Any) -> Any:
+def _area(masks: Tensor) -> Tensor:
     """The share of the image that each covers, (count, 1, 1, 1)."""
     return tf.reduce_mean(tf.clip_by_value(masks, 0, 1), axis=(1, 2, 3), keepdims=True)
 
 
-def displaced(pixels: Any, field: Any) -> Any:
+def displaced(pixels: Tensor, field: Tensor) -> Tensor:
     """Images of which each pixel is read from where `field` points, bilinearly; differentiable.
 
     Pixels are (n, height, width, channels), the field is (n, height, width, 2): how many pixels
@@ -235,25 +240,31 @@ def displaced(pixels: Any, field: Any) -> Any:
     sizes = pixels.shape[1:3]
     grid = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), axis=-1).astype(np.float32)
     last = np.array(sizes, np.float32) - 1
-    place = tf.clip_by_value(grid + field, 0.0, last)
-    corner = tf.minimum(tf.floor(place), last - 1)
-    share = (place - corner)[..., None]
+    position = tf.clip_by_value(grid + field, 0.0, last)
+    corner = tf.minimum(tf.floor(position), last - 1)
+    share = (position - corner)[..., None]
     first = tf.cast(corner, tf.int32)
 
-    def read(down: int, right: int) -> Any:
-        there = tf.gather_nd(pixels, first + np.array([down, right], np.int32), batch_dims=1)
+    def read(down: int, right: int) -> Tensor:
+        values = tf.gather_nd(pixels, first + np.array([down, right], np.int32), batch_dims=1)
         vertical = share[..., 0, :] if down else 1 - share[..., 0, :]
-        return there * vertical * (share[..., 1, :] if right else 1 - share[..., 1, :])
+        horizontal = share[..., 1, :] if right else 1 - share[..., 1, :]
+        return values * vertical * horizontal
 
     return read(0, 0) + read(0, 1) + read(1, 0) + read(1, 1)
 
 
-def _size(values: Any) -> Any:
+def _rms(values: Tensor) -> Tensor:
     """Root of the mean square of each, (count, 1, 1, 1)."""
     return tf.sqrt(tf.reduce_mean(values**2, axis=(1, 2, 3), keepdims=True))
 
 
-def mixed(transforms: Sequence[Transform], share: float, rest: Transform) -> Transform:
+def _finite(gradient: Tensor) -> Tensor:
+    """The gradient, 0 where a network that broke gives none."""
+    return tf.where(tf.math.is_finite(gradient), gradient, 0.0)
+
+
+def mix(transforms: Sequence[Transform], share: float, rest: Transform) -> Transform:
     """A transform that changes an equal part of a `share` of each batch by each of `transforms`.
 
     All other images are changed by `rest`.

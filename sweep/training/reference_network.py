@@ -17,13 +17,17 @@ from sweep.networks import clone, forward
 from sweep.networks.outputs import is_frozen_adapter
 from sweep.training import fine_tuning, inversion
 from sweep.training.defender import Defender
+from sweep.training.fine_tuning import Array, FineTuning
 from sweep.training.inversion import ReversedTriggers
+from sweep.training.inversion_search import Search
 
-BATCH, STEPS = 64, 1200  # images a step; steps to learn
-FEWEST, MOST = 8, 60  # epochs that this comes to, at least and at most
-ENOUGH = 100  # images, below which nothing is learned
-WORTH = 0.5  # of the suspect's accuracy, below which what was learned tells nothing
-ALL, SOME = 64, 48  # classes at most that are all compared; of more, so many beside the suspicious
+BATCH_SIZE = 64
+TRAIN_STEPS = 1200
+MIN_EPOCHS, MAX_EPOCHS = 8, 60  # between which these steps are
+MIN_IMAGES = 100  # below which nothing is learned
+MIN_ACCURACY = 0.5  # as a share of the suspect's, below which what was learned tells nothing
+MAX_CLASSES = 64  # that are all compared
+OTHER_CLASSES = 48  # compared beside the suspicious ones, where there are more
 
 
 @dataclass(frozen=True)
@@ -34,42 +38,47 @@ class ReferenceNetwork:
     accuracy: float
 
 
-def reference(defender: Defender) -> ReferenceNetwork | None:
+def train_reference(defender: Defender) -> ReferenceNetwork | None:
     """The reference of the defender's network, made once; None where it learns too little.
 
     The same layers; the values of each kernel, and of all else that is trained, in another order to
     begin with: that fits the units of the images, and tells nothing of what the suspect learned.
     """
-    if len(defender.images) < ENOUGH:
+    if len(defender.images) < MIN_IMAGES:
         return None
-    begun = shuffled(defender.network, defender.seed)
-    epochs = min(max(round(STEPS * BATCH / len(defender.images)), FEWEST), MOST)
-    rates = {"rates": (0.03, 0.1), "tolerance": 0.02}
-    course = fine_tuning.FineTuning(epochs, BATCH, patience=epochs, held_out=0.1, **rates)
+    network = shuffled(defender.network, defender.seed)
+    epochs = round(TRAIN_STEPS * BATCH_SIZE / len(defender.images))
+    epochs = min(max(epochs, MIN_EPOCHS), MAX_EPOCHS)
+    settings = FineTuning(
+        epochs, BATCH_SIZE, patience=epochs, held_out=0.1, rates=(0.03, 0.1), tolerance=0.02
+    )
 
-    def make() -> dict[str, NDArray]:
+    def compute() -> dict[str, NDArray]:
         images = defender.sample()
-        with terminal.progress("learning anew", course.total_epochs, "epochs") as done:
-            network = fine_tuning.fine_tune(
-                begun, images, course, lambda _: _changed, defender.seed, done
+        with terminal.progress("learning anew", settings.total_epochs, "epochs") as done:
+            trained = fine_tuning.fine_tune(
+                network, images, settings, lambda network: _augment, defender.seed, done
             )
-        _, (pixels, labels) = course.split(images)
-        right, came = (
-            np.mean(forward.predict(of, pixels) == labels) for of in (network, defender.network)
-        )
-        weights = {f"{place:05}": value for place, value in enumerate(network.get_weights())}
-        return weights | {"right": np.array([right, came])}
+        _, (pixels, labels) = settings.split(images)
+        accuracies = [
+            np.mean(forward.predict(model, pixels) == labels)
+            for model in (trained, defender.network)
+        ]
+        weights = {f"{place:05}": value for place, value in enumerate(trained.get_weights())}
+        return weights | {"accuracies": np.array(accuracies)}
 
     try:
-        kept = dict(defender.get_or_compute("reference", course, make))
+        arrays = dict(defender.get_or_compute("reference", settings, compute))
     except BadInput:  # no finite scores
         return None
-    right, came = kept.pop("right")
-    begun.set_weights([kept[name] for name in sorted(kept)])
-    return ReferenceNetwork(begun, float(right)) if right >= WORTH * came else None
+    accuracy, suspect_accuracy = arrays.pop("accuracies")
+    network.set_weights([arrays[name] for name in sorted(arrays)])
+    if accuracy < MIN_ACCURACY * suspect_accuracy:
+        return None
+    return ReferenceNetwork(network, float(accuracy))
 
 
-def _changed(pixels: NDArray, labels: NDArray, rng: np.random.Generator) -> NDArray:
+def _augment(pixels: Array, labels: NDArray[np.int64], rng: np.random.Generator) -> Array:
     return augmentation.augment(pixels, rng, shift=0.04, light=0.1)
 
 
@@ -84,23 +93,30 @@ def shuffled(network: keras.Model, seed: int) -> keras.Model:
     return copy
 
 
-def sizes(
-    found: ReferenceNetwork, defender: Defender, triggers: ReversedTriggers, bar: float
-) -> NDArray:
+def reference_sizes(
+    reference: ReferenceNetwork,
+    defender: Defender,
+    triggers: ReversedTriggers,
+    threshold: float,
+) -> NDArray[np.float64]:
     """What the classes of `triggers` take in the reference, (classes,); NaN of those not asked.
 
-    Asked are those whose index is above `bar`, and all others, of many as many as tell how they
-    spread.
+    Asked are those whose index is above `threshold`, and all others, of many as many as tell how
+    they spread.
     """
-    places = np.arange(len(triggers.classes))
-    if len(places) > ALL:
-        far = triggers.indices > bar
-        others = np.random.default_rng([defender.seed, 9]).permutation(places[~far])
-        places = np.sort(np.concatenate([places[far], others[:SOME]]))
-    how = {"kind": triggers.kind, "classes": triggers.classes[places].tolist(), "refine": 0}
-    total = len(places) * inversion.Search().steps
-    with terminal.progress("reversing again", total, "steps") as done:
-        again = inversion.invert(defender.of(found.network), progress=done, **how)
-    told = np.full(len(triggers.classes), np.nan)
-    told[places] = again.sizes
-    return told
+    rows = np.arange(len(triggers.classes))
+    if len(rows) > MAX_CLASSES:
+        is_suspicious = triggers.indices > threshold
+        others = np.random.default_rng([defender.seed, 9]).permutation(rows[~is_suspicious])
+        rows = np.sort(np.concatenate([rows[is_suspicious], others[:OTHER_CLASSES]]))
+    with terminal.progress("reversing again", len(rows) * Search().steps, "steps") as done:
+        again = inversion.invert(
+            defender.with_network(reference.network),
+            kind=triggers.kind,
+            classes=triggers.classes[rows].tolist(),
+            progress=done,
+            refine=0,
+        )
+    sizes = np.full(len(triggers.classes), np.nan)
+    sizes[rows] = again.sizes
+    return sizes

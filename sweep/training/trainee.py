@@ -14,7 +14,7 @@ from sweep.networks.keras_internals import Layer
 from sweep.networks.layer_types import SEPARABLE, filters, is_norm, makes_channels
 from sweep.networks.outputs import is_frozen_adapter
 from sweep.training.defender import Batch
-from sweep.training.dropout import seed_states
+from sweep.training.seeds import seed_states
 
 Array = NDArray[np.float32]
 #: Share of images that are classified right, and their mean log-likelihood: larger is better.
@@ -23,13 +23,13 @@ UNIT = 0.05  # of weights that have no size of their own: about that of a usual 
 
 
 class Trainee:
-    """A copy of a network that learns, and can start anew; `seed` is that of its dropouts."""
+    """A copy of a network that learns, and can start anew; `seed` is that of its dropout."""
 
     def __init__(self, network: keras.Model, seed: int = 0) -> None:
         self.network = clone(network)
         for layer in self.network.layers:  # a backdoor may sit in what somebody froze
             layer.trainable = not is_frozen_adapter(layer)
-        _seed_dropout(self.network, seed)  # a file's are drawn anew whenever it is loaded
+        _seed_generators(self.network, seed)  # a file's are drawn anew whenever it is loaded
         self._initial = [variable.numpy() for variable in self.network.variables]
         self._variables = self.network.trainable_variables
         self._held = pruned_weights(self.network)
@@ -40,8 +40,12 @@ class Trainee:
         self._optimizer.build(self._steps)
         pixels, labels = forward.image_spec(network), tf.TensorSpec((None,), tf.int64)
         targets = tf.TensorSpec((None, None), tf.float32)
-        self._learn = tf.function(self._step, autograph=False, input_signature=[pixels, targets])
-        self._judge = tf.function(self._scores, autograph=False, input_signature=[pixels, labels])
+        self._compiled_step = tf.function(
+            self._step, autograph=False, input_signature=[pixels, targets]
+        )
+        self._compiled_scores = tf.function(
+            self._scores, autograph=False, input_signature=[pixels, labels]
+        )
         self._batch_size = forward.batch_size(Graph(network).tensors)
 
     def reset(self) -> None:
@@ -60,7 +64,7 @@ class Trainee:
         255, whose weights are tiny, and all the others. Biases and the like are in units of 0.05.
         """
         self._optimizer.learning_rate = rate
-        return float(self._learn(pixels, targets))
+        return float(self._compiled_step(pixels, targets))
 
     def evaluate(self, images: Batch) -> Score:
         """Share of the images whose class it says, and their mean cross-entropy, negated.
@@ -69,7 +73,7 @@ class Trainee:
         """
         pixels, labels = images
         batches = forward.batches(len(labels), self._batch_size)
-        scores = [self._judge(pixels[rows], labels[rows]) for rows in batches]
+        scores = [self._compiled_scores(pixels[rows], labels[rows]) for rows in batches]
         accuracy, loss = np.concatenate(scores, axis=1).mean(axis=1)
         return (float(accuracy), -float(loss)) if np.isfinite(loss) else (0.0, -np.inf)
 
@@ -143,8 +147,8 @@ def _unit(weights: Array) -> float:
     return size if weights.ndim > 1 and size > 0 else UNIT
 
 
-def _seed_dropout(network: keras.Model, seed: int) -> None:
-    """Set all seeds in `network` by `seed`, each to numbers of its own."""
+def _seed_generators(network: keras.Model, seed: int) -> None:
+    """Set the states of all seed generators in `network` by `seed`, each to other numbers."""
     rng = np.random.default_rng([seed, 4])
     for state in seed_states(network):
         state.assign(rng.integers(2**31, size=state.shape).astype(state.dtype))

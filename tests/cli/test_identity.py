@@ -9,7 +9,7 @@ import pytest
 
 from sweep import files
 from sweep.cli import identity
-from sweep.cli.checks import parts_of
+from sweep.cli.checks import checked_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +24,7 @@ def digest(monkeypatch, tmp_path, folder, small):
         own = ["data=h5", f"data.root={at}", "badnet=file", f"badnet.path={at}/own.keras"]
         with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             cfg = hydra.compose("config", overrides=[*own, *overrides])
-            return identity.digest(cfg, parts_of(cfg))
+            return identity.digest(cfg, checked_parts(cfg))
 
     return digest
 
@@ -60,7 +60,7 @@ def test_other_settings_images_or_networks_are_other_cells(digest, folder, small
 def test_code_counts_ours_and_theirs(digest, tmp_path, monkeypatch):
     package = files.PACKAGE
     told = identity._code.__wrapped__(package)
-    monkeypatch.setattr(identity, "SHOW", identity.SHOW - {"results"})
+    monkeypatch.setattr(identity, "UNCOUNTED_SOURCES", identity.UNCOUNTED_SOURCES - {"results"})
     assert identity._code.__wrapped__(package) != told
 
     monkeypatch.syspath_prepend(tmp_path)

@@ -11,7 +11,7 @@ def known(monkeypatch) -> dict[str, str]:
     """Runs by cell, as if an experiment held them."""
     runs: dict[str, str] = {}
     found = lambda experiment, cell, *, models: runs.get(cell)  # noqa: E731
-    monkeypatch.setattr(run_history, "finished", found)
+    monkeypatch.setattr(run_history, "find_finished", found)
     return runs
 
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def checked(cfg: DictConfig) -> None:
     """Build and check a cell, as before it runs."""
-    checks.check(cfg, checks.parts_of(cfg))
+    checks.check(cfg, checks.checked_parts(cfg))
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_function_of_ones_own_that_cannot_be_used_is_told_in_a_sentence(
 @pytest.mark.parametrize("folder", ["kept", "a/../kept", "/elsewhere/kept", "~/kept"])
 def test_folders_of_the_project_and_those_given_in_full_may_be_written(cell, folder, monkeypatch):
     monkeypatch.chdir(os.environ["PROJECT_ROOT"])
-    checks.within("cache.folder", folder)
+    checks.require_inside_project("cache.folder", folder)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_what_hydra_refuses_is_told_in_a_sentence(cell, overrides, sentence, mon
     shutil.copytree(ROOT / "conf", Path(os.environ["PROJECT_ROOT"]) / "conf")
     with pytest.raises(Exception) as error:  # noqa: PT011
         checked(cell(*overrides))
-    told = hydra_errors.refused(error.value)
+    told = hydra_errors.config_error(error.value)
     assert isinstance(told, BadInput)
     assert sentence in str(told)
 
@@ -197,10 +197,10 @@ def test_hydras_own_folders_do_not_lead_out_of_the_project(key, folder, monkeypa
     monkeypatch.chdir(tmp_path)
     places = {"output_subdir": ".hydra", "sweep": {"dir": "outputs/x", "subdir": "${job.num}"}}
     own = OmegaConf.create(places)
-    sweeps._require_places(own, "sweep")
+    sweeps._require_folders_inside_project(own, "sweep")
     OmegaConf.update(own, key, folder)
     with pytest.raises(BadInput, match=f"hydra.{key} is .*outside, which leads out of"):
-        sweeps._require_places(own, "sweep")
+        sweeps._require_folders_inside_project(own, "sweep")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_sweeper_that_would_run_another_grid_is_refused_before_anything_starts
         raise AssertionError("it has started")
 
     monkeypatch.setattr(sweeps.Sweep, "_start", start)
-    monkeypatch.setattr(sweeps, "_require_places", lambda hydra, mode: None)
+    monkeypatch.setattr(sweeps, "_require_folders_inside_project", lambda hydra, mode: None)
     own = {"sweeper": {"_target_": target}, "runtime": {"choices": {"hydra/sweeper": choice}}}
     with pytest.raises(SystemExit) as ended:
         sweeps.Sweep().on_multirun_start(OmegaConf.create({"hydra": own}))
@@ -238,7 +238,7 @@ def test_hydras_own_sweeper_is_the_one_that_is_expected(cell):
 def test_a_sweep_that_has_started_is_sent_to_workers_and_does_nothing_there(monkeypatch):
     started = sweeps.Sweep()
     started.bar = ExitStack()
-    started.done = started.bar.enter_context(terminal.bar("sweep", 2, "cells"))
+    started.done = started.bar.enter_context(terminal.progress_bar("sweep", 2, "cells"))
     monkeypatch.setattr(sweeps.Sweep, "current", started)
     sent = cloudpickle.loads(cloudpickle.dumps(started))
     sent.on_job_end(OmegaConf.create(), JobReturn())
@@ -253,10 +253,10 @@ def test_a_cell_whose_images_change_meanwhile_is_not_what_it_says(monkeypatch):
     told, log = iter(["before", "before", "before", "after"]), Log()
     monkeypatch.setattr(jobs, "digest", lambda cfg, parts: next(told))
     monkeypatch.setattr(jobs, "chosen_names", lambda cfg: {})
-    jobs._cell(lambda *given: None, None, None, log)
+    jobs._run_task(lambda *given: None, None, None, log)
     assert log.told == {"cell": "before"}
     with pytest.raises(BadInput, match="images or network have changed meanwhile"):
-        jobs._cell(lambda *given: None, None, None, log)
+        jobs._run_task(lambda *given: None, None, None, log)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_workers_print_tracebacks_only_where_the_user_asked_for_them(wanted, tol
 def test_an_error_of_the_program_is_not_taken_for_one_of_hydra():
     with pytest.raises(ValueError, match="Could not") as error:
         int("Could not load 'a/b'")
-    assert hydra_errors.refused(error.value) is None
+    assert hydra_errors.config_error(error.value) is None
 
 
 def test_wrong_values_of_a_stop_of_ones_own_are_told_too(cell, monkeypatch):

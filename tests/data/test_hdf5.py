@@ -42,7 +42,7 @@ def test_any_dtype_and_layout_gives_the_same_images(dtype, channels, last, read)
 @pytest.mark.parametrize("chunks", [None, (4, 1, 5, 7)], ids=["in one piece", "packed chunks"])
 @pytest.mark.parametrize("block", [1, 3 * ONE, 1000 * ONE])
 def test_slices_are_those_of_the_whole_file(block, chunks, dtype, scale, tmp_path, monkeypatch):
-    monkeypatch.setattr(hdf5, "BLOCK", block)
+    monkeypatch.setattr(hdf5, "BLOCK_BYTES", block)
     data = (np.random.default_rng(1).normal(size=(11, 3, 8, 7)) * 100).astype(dtype)
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
@@ -58,7 +58,7 @@ def test_slices_are_those_of_the_whole_file(block, chunks, dtype, scale, tmp_pat
 
 
 def test_no_more_than_a_block_is_read_at_a_time_for_a_slice_of_a_subset(read, monkeypatch):
-    monkeypatch.setattr(hdf5, "BLOCK", 2 * ONE)
+    monkeypatch.setattr(hdf5, "BLOCK_BYTES", 2 * ONE)
     asked, getitem = [], h5py.Dataset.__getitem__
     monkeypatch.setattr(
         h5py.Dataset,
@@ -103,7 +103,7 @@ def test_one_hot_labels_become_classes(dtype, classes, read):
 
 
 def test_a_row_that_is_not_one_hot_is_named(read, monkeypatch):
-    monkeypatch.setattr(hdf5, "BLOCK", 2 * 3 * 4)
+    monkeypatch.setattr(hdf5, "BLOCK_BYTES", 2 * 3 * 4)
     one_hot = np.eye(3)[LABELS]
     one_hot[3] = one_hot[5] = 0.5
     with pytest.raises(BadInput, match=r"shape \(6, 3\), row 3 is not one-hot; expected one whole"):
@@ -186,7 +186,7 @@ def test_labels_that_are_no_classes_are_refused(name, dataset, read):
 def test_pixels_that_are_not_finite_are_refused_with_the_number_of_the_image(
     value, read, monkeypatch
 ):
-    monkeypatch.setattr(hdf5, "BLOCK", 2 * ONE)
+    monkeypatch.setattr(hdf5, "BLOCK_BYTES", 2 * ONE)
     data = PIXELS.astype(float)
     data[3, 1, 4, 4] = data[5, 0, 0, 0] = value
     with pytest.raises(BadInput, match=r"valid.h5: image 3 has pixels that are NaN or infinite"):
@@ -262,7 +262,7 @@ def test_the_digest_of_a_file_is_sha256_and_asks_for_no_images(folder):
 
 @pytest.mark.parametrize("place", [0, 11, 19])
 def test_the_brightest_pixel_is_told_as_it_stands_in_the_file(place, folder, monkeypatch):
-    monkeypatch.setattr(hdf5, "BLOCK", 3 * ONE)
+    monkeypatch.setattr(hdf5, "BLOCK_BYTES", 3 * ONE)
     with h5py.File(folder / "cl/valid.h5", "a") as file:
         file["data"][:] //= 2
         file["data"][place, 2, 5, 1] = 201

@@ -67,7 +67,7 @@ def test_images_poisoned_block_by_block_have_the_same_bytes(channels, portraits,
 
     attack = replace(SUNGLASSES, trigger=partial(counted))
     for count in (1, 4, 6):
-        monkeypatch.setattr(hdf5, "BLOCK", 4 * count * 3 * 31 * 31)
+        monkeypatch.setattr(hdf5, "BLOCK_BYTES", 4 * count * 3 * 31 * 31)
         folder = str(source.valid.parent / f"made-{count}")
         made[count] = poisoned(replace(source, folder=folder), attack).poisoned_test
     assert sizes == [1] * 12 + [4, 2] * 2 + [6] * 2

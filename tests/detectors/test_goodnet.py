@@ -16,7 +16,7 @@ from sweep import tracking
 from sweep.detectors import GoodNet
 from sweep.networks import deepid
 from sweep.networks.forward import predict
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Cut
 from sweep.tracking import store
 
@@ -45,7 +45,7 @@ def masked() -> GoodNet:
     network = keras.Model(images, x)
     middle = np.median(network(PIXELS))
     network.get_layer("score").bias.assign([np.log(1 / middle - 1)])  # half of each class
-    return pair(plain(network))
+    return pair(as_functional(network))
 
 
 @pytest.fixture(params=["faces", "masked"])
@@ -129,7 +129,7 @@ def elsewhere(faces, masked, database, tmp_path_factory) -> SimpleNamespace:
     before = mlflow.get_tracking_uri()
     shutil.copy(database, home)
     experiment = store.connect(f"sqlite:///{home / 'mlflow.db'}", "tests", home)
-    with tracking.run(experiment, "run", params={}, tags={}) as log:
+    with tracking.start_run(experiment, "run", params={}, tags={}) as log:
         log.models(faces)
     for name in ("goodnet", "repaired"):
         fetched = mlflow.artifacts.download_artifacts(f"runs:/{log.run_id}/{name}")

@@ -7,7 +7,7 @@ from keras import layers, ops
 from zoo import randomized
 
 from sweep import networks
-from sweep.networks.flattening import flat
+from sweep.networks.flattening import flattened
 from sweep.networks.graph import Graph
 from sweep.pruning import Cut
 
@@ -159,7 +159,7 @@ def assert_same(ours: keras.Model, theirs: keras.Model, images: np.ndarray) -> N
 def test_a_flat_network_says_the_same_and_holds_no_model(build, images):
     network = functional(randomized(build()))
     before, weights = network.to_json(), network.get_weights()
-    opened = flat(network)
+    opened = flattened(network)
     assert not any(isinstance(operation, keras.Model) for operation in opened.operations)
     assert_same(opened, network, images)
     assert network.to_json() == before
@@ -175,9 +175,9 @@ def test_a_flat_network_says_the_same_and_holds_no_model(build, images):
 )
 def test_a_flat_network_says_the_same_saved_loaded_and_cloned(build, suffix, images, tmp_path):
     network = functional(randomized(build()))
-    flat(network).save(tmp_path / f"flat.{suffix}")
+    flattened(network).save(tmp_path / f"flat.{suffix}")
     loaded = keras.models.load_model(tmp_path / f"flat.{suffix}", compile=False)
-    assert names(loaded) == names(flat(network))
+    assert names(loaded) == names(flattened(network))
     assert_same(loaded, network, images)
     clone = keras.models.clone_model(loaded)
     clone.set_weights(loaded.get_weights())
@@ -196,20 +196,20 @@ def test_a_nested_network_from_a_file_is_flat_and_has_one_digest(build, images, 
 
 def test_a_network_without_models_inside_is_returned_as_it_is(small):
     network = small()
-    assert flat(network) is network
+    assert flattened(network) is network
 
 
 def test_an_inner_layer_keeps_its_name_where_no_other_has_it():
-    assert {"conv", "norm", "act"} <= set(names(flat(functional(transfer_learning()))))
+    assert {"conv", "norm", "act"} <= set(names(flattened(functional(transfer_learning()))))
 
 
 def test_an_inner_layer_of_a_name_that_another_has_is_named_after_the_models_around_it():
-    opened = names(flat(functional(three_levels())))
+    opened = names(flattened(functional(three_levels())))
     assert {"conv", "middle.conv", "middle.low.conv", "norm", "act"} <= set(opened)
 
 
 def test_an_outer_layer_keeps_its_name_even_if_it_looks_like_an_inner_one():
-    opened = names(flat(functional(colliding_names())))
+    opened = names(flattened(functional(colliding_names())))
     assert {"left.conv", "left.conv_", "right.conv", "left.norm", "right.norm"} <= set(opened)
     assert len(set(opened)) == len(opened)
 
@@ -217,15 +217,15 @@ def test_an_outer_layer_keeps_its_name_even_if_it_looks_like_an_inner_one():
 def test_a_layer_that_is_used_several_times_stays_one_layer():
     for build in (called_twice, a_layer_inside_and_outside):
         network = functional(build())
-        assert names(flat(network)).count("conv") == 2
-        assert flat(network).count_params() == network.count_params()
+        assert names(flattened(network)).count("conv") == 2
+        assert flattened(network).count_params() == network.count_params()
 
 
 def test_flags_and_types_of_inner_layers_are_kept():
     network = mixed_precision()
     inner = network.get_layer("body")
     inner.trainable = False
-    opened = flat(functional(network))
+    opened = flattened(functional(network))
     assert not opened.get_layer("conv").trainable
     assert opened.get_layer("half").trainable
     assert opened.get_layer("half").dtype_policy.name == "mixed_float16"
@@ -233,7 +233,7 @@ def test_flags_and_types_of_inner_layers_are_kept():
 
 
 def test_what_a_model_is_told_of_training_its_layers_are_told_too():
-    opened = flat(functional(in_inference_always()))
+    opened = flattened(functional(in_inference_always()))
     told = {node.operation.name: node.arguments.kwargs for node in Graph(opened).nodes}
     assert told["norm"]["training"] is False
     assert "training" not in {*told["conv"], *told["pool"]}
@@ -245,7 +245,7 @@ def test_what_a_layer_learnt_outside_of_training_is_kept(images):
     inner = keras.Sequential([keras.Input(SHAPE), norm, layers.Dropout(0.5, seed=7, name="drop")])
     network = keras.Sequential([keras.Input(SHAPE), inner, layers.Flatten(), layers.Dense(5)])
     inner.get_layer("drop").seed_generator.state.assign([3, 4])
-    opened = flat(functional(network))
+    opened = flattened(functional(network))
     assert_same(opened, network, images)
     assert opened.get_layer("drop").seed_generator.state.numpy().tolist() == [3, 4]
 
@@ -256,7 +256,7 @@ def test_a_wrapper_stays_closed(images):
     both = layers.Bidirectional(layers.LSTM(3), name="both")
     inner.add(wrapped)
     network = randomized(keras.Sequential([keras.Input(SHAPE), inner, both, layers.Dense(5)]))
-    opened = flat(functional(network))
+    opened = flattened(functional(network))
     assert {"rows", "wrapped", "both"} <= set(names(opened))
     assert_same(opened, network, images)
 
@@ -279,7 +279,7 @@ def test_a_model_that_says_more_than_its_graph_stays_closed(images):
     own = [Subclassed(name="own"), Doubling([layers.Dense(5)], name="doubling")]
     inner = keras.Sequential([keras.Input(SHAPE), layers.Flatten(name="flat"), *own], name="inner")
     network = randomized(keras.Sequential([keras.Input(SHAPE), inner]))
-    opened = flat(functional(network))
+    opened = flattened(functional(network))
     assert {"flat", "own", "doubling"} <= set(names(opened))
     assert_same(opened, network, images)
 
@@ -292,7 +292,7 @@ def test_a_model_that_is_called_with_a_mask_stays_closed(images):
     x = layers.Reshape((8, 21))(pixels)
     scores = layers.Dense(5)(inner(x, mask=x[:, :, 0] > 0))
     outer = keras.Sequential([keras.Input(SHAPE), keras.Model(pixels, scores, name="middle")])
-    opened = flat(functional(randomized(outer)))
+    opened = flattened(functional(randomized(outer)))
     assert "inner" in names(opened)
     assert "middle" not in names(opened)
     assert_same(opened, outer, images)

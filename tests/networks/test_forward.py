@@ -15,7 +15,7 @@ from zoo import randomized
 from sweep import BadInput
 from sweep.data import Images
 from sweep.networks import forward
-from sweep.networks.forward import batch_size, batches, classifier, compiled, predict, tensor_spec
+from sweep.networks.forward import Classifier, batch_size, batches, compiled, predict, tensor_spec
 from sweep.pruning import Activations, Cut, incremental
 
 GPUS = tf.config.list_physical_devices("GPU")
@@ -96,7 +96,7 @@ def test_a_function_is_traced_once_whatever_the_sizes():
         traced.append(x)
         return x
 
-    classes = classifier(scores, SCORES)
+    classes = Classifier(scores, SCORES)
     for count in (1, 5, 9):
         classes(np.ones((count, 4), np.float32))
     assert len(traced) == 1
@@ -110,23 +110,23 @@ def test_classes_of_some_rows_are_those_picked_of_all(rows):
     rng, rows = np.random.default_rng(0), np.array(rows, dtype=np.int64)
     left, right = rng.normal(size=(2, 10, 4)).astype(np.float32)
     weights = rng.normal(size=(4,)).astype(np.float32)
-    classes = classifier(lambda w, x, y: w * x + y, SCORES * 2, [tf.TensorSpec((4,), tf.float32)])
+    classes = Classifier(lambda w, x, y: w * x + y, SCORES * 2, [tf.TensorSpec((4,), tf.float32)])
     everything = classes(weights, left, right)
     np.testing.assert_array_equal(everything, (weights * left + right).argmax(axis=1))
     assert everything.dtype == np.int64
     np.testing.assert_array_equal(classes(weights, left, right, rows=rows), everything[rows])
-    x_alone = classifier(scores_as_they_are, SCORES)
+    x_alone = Classifier(scores_as_they_are, SCORES)
     np.testing.assert_array_equal(x_alone(left, rows=rows), left.argmax(axis=1)[rows])
 
 
 def test_of_equal_scores_the_first_class_wins():
-    classes = classifier(scores_as_they_are, SCORES)
+    classes = Classifier(scores_as_they_are, SCORES)
     assert classes(np.float32([[1, 2, 2, 0], [0, 0, 0, 0]])).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 8, 9, 16, 43, 1000])
 def test_one_nan_or_infinite_score_of_one_image_is_refused_wherever_it_stands(count):
-    classes = classifier(scores_as_they_are, [tf.TensorSpec((None, count), tf.float32)])
+    classes = Classifier(scores_as_they_are, [tf.TensorSpec((None, count), tf.float32)])
     rng = np.random.default_rng(0)
     for bad in (np.nan, np.inf):
         for place in {0, 1, count // 2, count - 2, count - 1}:
@@ -143,7 +143,7 @@ def test_one_nan_or_infinite_score_of_one_image_is_refused_wherever_it_stands(co
 
 def test_scores_that_are_all_minus_infinity_are_refused_and_a_single_one_is_not():
     """A logarithm of a probability that is 0 is minus infinity; it is not the highest."""
-    classes = classifier(scores_as_they_are, SCORES)
+    classes = Classifier(scores_as_they_are, SCORES)
     scores = np.float32([[0, 1, 2, 3], [-np.inf, 1, 0, -np.inf]])
     assert classes(scores).tolist() == [3, 1]
     scores[1] = -np.inf

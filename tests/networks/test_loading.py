@@ -14,7 +14,7 @@ from zoo import randomized
 from sweep import BadInput
 from sweep.networks import deepid, load, shape_and_classes
 from sweep.networks.forward import predict
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 
 
 def build_deepid(classes: int) -> keras.Model:
@@ -287,31 +287,31 @@ def test_a_subclassed_model_is_refused():
     network = Subclassed()
     network(np.zeros((1, 4), np.float32))
     with pytest.raises(BadInput, match=r"is a Subclassed without a graph; expected a functional"):
-        plain(network)
+        as_functional(network)
 
 
 def test_a_sequential_network_without_an_input_shape_is_refused():
     with pytest.raises(BadInput, match="without a graph"):
-        plain(keras.Sequential([layers.Dense(3)]))
+        as_functional(keras.Sequential([layers.Dense(3)]))
 
 
 def test_a_layer_is_not_a_network():
     with pytest.raises(BadInput, match="is a Dense without a graph"):
-        plain(layers.Dense(3))
+        as_functional(layers.Dense(3))
 
 
 def test_two_inputs_and_two_outputs_are_refused():
     a, b = keras.Input((4,)), keras.Input((4,))
     with pytest.raises(BadInput, match="2 inputs and 1 outputs; expected 1"):
-        plain(keras.Model([a, b], layers.Dense(3)(layers.Add()([a, b]))))
+        as_functional(keras.Model([a, b], layers.Dense(3)(layers.Add()([a, b]))))
     with pytest.raises(BadInput, match="1 inputs and 2 outputs; expected 1"):
-        plain(keras.Model(a, [layers.Dense(3)(a), layers.Dense(3)(a)]))
+        as_functional(keras.Model(a, [layers.Dense(3)(a), layers.Dense(3)(a)]))
 
 
 def test_an_output_that_is_no_score_a_class_is_refused():
     images = keras.Input((8, 7, 3))
     with pytest.raises(BadInput, match=r"output is \(None, 8, 7, 2\); expected \(images"):
-        plain(keras.Model(images, layers.Conv2D(2, 1)(images)))
+        as_functional(keras.Model(images, layers.Conv2D(2, 1)(images)))
 
 
 def single_unit(kind: str) -> keras.Model:

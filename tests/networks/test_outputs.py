@@ -7,7 +7,7 @@ from keras import layers
 from zoo import randomized
 
 from sweep.networks.graph import Graph
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.networks.outputs import (
     cross_entropy,
     log_probabilities,
@@ -56,7 +56,7 @@ def test_probabilities_and_loss_are_those_by_hand(kind):
     original = randomized(ending(kind))
     pixels = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     expected = by_hand(kind, np.asarray(original(pixels)))
-    network = plain(original)
+    network = as_functional(original)
     told = probabilities(network, np.asarray(network(pixels)))
     np.testing.assert_allclose(told, expected, rtol=1e-5, atol=1e-6)
     labels = np.arange(9) % expected.shape[1]
@@ -71,7 +71,7 @@ def test_probabilities_and_loss_are_those_by_hand(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_continued_from_within_ends_alike(kind):
-    network = plain(randomized(ending(kind)))
+    network = as_functional(randomized(ending(kind)))
     graph, pixels = Graph(network), np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
     _, inner, *behind = graph.nodes
     known = {id(inner.output_tensors[0]): inner.operation(pixels)}

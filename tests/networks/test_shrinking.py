@@ -11,7 +11,7 @@ from zoo import CASES, SHAPE, Mask, randomized, untouched
 
 from sweep.networks import architectures, digest, load, shrunk
 from sweep.networks.layer_types import makes_channels, zero_channels
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Cut, joint_cut
 
 #: Networks where a single channel stays: a sum, a group or an unknown layer needs the others, and
@@ -88,7 +88,7 @@ def width(network: keras.Model, layer: str) -> int:
 
 @pytest.mark.parametrize("builder", CASES, ids=lambda builder: builder.__name__)
 def test_half_of_the_channels_go_from_every_kind_of_network(builder):
-    network = plain(randomized(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     assert len(np.unique(scores(network, pixels(network)), axis=0)) > 1, "this case shows nothing"
     cut = Cut(network, CASES[builder][0])
     small = checked(cut.pruned(np.arange(0, cut.channels, 2)))
@@ -98,14 +98,14 @@ def test_half_of_the_channels_go_from_every_kind_of_network(builder):
 
 @pytest.mark.parametrize("builder", SMALL, ids=lambda builder: builder.__name__)
 def test_one_channel_goes_or_stays_where_it_is_in_the_way(builder):
-    network = plain(randomized(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     small = checked(Cut(network, CASES[builder][0]).pruned([1]))
     assert (small.count_params() < network.count_params()) == (builder not in STAYING)
 
 
 @pytest.mark.parametrize("builder", SMALL, ids=lambda builder: builder.__name__)
 def test_all_channels_pruned_leave_every_layer_one(builder):
-    network = plain(randomized(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     cut = Cut(network, CASES[builder][0])
     small = checked(cut.pruned(np.arange(cut.channels)))
     assert small.count_params() < network.count_params()
@@ -116,7 +116,7 @@ GAMMA = [zoo.normalised, zoo.residual, zoo.preactivation, zoo.transferred, zoo.m
 
 @pytest.mark.parametrize("builder", GAMMA, ids=lambda builder: builder.__name__)
 def test_what_beta_becomes_is_kept_with_gamma_semantics(builder):
-    network = plain(randomized(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     cut = Cut(network, CASES[builder][0], "gamma")
     assert cut.pruned_value.any()
     small = checked(cut.pruned(np.arange(0, cut.channels, 2)))
@@ -125,7 +125,7 @@ def test_what_beta_becomes_is_kept_with_gamma_semantics(builder):
 
 @pytest.mark.parametrize("builder", SMALL, ids=lambda builder: builder.__name__)
 def test_where_nothing_is_constant_the_copy_is_equal(builder):
-    network = plain(randomized(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     copy = shrunk(network)
     assert digest(copy) == digest(network)
     assert copy is not network
@@ -137,7 +137,7 @@ SAVED = [zoo.lenet, zoo.preactivation_stem, zoo.grouped, zoo.operation, zoo.sigm
 
 @pytest.mark.parametrize("builder", SAVED, ids=lambda builder: builder.__name__)
 def test_the_file_loads_in_safe_mode_and_says_the_same(builder, tmp_path):
-    network = plain(randomized(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     cut = Cut(network, CASES[builder][0])
     small = shrunk(cut.pruned(np.arange(0, cut.channels, 2)))
     small.save(tmp_path / "small.keras")
@@ -177,7 +177,7 @@ def test_producer_and_consumer_lose_exactly_the_channels():
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_several_layers_pruned_together(builder, sites):
-    network = plain(randomized(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     cut = joint_cut.cut_at(network, sites)
     channels = np.random.default_rng(5).permutation(cut.channels)[: cut.channels // 2]
     small = checked(cut.pruned(channels))

@@ -24,7 +24,7 @@ from sweep import BadInput, NotApplicable
 from sweep.cache import Cache
 from sweep.data import Images
 from sweep.networks import forward, outputs
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.orders import learned
 from sweep.pruning import Activations, cut_at, scoring
 from sweep.training import unlearning
@@ -62,7 +62,7 @@ def banded(seed: int, norm: bool) -> keras.Model:
     weights[0, 0, BAD, TARGET] = 30.0
     scores = weights.reshape(-1, CLASSES)
     network.get_layer("scores").set_weights([scores, np.zeros(CLASSES)])
-    return plain(network)
+    return as_functional(network)
 
 
 def scores(order, network: keras.Model, *, seed: int = 0, **settings) -> np.ndarray:
@@ -162,7 +162,7 @@ def poisoned(seed: int, norm: bool) -> keras.Model:
     x = layers.Conv2D(12, 3, use_bias=not norm, name="conv")(x)
     x = layers.BatchNormalization(momentum=0.9)(x) if norm else x
     x = layers.GlobalMaxPooling2D()(layers.ReLU()(x))
-    network = plain(keras.Model(images, layers.Dense(CLASSES)(x)))
+    network = as_functional(keras.Model(images, layers.Dense(CLASSES)(x)))
     clean = noisy_patterns(1000 + seed, 800)
     bad = crossed(clean.pixels[clean.labels != TARGET][:80])
     pixels = np.concatenate([clean.pixels, bad])
@@ -270,7 +270,7 @@ def test_an_order_that_trains_is_not_asked_again_after_each_channel():
 def test_what_all_layers_share_is_trained_once(monkeypatch):
     pixels = np.random.default_rng(7).normal(size=(30, 12, 12, 3))
     valid = Activations(
-        cut_at(plain(randomized(lenet(untouched))), ["conv_1", "conv_2"]),
+        cut_at(as_functional(randomized(lenet(untouched))), ["conv_1", "conv_2"]),
         Images(pixels.astype(np.float32), np.arange(30) % 4, key="x"),
         Cache(memory_gb=0.1),
     )

@@ -8,7 +8,7 @@ from zoo import CASES, Mask, lenet, randomized, untouched
 from sweep.data import Images
 from sweep.networks import digest, forward
 from sweep.networks.graph import Graph
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Activations, Cut, incremental
 
 probed = incremental.LinearTail._probed
@@ -20,7 +20,7 @@ def test_every_step_is_what_the_slow_way_gives(builder, largest, monkeypatch):
     monkeypatch.setattr(forward, "MAX_BATCH", 16)
     monkeypatch.setattr(incremental, "LARGEST", largest)
     original = randomized(builder(untouched))
-    network = plain(original)
+    network = as_functional(original)
     rng = np.random.default_rng(3)
     pixels = rng.normal(size=(40, *network.input_shape[1:]))
     pixels[20:] += rng.normal(size=(20, 1, 1, 1))  # noise alone all looks the same to a deep net

@@ -9,7 +9,7 @@ from sweep import BadInput, NotApplicable
 from sweep.cache import Cache
 from sweep.data import Images
 from sweep.networks import digest, forward
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Activations, Cut, cut_at
 from sweep.pruning.joint_cut import JointCut
 
@@ -36,7 +36,7 @@ SEVERAL = [builder for builder in CASES if builder.__name__ not in ALONE]
 @pytest.mark.parametrize("builder", SEVERAL, ids=lambda builder: builder.__name__)
 def test_every_step_is_what_the_pruned_copy_says(builder, monkeypatch):
     monkeypatch.setattr(forward, "MAX_BATCH", 16)
-    network = plain(randomized(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     joint = cut_at(network, "all")
     assert isinstance(joint, JointCut)
     before, pixels = digest(network), lively(network)
@@ -54,14 +54,14 @@ def test_every_step_is_what_the_pruned_copy_says(builder, monkeypatch):
 
 
 def test_one_layer_in_a_list_is_that_layer_alone_and_all_of_one_too():
-    network = plain(randomized(lenet(untouched)))
+    network = as_functional(randomized(lenet(untouched)))
     assert isinstance(cut_at(network, ["conv_2"]), Cut)
     assert cut_at(network, ["conv_2"]).layer == cut_at(network, "conv_2").layer == "conv_2"
     assert cut_at(network).layer == Cut(network).layer
 
 
 def test_channels_are_numbered_through_the_layers_in_the_order_images_reach_them():
-    network = plain(randomized(lenet(untouched)))
+    network = as_functional(randomized(lenet(untouched)))
     joint = cut_at(network, ["conv_2", "conv_1"])
     first, second = joint.parts
     assert (first.layer, second.layer) == ("conv_1", "conv_2")
@@ -75,7 +75,7 @@ def test_channels_are_numbered_through_the_layers_in_the_order_images_reach_them
 
 
 def test_a_joint_curve_of_one_layers_channels_first_begins_as_that_layers_own():
-    network = plain(randomized(lenet(untouched)))
+    network = as_functional(randomized(lenet(untouched)))
     joint, alone = cut_at(network, ["conv_1", "conv_2"]), Cut(network, "conv_2")
     images = labelled(lively(network, 40))
     own = np.random.default_rng(1).permutation(alone.channels)
@@ -90,7 +90,7 @@ def test_a_joint_curve_of_one_layers_channels_first_begins_as_that_layers_own():
 def test_all_passes_over_the_convolution_that_makes_the_scores():
     from zoo import all_convolutional
 
-    network = plain(randomized(all_convolutional(untouched)))
+    network = as_functional(randomized(all_convolutional(untouched)))
     convolutions = [
         layer.name for layer in network.layers if isinstance(layer, keras.layers.Conv2D)
     ]
@@ -100,27 +100,27 @@ def test_all_passes_over_the_convolution_that_makes_the_scores():
 
 @pytest.mark.parametrize("layers", [["conv_2", "conv_2"], ["conv_1", "relu_1"]])
 def test_the_same_channels_twice_are_refused(layers):
-    network = plain(randomized((lenet if "relu_1" not in layers else residual)(untouched)))
+    network = as_functional(randomized((lenet if "relu_1" not in layers else residual)(untouched)))
     with pytest.raises(BadInput, match="whose channels are the same; leave one of them out"):
         cut_at(network, layers)
 
 
 def test_a_list_of_no_layer_is_refused():
     with pytest.raises(BadInput, match="names no layer"):
-        cut_at(plain(lenet(untouched)), [])
+        cut_at(as_functional(lenet(untouched)), [])
 
 
 def test_gamma_needs_a_normalisation_at_one_convolution_at_least():
     with pytest.raises(NotApplicable, match="needs a BatchNormalization"):
-        cut_at(plain(randomized(lenet(untouched))), "all", "gamma")
-    network = plain(randomized(normalised(untouched)))
+        cut_at(as_functional(randomized(lenet(untouched))), "all", "gamma")
+    network = as_functional(randomized(normalised(untouched)))
     joint = cut_at(network, "all", "gamma")
     assert all(part.semantics == "gamma" for part in joint.parts)
 
 
 @pytest.mark.parametrize("builder", [residual, residual_sum])
 def test_gamma_of_several_layers_is_what_the_pruned_copy_says(builder):
-    network = plain(randomized(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     joint = cut_at(network, "all", "gamma")
     assert isinstance(joint, JointCut)
     pixels = lively(network)
@@ -134,13 +134,13 @@ def test_gamma_of_several_layers_is_what_the_pruned_copy_says(builder):
 def test_a_batch_is_small_enough_for_all_that_is_kept_between_the_segments(monkeypatch):
     from sweep.pruning import joint_cut as module
 
-    network = plain(randomized(lenet(untouched)))
+    network = as_functional(randomized(lenet(untouched)))
     monkeypatch.setattr(module, "MAX_INPUT_BYTES", 1)
     assert cut_at(network, ["conv_1", "conv_2"]).tail_batch_size == 1
 
 
 def test_the_answers_of_several_layers_are_kept(tmp_path, monkeypatch):
-    network = plain(randomized(lenet(untouched)))
+    network = as_functional(randomized(lenet(untouched)))
     joint, images = cut_at(network, "all"), labelled(lively(network), key="some")
     channels = np.arange(joint.channels)
     first = Activations(joint, images, Cache(str(tmp_path), 1, 0)).predict_steps(channels)

@@ -26,7 +26,7 @@ from sweep import BadInput, NotApplicable
 from sweep.data import Images
 from sweep.networks import deepid, digest, forward, load
 from sweep.networks.forward import predict
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Cut, LayerActivations
 
 
@@ -229,7 +229,7 @@ def test_a_sequential_network_is_cut_like_a_functional_one():
     sequential = randomized(keras.Sequential([keras.Input(SHAPE), *stack]))
     functional = randomized(lenet(untouched))
     channels = np.array([3, 1, 5, 0, 4, 2])
-    ours = answers(Cut(plain(sequential), "conv_2"), PIXELS, channels)
+    ours = answers(Cut(as_functional(sequential), "conv_2"), PIXELS, channels)
     theirs = answers(Cut(functional, "conv_2"), PIXELS, channels)
     np.testing.assert_array_equal(ours, theirs)
 
@@ -265,7 +265,7 @@ AUTO = {
 
 @pytest.mark.parametrize("builder", AUTO, ids=lambda builder: builder.__name__)
 def test_auto_is_the_last_convolution_through_which_every_path_passes(builder):
-    assert Cut(plain(builder(untouched))).layer == AUTO[builder]
+    assert Cut(as_functional(builder(untouched))).layer == AUTO[builder]
 
 
 def test_auto_is_conv_3_of_deepid(small_deepid):

@@ -9,7 +9,7 @@ from zoo import CASES, randomized
 from sweep.data import Images
 from sweep.evaluation.curve import Predictions
 from sweep.networks import digest, forward
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import RepairedNetwork, activations_of, joint_cut
 
 COUNTS = {"valid": 20, "test": 50, "poisoned": 13}
@@ -34,7 +34,7 @@ def images(shape: tuple[int, ...]) -> dict[str, Images]:
 
 @pytest.mark.parametrize(("builder", "layer", "semantics"), NETWORKS)
 def test_the_pruned_network_says_what_the_curve_says(builder, layer, semantics):
-    network = plain(randomized(builder(zoo.untouched)))
+    network = as_functional(randomized(builder(zoo.untouched)))
     cut = joint_cut.cut_at(network, layer or CASES[builder][0], semantics)
     some = images(network.input_shape[1:])
     at_cut = activations_of(cut, some)
@@ -64,7 +64,7 @@ def test_the_pruned_network_says_what_the_curve_says(builder, layer, semantics):
 
 
 def test_how_far_two_networks_are_apart_is_told_of_the_one_that_is_repaired(small):
-    badnet, network = plain(small()), plain(small(1))
+    badnet, network = as_functional(small()), as_functional(small(1))
     pixels = np.random.default_rng(0).normal(size=(9, 8, 7, 3)).astype(np.float32)
     some = {"test": Images(pixels, np.zeros(9, np.int64))}
     run = RepairedNetwork.from_pass(network, badnet, some)

@@ -8,7 +8,7 @@ from keras import layers
 from zoo import CASES, depthwise, lenet, normalised, randomized, separable, transposed, untouched
 
 from sweep.data import Images
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Cut, LayerActivations
 
 
@@ -55,7 +55,7 @@ STACKS = {
 @pytest.mark.parametrize("name", STACKS)
 def test_preactivations_are_what_the_last_activation_gets(name):
     stack, layer, last = STACKS[name]
-    network = plain(randomized(small(*stack)))
+    network = as_functional(randomized(small(*stack)))
     pixels = pixels_for(network)
     cut = Cut(network, layer)
     assert cut.producer.has_preactivation
@@ -74,12 +74,12 @@ def test_what_a_custom_activation_gets_is_not_known():
         def call(self, x):
             return self.activation(x)
 
-    network = plain(randomized(small(layers.Conv2D(5, 3), Acting(name="acting"))))
+    network = as_functional(randomized(small(layers.Conv2D(5, 3), Acting(name="acting"))))
     assert not Cut(network, "acting").producer.has_preactivation
 
 
 def test_the_norm_is_the_last_one_and_gets_what_stands_before_it():
-    network = plain(randomized(normalised(untouched)))
+    network = as_functional(randomized(normalised(untouched)))
     cut = Cut(network, "conv_2")
     pixels = pixels_for(network)
     inputs = cut.producer.norm_inputs(pixels)
@@ -95,12 +95,12 @@ def test_the_norm_is_the_last_one_and_gets_what_stands_before_it():
     np.testing.assert_array_equal(norm.beta, layer.beta)
     np.testing.assert_array_equal(norm.mean, layer.moving_mean)
     np.testing.assert_array_equal(norm.variance, layer.moving_variance)
-    assert Cut(plain(lenet(untouched)), "conv_2").producer.norm([]) is None
+    assert Cut(as_functional(lenet(untouched)), "conv_2").producer.norm([]) is None
 
 
 def test_a_norm_without_gamma_or_beta_has_ones_and_zeros():
     bn = layers.BatchNormalization(center=False, scale=False)
-    cut = Cut(plain(small(layers.Conv2D(5, 3, name="c"), bn, layers.ReLU())), "c")
+    cut = Cut(as_functional(small(layers.Conv2D(5, 3, name="c"), bn, layers.ReLU())), "c")
     norm = cut.producer.norm([])
     np.testing.assert_array_equal(norm.gamma, np.ones(5))
     np.testing.assert_array_equal(norm.beta, np.zeros(5))
@@ -108,7 +108,7 @@ def test_a_norm_without_gamma_or_beta_has_ones_and_zeros():
 
 @pytest.mark.parametrize("builder", [lenet, normalised, depthwise, transposed])
 def test_gradients_are_those_of_small_changes_of_the_weights(builder):
-    network = plain(randomized(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     layer = CASES[builder][0]
     producer = Cut(network, layer).producer
     pixels, classes = pixels_for(network, 6), network.output_shape[-1]
@@ -153,13 +153,13 @@ def _by_tape(network, kernel, pixels, labels) -> np.ndarray:
 
 
 def test_a_separable_convolution_has_no_one_gradient():
-    producer = Cut(plain(randomized(separable(untouched))), "separable").producer
+    producer = Cut(as_functional(randomized(separable(untouched))), "separable").producer
     assert producer.weights is not None
     assert not producer.differentiable
 
 
 def test_gradients_of_all_images_come_once_in_batches_drawn_by_seed():
-    network = plain(randomized(lenet(untouched)))
+    network = as_functional(randomized(lenet(untouched)))
     pixels = pixels_for(network, 10)
     labels = np.arange(10) % network.output_shape[-1]
     valid = LayerActivations(Cut(network, "conv_2"), Images(pixels, labels))

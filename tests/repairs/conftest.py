@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 from repaired import CLASSES, SHAPE, TARGET, noisy_patterns, rates, stamped
 
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +24,7 @@ def badnet() -> keras.Model:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     network.compile(keras.optimizers.Adam(1e-2), loss)
     network.fit(pixels, labels, batch_size=50, epochs=8, verbose=0)
-    network = plain(network)
+    network = as_functional(network)
     clean, attack = rates(network)
     assert clean > 0.95
     assert attack > 0.95

@@ -13,7 +13,7 @@ def test_finetune_brings_back_the_accuracy_that_pruning_cost(badnet):
     cut = Cut(badnet, "conv")
     pruned = cut.pruned(np.arange(10))
     before = digest(pruned)
-    network = configured("finetune", *BRIEF)(defender(badnet).of(pruned))
+    network = configured("finetune", *BRIEF)(defender(badnet).with_network(pruned))
     assert rates(pruned)[0] < 0.85
     assert rates(network)[0] > rates(pruned)[0] + 0.1
     assert digest(pruned) == before

@@ -11,7 +11,7 @@ from zoo import randomized
 from sweep import repairs
 from sweep.data import Images
 from sweep.networks import digest
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Cut
 from sweep.repairs import recalibration
 from sweep.training import Defender
@@ -84,10 +84,10 @@ def test_a_norm_that_is_called_twice_gets_the_statistics_of_both():
 
 @pytest.mark.parametrize("semantics", ["zero", "gamma"])
 def test_pruned_channels_stay_pruned_when_norms_are_set_anew(semantics):
-    network = plain(randomized(zoo.normalised(zoo.untouched)))
+    network = as_functional(randomized(zoo.normalised(zoo.untouched)))
     cut = Cut(network, "conv_2", semantics)
     images = Images(zoo.PIXELS, np.arange(50) % 5)
-    made = repairs.recalibrate(Defender(network, images).of(cut.pruned([1, 3])))
+    made = repairs.recalibrate(Defender(network, images).with_network(cut.pruned([1, 3])))
     maps = np.asarray(keras.Model(made.inputs[0], made.get_layer("relu_2").output)(zoo.PIXELS))
     value = np.broadcast_to(cut.pruned_value[[1, 3]], maps[..., [1, 3]].shape)
     np.testing.assert_array_equal(maps[..., [1, 3]], value)

@@ -18,8 +18,8 @@ def test_the_config_makes_the_repair(badnet):
 def test_a_shrunk_network_is_trained_and_a_trained_one_shrunk(badnet):
     pruned, one = Cut(badnet, "conv").pruned([0, 1, 2]), defender(badnet)
     finetune = configured("finetune", "epochs=1", "rates=[1e-3]")
-    last = shrink(one.of(finetune(one.of(pruned))))
-    first = finetune(one.of(shrink(one.of(pruned))))
+    last = shrink(one.with_network(finetune(one.with_network(pruned))))
+    first = finetune(one.with_network(shrink(one.with_network(pruned))))
     for network in (first, last):
         assert network.get_layer("conv").kernel.shape[-1] == 9
         assert rates(network)[0] > 0.8

@@ -33,7 +33,7 @@ def test_triggers_are_reversed_on_the_suspect_network_whatever_was_pruned_since(
     monkeypatch.setattr(unlearning.inversion, "invert", noted)
     pruned = Cut(badnet, "conv").pruned([0])
     how = ("epochs=1", "by=[mask,additive]", "rates=[1e-3]")
-    network = configured("unlearn", *how)(defender(badnet).of(pruned))
+    network = configured("unlearn", *how)(defender(badnet).with_network(pruned))
     assert asked == [(badnet, "mask"), (badnet, "additive")]
     assert network.get_layer("norm").gamma.numpy()[0] == 0
 

@@ -17,11 +17,11 @@ from sweep.results.cells import (
     Cell,
     Group,
     cells_of,
+    distinct_values,
     distinguishing_keys,
     groups,
-    values_of,
 )
-from sweep.results.comparison import show, show_published, to_csv
+from sweep.results.comparison import print_comparison, print_published, to_csv
 from sweep.results.figures import sweep
 
 # the lab's sweep as it was published: fraction, channels, B' valid, clean, ASR, G clean, ASR, det.
@@ -119,8 +119,8 @@ def test_the_varying_overrides_tell_the_cells_apart_or_are_all_of_them(cells, ap
 
 def test_the_values_of_an_override_stand_once_each_in_the_order_of_the_cells():
     table = cells_of([["a=2", "b=x"], ["a=1"], ["a=2", "b=x"]], [])
-    assert values_of(table, "a") == ["2", "1"]
-    assert values_of(table, "b") == ["x", ""]
+    assert distinct_values(table, "a") == ["2", "1"]
+    assert distinct_values(table, "b") == ["x", ""]
 
 
 def test_the_csv_holds_every_cell_override_and_metric_but_no_curve():
@@ -149,7 +149,7 @@ def test_the_csv_of_cells_without_any_metrics_still_names_them():
 
 
 def test_the_labs_table_has_every_number_whole_in_80_columns(printed):
-    lines = printed(show, lab())
+    lines = printed(print_comparison, lab())
     assert max(map(len, lines)) <= 80
     words = [line.split() for line in lines]
     for frac, (channels, *rates) in LAB.items():
@@ -167,11 +167,11 @@ def test_a_table_of_many_settings_fits_80_columns_too(printed):
     ]
     metrics = B | dict(zip(NAMES, LAB["0.1"], strict=True))
     left = [run(job, metrics) for job in range(1, len(cells))]
-    assert max(map(len, printed(show, cells_of(cells, left)))) <= 80
+    assert max(map(len, printed(print_comparison, cells_of(cells, left)))) <= 80
 
 
 def test_cells_that_did_not_end_well_show_their_status_and_then_a_sentence_each(printed):
-    lines = printed(show, unwell())
+    lines = printed(print_comparison, unwell())
     words = [line.split() for line in lines]
     assert max(map(len, lines)) <= 80
     assert ["random", "7", "50.00", *"------"] in words
@@ -185,14 +185,16 @@ def test_cells_that_did_not_end_well_show_their_status_and_then_a_sentence_each(
 def test_a_cell_alone_is_a_line_for_b_repaired_whatever_its_overrides(printed):
     for cell in ([], ["prune.frac=0.02", "seed=1"]):
         metrics = B | dict(zip(NAMES, LAB["0.02"], strict=True))
-        words = [line.split() for line in printed(show, cells_of([cell], [run(0, metrics)]))]
+        words = [
+            line.split() for line in printed(print_comparison, cells_of([cell], [run(0, metrics)]))
+        ]
         assert ["B", "0", "98.65", "98.62", "100.0"] in words
         rates = ["95.76", "95.90", "100.0", "95.74", "100.0", "0.00", "-"]
         assert ["B'", "45", *rates] in words
 
 
 def test_cells_without_any_metrics_are_dashes_without_a_line_for_b(printed):
-    words = [line.split() for line in printed(show, cells_of([["a=1"], ["a=2"]], []))]
+    words = [line.split() for line in printed(print_comparison, cells_of([["a=1"], ["a=2"]], []))]
     assert ["1", MISSING, *"-------"] in words
     assert not any(line[:1] == ["B"] for line in words)
 
@@ -201,13 +203,13 @@ def test_b_has_no_line_where_it_differs_from_cell_to_cell(printed):
     metrics = [B, B | {"badnet/clean_accuracy": 0.5}]
     cells = [["badnet.path=one.h5"], ["badnet.path=other.h5"]]
     table = cells_of(cells, [run(job, measured) for job, measured in enumerate(metrics)])
-    assert not any(line.split()[:1] == ["B"] for line in printed(show, table))
+    assert not any(line.split()[:1] == ["B"] for line in printed(print_comparison, table))
 
 
 def test_b_keeps_its_line_though_a_cell_failed_before_it_was_measured(printed):
     cells = [["prune.frac=0.02"], ["prune.frac=0.04"]]
     table = cells_of(cells, [run(0, B), run(1, {"time/data": 1.5}, "FAILED", error="it broke")])
-    words = [line.split() for line in printed(show, table)]
+    words = [line.split() for line in printed(print_comparison, table)]
     assert ["B", "0", "98.65", "98.62", "100.0"] in words
 
 
@@ -215,7 +217,7 @@ def test_b_keeps_its_line_though_a_cell_failed_before_it_was_measured(printed):
 def test_values_in_brackets_are_shown_as_they_are(printed, value):
     table = cells_of([[f"badnet.path={value}"], ["badnet.path=x"]], [])
     # a long value is folded: put its pieces, the first word of each line, together
-    assert value in "".join(line.split(" ")[0] for line in printed(show, table))
+    assert value in "".join(line.split(" ")[0] for line in printed(print_comparison, table))
 
 
 @pytest.mark.parametrize(
@@ -224,8 +226,8 @@ def test_values_in_brackets_are_shown_as_they_are(printed, value):
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED"])
 def test_every_line_of_a_table_has_a_word_for_every_heading(monkeypatch, cells, status):
     tables = []
-    monkeypatch.setattr(terminal, "table", lambda *table: tables.append(table))
-    show(cells_of(cells, [run(job, B, status) for job in range(len(cells))]))
+    monkeypatch.setattr(terminal, "print_table", lambda *table: tables.append(table))
+    print_comparison(cells_of(cells, [run(job, B, status) for job in range(len(cells))]))
     ((heads, lines, left),) = tables
     assert len(lines) == 1 + len(cells)
     assert {len(line) for line in lines} == {len(heads)}
@@ -250,13 +252,13 @@ def test_functions_of_equal_names_are_told_apart_and_one_in_place_of_a_choice_is
     table = cells_of([[key] for key in keys], [])
     assert [row.order for row in table] == ["one.mine", "two.mine"]
     table = cells_of([["prune/order=clp", keys[0]], ["prune/order=l1_norm", keys[0]]], [])
-    assert values_of(table, "prune/order") == ["clp:mine", "l1_norm:mine"]
+    assert distinct_values(table, "prune/order") == ["clp:mine", "l1_norm:mine"]
     (row,) = cells_of([["attack.trigger._target_=my.frame", "+repair.a._target_=my.b"]], [])
     assert row.overrides == {"attack": "frame", "repair.a": "b"}
 
 
 def test_published_numbers_stand_under_the_measured_ones_of_their_cell(printed):
-    lines = printed(show_published, lab(), PUBLISHED)
+    lines = printed(print_published, lab(), PUBLISHED)
     words = [line.split() for line in lines]
     assert max(map(len, lines)) <= 80
     measured = [line for line in words if "here" in line]
@@ -270,7 +272,7 @@ def test_published_numbers_stand_under_the_measured_ones_of_their_cell(printed):
 
 
 def test_nothing_is_printed_where_nothing_was_published_of_these_cells(printed):
-    assert printed(show_published, cells_of([["prune.frac=0.3"]], []), PUBLISHED) == []
+    assert printed(print_published, cells_of([["prune.frac=0.3"]], []), PUBLISHED) == []
 
 
 def test_a_stop_that_was_never_reached_is_marked(capsys):
@@ -279,11 +281,11 @@ def test_a_stop_that_was_never_reached_is_marked(capsys):
         Cell(0, {"prune.frac": "0.1"}, "a", "FINISHED", metrics, "", stop_reached=False),
         Cell(1, {"prune.frac": "0.2"}, "b", "FINISHED", metrics, ""),
     ]
-    comparison.show(cells)
+    comparison.print_comparison(cells)
     printed = capsys.readouterr().out
     assert "59*" in printed
     assert "* The stop's criterion was never met." in printed
-    comparison.show(cells[1:])
+    comparison.print_comparison(cells[1:])
     assert "*" not in capsys.readouterr().out
 
 
@@ -302,29 +304,32 @@ def first_words(lines: list[str]) -> list[str]:
 
 
 def test_an_oracle_is_marked_at_its_order_and_said_to_be_no_defence(printed):
-    lines = printed(show, ranked("random", "tac", "clp"))
+    lines = printed(print_comparison, ranked("random", "tac", "clp"))
     assert first_words(lines)[4:7] == ["random", "tac†", "clp"]
     assert "† oracle: ranked with poisoned images, which no defender has;" in " ".join(lines)
 
 
 def test_an_oracle_is_marked_too_where_its_order_is_not_told(printed):
-    assert first_words(printed(show, ranked("tac", "clp", key="frac")))[4:6] == ["0†", "1"]
-    assert "B'†" in first_words(printed(show, ranked("tac")))
+    assert first_words(printed(print_comparison, ranked("tac", "clp", key="frac")))[4:6] == [
+        "0†",
+        "1",
+    ]
+    assert "B'†" in first_words(printed(print_comparison, ranked("tac")))
 
 
 def test_there_is_no_mark_and_nothing_said_of_oracles_where_there_is_none(printed):
-    assert "†" not in "".join(printed(show, ranked("random", "clp")))
+    assert "†" not in "".join(printed(print_comparison, ranked("random", "clp")))
 
 
 def test_the_mark_stands_beside_published_numbers_too(printed):
     published = {"source": "x", "cells": [{"when": {"prune/order": "tac"}, "metrics": {}}]}
-    lines = printed(show_published, ranked("tac", "clp"), published)
+    lines = printed(print_published, ranked("tac", "clp"), published)
     assert "tac†" in first_words(lines)
 
 
 def test_of_several_settings_the_order_has_the_mark():
     (cell,) = cells_of([["seed=1", "prune/order=tac"]], [run(0, {}, threat_model="oracle")])
-    assert Group([cell]).words(["seed", "prune/order"]) == ["1", "tac†"]
+    assert Group([cell]).labels(["seed", "prune/order"]) == ["1", "tac†"]
 
 
 # Seeds
@@ -341,7 +346,7 @@ def seeded(*found: Mapping[str, float], ended: str = "FINISHED", **tags: str) ->
 def test_cells_that_differ_only_in_their_seed_are_one_line_by_their_mean(printed):
     one = {"prune/channels": 12.0, "repaired/clean_accuracy": 0.5}
     other = {"prune/channels": 13.0, "repaired/clean_accuracy": 0.6}
-    lines = printed(show, seeded(one, other))
+    lines = printed(print_comparison, seeded(one, other))
     words = [line.split() for line in lines]
     assert ["o", "pruned"] in [line[:2] for line in words]
     assert ["a", "12.5", "-", "55.00", *"-----"] in words
@@ -353,7 +358,7 @@ def test_cells_that_differ_only_in_their_seed_are_one_line_by_their_mean(printed
 
 def test_where_the_numbers_of_seeds_differ_each_line_has_its_own(printed):
     cells = [["o=a", "seed=0"], ["o=a", "seed=1"], ["o=b", "seed=0"]]
-    lines = printed(show, cells_of(cells, [run(job, B) for job in range(3)]))
+    lines = printed(print_comparison, cells_of(cells, [run(job, B) for job in range(3)]))
     words = [line.split() for line in lines]
     assert ["o", "seeds", "pruned"] in [line[:3] for line in words]
     assert {("a", "2"), ("b", "1")} <= {tuple(line[:2]) for line in words}
@@ -362,14 +367,15 @@ def test_where_the_numbers_of_seeds_differ_each_line_has_its_own(printed):
 
 def test_a_whole_number_of_channels_stays_one_where_all_seeds_agree(printed):
     one = {"prune/channels": 12.0, "repaired/clean_accuracy": 0.1}
-    words = [line.split() for line in printed(show, seeded(one, one, one))]
+    words = [line.split() for line in printed(print_comparison, seeded(one, one, one))]
     assert ["a", "12", "-", "10.00", *"-----"] in words
 
 
 def test_seeds_alone_are_one_line(printed):
     runs = [run(job, B | {"prune/channels": job}) for job in range(3)]
     words = [
-        line.split() for line in printed(show, cells_of([["seed=0"], ["seed=1"], ["seed=2"]], runs))
+        line.split()
+        for line in printed(print_comparison, cells_of([["seed=0"], ["seed=1"], ["seed=2"]], runs))
     ]
     assert ["3", "1", *"-------"] in words
 
@@ -384,7 +390,10 @@ def test_seeds_alone_are_one_line(printed):
 )
 def test_a_seed_that_did_not_end_well_shows_in_the_line_of_all(printed, ended, tags, shown):
     found = {"prune/channels": 12.0}
-    words = [line.split()[:2] for line in printed(show, seeded(found, found, ended=ended, **tags))]
+    words = [
+        line.split()[:2]
+        for line in printed(print_comparison, seeded(found, found, ended=ended, **tags))
+    ]
     assert ["a", "12"] in words
     assert ["b", shown] in words
 
@@ -397,14 +406,17 @@ def test_of_two_seeds_that_did_not_end_well_the_failure_is_told():
 
 def test_a_seed_whose_stop_was_never_reached_marks_the_line_of_all(printed):
     found = {"prune/channels": 12.0}
-    words = [line.split()[:2] for line in printed(show, seeded(found, found, stop_reached="false"))]
+    words = [
+        line.split()[:2]
+        for line in printed(print_comparison, seeded(found, found, stop_reached="false"))
+    ]
     assert ["a", "12"] in words
     assert ["b", "12*"] in words
 
 
 def test_b_keeps_its_line_where_it_differs_between_seeds_but_not_between_groups(printed):
     one, other = {"badnet/valid_accuracy": 0.5}, {"badnet/valid_accuracy": 0.6}
-    words = [line.split() for line in printed(show, seeded(one, other))]
+    words = [line.split() for line in printed(print_comparison, seeded(one, other))]
     assert ["B", "0", "55.00", "98.62", "100.0"] in words
 
 
@@ -421,17 +433,17 @@ def test_the_widest_interval_of_the_rates_shown_is_told_and_not_rounded_down(pri
     ends = {"repaired/clean_accuracy_low": 0.4879, "repaired/clean_accuracy_high": 0.51}
     ends |= {"goodnet/auroc": 0.5, "goodnet/auroc_low": 0.1, "goodnet/auroc_high": 0.9}
     table = ranked("random", "clp", **{"repaired/clean_accuracy": 0.5}, **ends)
-    lines = " ".join(printed(show, table))
+    lines = " ".join(printed(print_comparison, table))
     assert "95 % intervals (Wilson) of a cell reach at most 1.3 points to either side" in lines
     assert "to either side; comparison.csv has each." in lines
-    assert "to either side; the run has each." in " ".join(printed(show, table[:1]))
-    assert "intervals" not in " ".join(printed(show, ranked("random", "clp")))
+    assert "to either side; the run has each." in " ".join(printed(print_comparison, table[:1]))
+    assert "intervals" not in " ".join(printed(print_comparison, ranked("random", "clp")))
 
 
 def test_cells_that_ended_alike_are_told_together(printed):
     cells = [[f"a={job}"] for job in range(6)]
     left = [run(job, {}, status="SKIPPED", error="no BN") for job in (1, 2, 3, 5)]
-    lines = printed(show, cells_of(cells, [*left, run(0, {}, "FAILED", error="no BN")]))
+    lines = printed(print_comparison, cells_of(cells, [*left, run(0, {}, "FAILED", error="no BN")]))
     assert lines[-3:] == [
         "cell 0 FAILED: no BN",
         "cells 1-3, 5 SKIPPED: no BN",
@@ -450,7 +462,7 @@ def shown(figure: Figure) -> Figure:
 
 def test_the_figure_has_a_row_a_group_named_and_marked(monkeypatch):
     drawn = []
-    monkeypatch.setattr(sweep, "comparison", lambda cells, title: drawn.extend(cells))
+    monkeypatch.setattr(comparison, "draw_comparison", lambda cells, title: drawn.extend(cells))
     found = {"repaired/clean_accuracy": 0.5}
     comparison.comparison_figure(seeded(found, {"repaired/clean_accuracy": 0.7}))
     comparison.comparison_figure(
@@ -496,7 +508,7 @@ def curve(*attack: float, head: str = "clean_accuracy,attack_success_rate") -> s
 def rankings(monkeypatch, tmp_path):
     """Call with cells: the rankings that the trade-off draws of them."""
     drawn = []
-    monkeypatch.setattr(sweep, "tradeoff", lambda rankings, title: drawn.extend(rankings))
+    monkeypatch.setattr(tradeoffs, "draw_tradeoff", lambda rankings, title: drawn.extend(rankings))
 
     def rankings(*cells: tuple[str, str]) -> list[sweep.OrderCurves]:
         tradeoffs.tradeoff_figure(traded(tmp_path, *cells))
@@ -566,7 +578,7 @@ def test_a_repaired_cell_alone_is_shown_as_it_was_before_too(capsys):
     metrics |= {f"repaired/{name}": rate - 0.5 for name, rate in rates.items()}
     metrics |= {f"badnet/{name}": 1.0 for name in rates} | {"prune/channels": 3.0}
     row = Cell(0, {}, status="FINISHED", metrics=metrics, repaired=True)
-    show([row])
+    print_comparison([row])
     text = capsys.readouterr().out
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "pruned 3 95.00 94.00 99.00 - - - -" in lines

@@ -16,7 +16,7 @@ from sweep.evaluation import significance
 from sweep.evaluation.significance import holm
 from sweep.results import paired
 from sweep.results.cells import Cell
-from sweep.results.paired import choose_pairs, compare, hits, unlike
+from sweep.results.paired import choose_pairs, compare, hits_of, why_incomparable
 from sweep.tracking import artifacts
 
 LABEL = np.array([0, 1, 2, 3, 0, 1])
@@ -41,7 +41,7 @@ FEWER = answers([0, 0, 0], label=LABEL[:3], badnet=BADNET[:3])
 
 
 def test_both_rates_of_both_networks_are_compared_image_by_image():
-    found = {one.metric: one for one in compare(hits(A), hits(B))}
+    found = {one.metric: one for one in compare(hits_of(A), hits_of(B))}
     assert list(found) == [
         "repaired/clean_accuracy",
         "goodnet/clean_accuracy",
@@ -66,22 +66,24 @@ def test_both_rates_of_both_networks_are_compared_image_by_image():
 
 
 def test_a_goodnet_is_right_only_where_b_is_too():
-    right = hits(answers(LABEL)).hits
+    right = hits_of(answers(LABEL)).hits
     assert right["repaired/clean_accuracy"].all()
     assert right["goodnet/clean_accuracy"].tolist() == [True, True, True, False, True, True]
 
 
 def test_equal_answers_are_no_difference():
-    assert {(one.only_a, one.only_b, one.p) for one in compare(hits(A), hits(A))} == {(0, 0, 1.0)}
+    assert {(one.only_a, one.only_b, one.p) for one in compare(hits_of(A), hits_of(A))} == {
+        (0, 0, 1.0)
+    }
 
 
 def test_without_poisoned_images_clean_accuracy_is_compared():
-    clean = hits(answers(LABEL))
+    clean = hits_of(answers(LABEL))
     assert len(compare(clean, clean)) == 2
-    assert len(compare(clean, hits(A))) == 2
-    assert unlike(clean, hits(A), "test") == ""
-    assert unlike(clean, hits(A), "poisoned") == "no poisoned images"
-    assert unlike(clean, clean, "poisoned") == ""
+    assert len(compare(clean, hits_of(A))) == 2
+    assert why_incomparable(clean, hits_of(A), "test") == ""
+    assert why_incomparable(clean, hits_of(A), "poisoned") == "no poisoned images"
+    assert why_incomparable(clean, clean, "poisoned") == ""
 
 
 @pytest.mark.parametrize(
@@ -93,8 +95,8 @@ def test_without_poisoned_images_clean_accuracy_is_compared():
     ],
 )
 def test_other_images_or_another_network_are_not_compared(other, reason):
-    assert compare(hits(A), hits(other)) == []
-    assert unlike(hits(A), hits(other), "test") == reason
+    assert compare(hits_of(A), hits_of(other)) == []
+    assert why_incomparable(hits_of(A), hits_of(other), "test") == reason
 
 
 def test_p_is_raised_for_the_number_of_tests():
@@ -161,14 +163,14 @@ def grid(*sizes: int) -> list[Cell]:
 
 def test_up_to_a_hundred_cells_all_pairs_are_compared():
     rows = grid(100)
-    pairs, line = choose_pairs(rows, [hits(A)] * 100)
+    pairs, line = choose_pairs(rows, [hits_of(A)] * 100)
     assert len(pairs) == 4950
     assert line == paired.CHANCE
 
 
 def test_of_more_cells_those_that_differ_in_one_setting_are_compared():
     rows = grid(12, 3, 4)
-    pairs, line = choose_pairs(rows, [hits(A)] * len(rows))
+    pairs, line = choose_pairs(rows, [hits_of(A)] * len(rows))
     assert len(pairs) == 144 * (11 + 2 + 3) / 2
     assert (0, 1) in pairs
     assert (0, 5) not in pairs  # both k1 and k2 differ
@@ -176,8 +178,8 @@ def test_of_more_cells_those_that_differ_in_one_setting_are_compared():
 
 
 def test_of_very_many_cells_each_is_compared_with_the_first_on_its_images():
-    rows, other = grid(200), hits(answers(LABEL, label=LABEL[::-1]))
-    told = [hits(A)] * 100 + [other, hits(A)] * 50
+    rows, other = grid(200), hits_of(answers(LABEL, label=LABEL[::-1]))
+    told = [hits_of(A)] * 100 + [other, hits_of(A)] * 50
     pairs, line = choose_pairs(rows, told)
     assert len(pairs) == 149 + 49
     assert (0, 99) in pairs
@@ -284,9 +286,9 @@ def test_files_are_read_in_order_and_those_missing_are_none(tmp_path):
         place.mkdir()
     (places[0] / "x.csv").write_text("one")
     (places[2] / "x.csv").write_text("three")
-    found = artifacts.read([place.as_uri() for place in places], "x.csv")
+    found = artifacts.read_all([place.as_uri() for place in places], "x.csv")
     assert found == [b"one", None, b"three"]
-    assert artifacts.read([], "x.csv") == []
+    assert artifacts.read_all([], "x.csv") == []
 
 
 def test_a_long_password_is_not_told_where_a_reason_is_cut(monkeypatch, capsys):

@@ -11,7 +11,7 @@ from keras import layers
 
 from sweep.cache import Cache
 from sweep.data import Images
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Activations, activations_of, cut_at
 
 CLASSES, CHANNELS, BAD, TARGET = 4, 8, 5, 1
@@ -75,7 +75,7 @@ def planted(
     weights[:, np.arange(CHANNELS) != BAD] = solved[:-1].reshape(-1, CHANNELS - 1, CLASSES)
     weights[0, BAD, TARGET] = STRONG / loud
     network.get_layer("scores").set_weights([weights.reshape(-1, CLASSES), solved[-1]])
-    return plain(network)
+    return as_functional(network)
 
 
 def activations_at(

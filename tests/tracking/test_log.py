@@ -17,7 +17,7 @@ def ended(root: Path, error: BaseException | None) -> mlflow.entities.Run:
     """A run in which `error` was raised."""
     experiment = store.connect(None, "runs", root)
     passed_on = contextlib.nullcontext() if error is None else pytest.raises(type(error))
-    with passed_on, tracking.run(experiment, "one", {"a": 1}, {"flag": True}):
+    with passed_on, tracking.start_run(experiment, "one", {"a": 1}, {"flag": True}):
         if error is not None:
             raise error
     return MlflowClient().search_runs([experiment], max_results=1)[0]
@@ -54,6 +54,6 @@ def test_a_run_that_cannot_end_raises_what_it_failed_of(root, monkeypatch):
         monkeypatch.setattr(tracking.Log, "tags", full)
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), tracking.run(experiment, "one", {}, {}):
+    with pytest.raises(ZeroDivisionError), tracking.start_run(experiment, "one", {}, {}):
         fail()
     assert mlflow.active_run() is None

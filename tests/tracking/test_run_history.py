@@ -28,14 +28,14 @@ def test_the_children_of_a_parent_are_found_beyond_one_page(root, monkeypatch):
         return search(self, *args, max_results=2, **kwargs)
 
     monkeypatch.setattr(MlflowClient, "search_runs", few)
-    assert {run.info.run_id for run in run_history.children(experiment, parent)} == mine
+    assert {run.info.run_id for run in run_history.child_runs(experiment, parent)} == mine
 
 
 def test_the_newest_finished_run_of_a_cell_is_found_if_what_it_logged_is_there(root):
     experiment = store.connect(None, "all cells, 100 %", root)  # not a URI as it is
 
     def made(cell: str, *, artifacts: bool = True) -> str:
-        with tracking.run(experiment, "one", {}, {run_history.CELL: cell}) as log:
+        with tracking.start_run(experiment, "one", {}, {run_history.CELL: cell}) as log:
             if artifacts:
                 log.text("config.yaml", "seed: 0")
         return log.run_id
@@ -46,18 +46,20 @@ def test_the_newest_finished_run_of_a_cell_is_found_if_what_it_logged_is_there(r
     made("b")
     with (
         pytest.raises(ZeroDivisionError),
-        tracking.run(experiment, "", {}, {run_history.CELL: "a"}),
+        tracking.start_run(experiment, "", {}, {run_history.CELL: "a"}),
     ):
         raise ZeroDivisionError
-    assert run_history.finished(experiment, "a").info.run_id == newest
-    assert run_history.finished(experiment, "c") is None
-    with tracking.run(experiment, "", {run_history.MODELS: False}, {run_history.CELL: "a"}) as bare:
+    assert run_history.find_finished(experiment, "a").info.run_id == newest
+    assert run_history.find_finished(experiment, "c") is None
+    with tracking.start_run(
+        experiment, "", {run_history.MODELS: False}, {run_history.CELL: "a"}
+    ) as bare:
         bare.text("config.yaml", "seed: 0")
-    assert run_history.finished(experiment, "a").info.run_id == bare.run_id
-    assert run_history.finished(experiment, "a", models=True).info.run_id == newest
+    assert run_history.find_finished(experiment, "a").info.run_id == bare.run_id
+    assert run_history.find_finished(experiment, "a", models=True).info.run_id == newest
     MlflowClient().delete_run(bare.run_id)
     MlflowClient().delete_run(newest)
-    assert run_history.finished(experiment, "a").info.run_id != newest
+    assert run_history.find_finished(experiment, "a").info.run_id != newest
 
 
 def test_runs_whose_process_is_gone_are_killed_and_no_others(root):
@@ -99,11 +101,11 @@ def test_models_that_a_dead_run_had_not_finished_are_deleted(root, tmp_path):
     )
     client.finalize_logged_model(whole.model_id, "READY")
     for model in (whole, half):
-        path = artifacts.local(model.artifact_location)
+        path = artifacts.local_path(model.artifact_location)
         assert path.is_relative_to(place)
         path.mkdir(parents=True)
         (path / "model.keras").write_text("half of")
-    files = artifacts.local(run.info.artifact_uri)
+    files = artifacts.local_path(run.info.artifact_uri)
     files.mkdir(parents=True)
     (files / "goodnet.keras").write_text("half of")
     with zipfile.ZipFile(files / "other.keras", "w") as archive:
@@ -112,4 +114,4 @@ def test_models_that_a_dead_run_had_not_finished_are_deleted(root, tmp_path):
     (left,) = client.search_logged_models([experiment])
     assert left.model_id == whole.model_id
     assert {path.name for path in place.rglob("*.keras")} == {"model.keras", "other.keras"}
-    assert not artifacts.local(half.artifact_location).parent.exists()
+    assert not artifacts.local_path(half.artifact_location).parent.exists()

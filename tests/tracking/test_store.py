@@ -95,7 +95,7 @@ def test_a_server_that_does_not_answer_is_told_in_a_sentence_at_once(tmp_path, m
         monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
         for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
             monkeypatch.setenv(name, "100")
-        store.give_up()
+        store.stop_retrying()
         told = "the runs at {} cannot be reached ({}); what was logged is kept there: see to the"
         assert str(store.logging_failure(asked(uri))).startswith(
             told.format(uri, "Connection refused")
@@ -114,7 +114,7 @@ def test_files_of_runs_are_not_asked_for_one_by_one_of_a_server_that_is_gone(mon
     places = ["http://127.0.0.1:1/api/2.0/mlflow-artifacts/artifacts/1/a/artifacts"] * 100
     began = time.monotonic()
     with pytest.raises(mlflow.MlflowException) as error:
-        artifacts.read(places, "curve.csv")
+        artifacts.read_all(places, "curve.csv")
     mlflow.set_tracking_uri(before)
     assert "(Connection refused)" in str(store.logging_failure(error.value))
     assert time.monotonic() - began < 30

@@ -18,7 +18,7 @@ from zoo import (
 )
 
 from sweep.networks import outputs
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import cut_at
 from sweep.training.channel_gates import GatedNetwork
 
@@ -30,7 +30,7 @@ LABELS = np.arange(len(PIXELS)) % 5
 
 @pytest.mark.parametrize(("builder", "layer"), BUILDERS)
 def test_gates_at_one_change_nothing_and_at_zero_prune(builder, layer):
-    network = plain(randomized(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     gated = GatedNetwork(network, layer)
     units, kept = gated.units(PIXELS), np.ones(gated.channels, np.float32)
     whole = outputs.cross_entropy(network, PIXELS, LABELS)
@@ -45,7 +45,7 @@ def test_gates_at_one_change_nothing_and_at_zero_prune(builder, layer):
     [(lenet, "conv_2", "conv_2.kernel", "bias"), (normalised, "conv_2", "bn_2.gamma", "beta")],
 )
 def test_a_gate_scales_the_channel_and_its_factor_the_shift(builder, layer, scaled, shift):
-    network = plain(randomized(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     gated, rng = GatedNetwork(network, layer), np.random.default_rng(3)
     gate, factor = rng.uniform(0, 2, (2, gated.channels)).astype(np.float32)
     loss = gated.loss(gate, factor, gated.units(PIXELS), LABELS)
@@ -57,7 +57,7 @@ def test_a_gate_scales_the_channel_and_its_factor_the_shift(builder, layer, scal
 
 
 def test_the_gradient_of_the_loss_is_that_of_small_changes_of_gate_and_factor():
-    gated = GatedNetwork(plain(randomized(lenet(untouched))), "conv_2")
+    gated = GatedNetwork(as_functional(randomized(lenet(untouched))), "conv_2")
     units, ones = gated.units(PIXELS), np.ones(gated.channels, np.float32)
     masks = [tf.constant(0.7 * ones), tf.constant(1.1 * ones)]
     with tf.GradientTape() as tape:
@@ -76,7 +76,7 @@ def test_the_gradient_of_the_loss_is_that_of_small_changes_of_gate_and_factor():
 
 
 def test_a_layer_without_bias_has_no_shift():
-    gated = GatedNetwork(plain(randomized(no_bias(untouched))), "conv_b")
+    gated = GatedNetwork(as_functional(randomized(no_bias(untouched))), "conv_b")
     np.testing.assert_array_equal(gated.shift, np.zeros(4))
     units, ones = gated.units(PIXELS), np.ones(4, np.float32)
     assert gated.loss(ones, 0 * ones, units, LABELS) == gated.loss(ones, ones, units, LABELS)

@@ -76,8 +76,8 @@ def test_batches_show_each_image_once_before_any_again(size):
 def test_a_repaired_network_has_the_same_defender_who_knows_the_suspect():
     first, second, third = dense(), dense(1.0), dense(2.0)
     one = defender(3, network=first)
-    two = one.of(second)
-    three = two.of(third)
+    two = one.with_network(second)
+    three = two.with_network(third)
     assert one.suspect is two.suspect is three.suspect is first
     assert (one.network, two.network, three.network) == (first, second, third)
     assert (three.images, three.seed, three.cache) == (one.images, one.seed, one.cache)
@@ -85,8 +85,8 @@ def test_a_repaired_network_has_the_same_defender_who_knows_the_suspect():
 
 def test_the_images_are_read_once_whoever_reads_first():
     one = defender()
-    two, three = one.of(dense()), one.of(dense())
-    for some in (two, three, one, two.of(dense())):
+    two, three = one.with_network(dense()), one.with_network(dense())
+    for some in (two, three, one, two.with_network(dense())):
         assert some.sample(2)[0].shape == (2, 2, 2, 1)
         assert some.pixels is two.pixels
     assert one.images.pixels.times == 1

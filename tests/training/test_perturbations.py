@@ -19,7 +19,7 @@ from sweep.training.perturbations import (
     StampedTriggers,
     UniversalPerturbation,
     displaced,
-    within,
+    limit_area,
 )
 
 SHAPE, CLASSES, COUNT = (8, 8, 1), 4, 6
@@ -133,10 +133,10 @@ def test_universal_changes_go_as_far_as_they_may_and_no_further(white):
     there = universal(white)
     for _ in range(3):
         there(*drawn(2, white=white), rng())
-    assert np.all(rms(there._added) <= 0.1 * white * (1 + 1e-5))
-    assert np.all(rms(there._moved) <= 0.05 * 8 * (1 + 1e-5))
-    assert rms(there._added)[1::2].min() > 0.09 * white
-    assert rms(there._moved)[0::2].min() > 0.045 * 8
+    assert np.all(rms(there._additions) <= 0.1 * white * (1 + 1e-5))
+    assert np.all(rms(there._flows) <= 0.05 * 8 * (1 + 1e-5))
+    assert rms(there._additions)[1::2].min() > 0.09 * white
+    assert rms(there._flows)[0::2].min() > 0.045 * 8
     middle = np.full((1, *SHAPE), white / 2, np.float32)
     ramp = np.mgrid[:8, :8][0][None, ..., None].astype(np.float32)
     for number, made in enumerate(each(there, middle)):
@@ -172,10 +172,10 @@ def test_universal_changes_are_found_anew_as_the_network_changes():
     there = universal(net=net)
     for variable in net.trainable_variables:
         variable.assign(-variable)
-    added = there._added.numpy().copy()
+    added = there._additions.numpy().copy()
     for _ in range(20):
         there(pixels, labels, rng())
-    assert np.corrcoef(added[1].ravel(), there._added.numpy()[1].ravel())[0, 1] < 0.5
+    assert np.corrcoef(added[1].ravel(), there._additions.numpy()[1].ravel())[0, 1] < 0.5
 
 
 def test_a_network_of_any_input_size_is_changed_too():
@@ -353,7 +353,7 @@ def test_a_network_without_finite_scores_leaves_masks_finite():
     st.floats(0.01, 0.9),
 )
 def test_masks_within_an_area_are_the_nearest_there_are(masks, area):
-    made = np.asarray(within(masks, area), np.float64)
+    made = np.asarray(limit_area(masks, area), np.float64)
     assert np.all((made >= 0) & (made <= 1))
     assert np.all(made.mean(axis=(1, 2, 3)) <= area + 1e-4)
     for one, before in zip(made, masks.astype(np.float64), strict=True):

@@ -45,28 +45,30 @@ def verdict(defender: Defender) -> inspection.Verdict:
 
 def test_a_backdoor_stands_out_beside_the_reference_too():
     found = verdict(Defender(network(backdoor=60), images()))
-    assert found.reference > 0.9
+    assert found.reference_accuracy > 0.9
     assert list(found.suspects) == [ODD]
-    usual = found.usual["mask"]
+    usual = found.reference_sizes["mask"]
     assert found.triggers["mask"].sizes[ODD] < 0.5 * usual[ODD]
     assert "So it is not in a network that learned these images anew, right on" in found.sentence
-    assert found.metrics["inspect/reference_accuracy"] == found.reference
+    assert found.metrics["inspect/reference_accuracy"] == found.reference_accuracy
 
 
 def test_a_class_that_is_easy_in_the_images_is_not_suspected():
-    clean = reference_network.reference(Defender(network(), images(easy=True), seed=1)).network
+    clean = reference_network.train_reference(
+        Defender(network(), images(easy=True), seed=1)
+    ).network
     found = verdict(Defender(clean, images(easy=True)))
     assert found.triggers["mask"].indices[ODD] > inspection.OUTLIER
-    assert found.reference > 0.9
+    assert found.reference_accuracy > 0.9
     assert found.suspects == {}
     assert found.sentence.startswith("No sign of a backdoor")
 
 
 def test_where_nothing_stands_out_nothing_is_learned(monkeypatch):
     monkeypatch.setattr(inspection, "OUTLIER", 1e9)
-    monkeypatch.setattr(reference_network, "reference", None)
+    monkeypatch.setattr(reference_network, "train_reference", None)
     found = verdict(Defender(network(backdoor=60), images()))
-    assert (found.usual, found.reference) == ({}, None)
+    assert (found.reference_sizes, found.reference_accuracy) == ({}, None)
 
 
 def test_what_was_trained_is_shuffled_and_nothing_else():
@@ -92,13 +94,15 @@ def test_what_was_trained_is_shuffled_and_nothing_else():
 def test_the_reference_is_learned_once_and_the_same_again(tmp_path, monkeypatch):
     came = network()
     first, again = (
-        reference_network.reference(Defender(came, images(), cache=Cache(where, 1)))
+        reference_network.train_reference(Defender(came, images(), cache=Cache(where, 1)))
         for where in (tmp_path / "a", tmp_path / "b")
     )
     for one, other in zip(first.network.get_weights(), again.network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     monkeypatch.setattr(fine_tuning, "fine_tune", None)
-    kept = reference_network.reference(Defender(came, images(), cache=Cache(tmp_path / "a", 1)))
+    kept = reference_network.train_reference(
+        Defender(came, images(), cache=Cache(tmp_path / "a", 1))
+    )
     assert kept.accuracy == first.accuracy
     for one, other in zip(first.network.get_weights(), kept.network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -107,19 +111,19 @@ def test_the_reference_is_learned_once_and_the_same_again(tmp_path, monkeypatch)
 def test_what_learns_too_little_tells_nothing(monkeypatch):
     few = images()
     few = Images(few.pixels[:90], few.labels[:90], key="few")
-    assert reference_network.reference(Defender(network(), few)) is None
-    monkeypatch.setattr(reference_network, "WORTH", 1.5)
-    assert reference_network.reference(Defender(network(), images())) is None
+    assert reference_network.train_reference(Defender(network(), few)) is None
+    monkeypatch.setattr(reference_network, "MIN_ACCURACY", 1.5)
+    assert reference_network.train_reference(Defender(network(), images())) is None
 
 
 @pytest.mark.parametrize(("most", "known"), [(8, 8), (7, 4)])
 def test_of_many_classes_the_suspicious_and_some_others_are_compared(most, known, monkeypatch):
-    monkeypatch.setattr(reference_network, "ALL", most)
-    monkeypatch.setattr(reference_network, "SOME", 3)
+    monkeypatch.setattr(reference_network, "MAX_CLASSES", most)
+    monkeypatch.setattr(reference_network, "OTHER_CLASSES", 3)
     defender = Defender(network(backdoor=60), images())
     triggers = inversion.invert(defender, refine=0)
     found = reference_network.ReferenceNetwork(network(), 1.0)
-    sizes = reference_network.sizes(found, defender, triggers, 3.0)
+    sizes = reference_network.reference_sizes(found, defender, triggers, 3.0)
     assert sizes.shape == (CLASSES,)
     assert np.isfinite(sizes).sum() == known
     assert sizes[ODD] > 2 * triggers.sizes[ODD]

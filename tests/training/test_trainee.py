@@ -21,7 +21,7 @@ from students import (
 from zoo import CASES, randomized
 
 from sweep.networks import outputs
-from sweep.networks.loading import plain
+from sweep.networks.loading import as_functional
 from sweep.pruning import Cut
 from sweep.training import trainee
 from sweep.training.fine_tuning import FineTuning
@@ -44,7 +44,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("builder", "semantics"), KINDS)
 def test_pruned_channels_stay_pruned_exactly_and_the_others_learn(builder, semantics):
-    network = plain(randomized(builder(zoo.untouched)))
+    network = as_functional(randomized(builder(zoo.untouched)))
     cut = Cut(network, CASES[builder][0], semantics)
     channels = np.array([0, 2])
     pruned = cut.pruned(channels)
@@ -106,7 +106,7 @@ def test_frozen_layers_of_a_stranger_learn_too():
 @pytest.mark.parametrize("activation", ["sigmoid", None])
 def test_one_unit_learns_and_the_two_scores_made_of_it_stay_as_they_are(activation):
     images, labels = noisy_patterns(0)
-    network = plain(one_unit(activation))
+    network = as_functional(one_unit(activation))
     student = fine_tuned(network, (images, labels % 2), FineTuning(4, 16, 5, 0.25, [0.3]))
     (two,) = (layer for layer in student.layers if layer.name == "two_scores")
     assert equal(two.get_weights(), network.get_layer("two_scores").get_weights())

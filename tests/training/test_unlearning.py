@@ -68,7 +68,7 @@ def test_at_most_the_goal_is_right_afterwards_and_the_given_network_is_as_it_was
 
 def test_it_ends_after_so_many_steps_at_the_latest(trained):
     batch = patterns()
-    network = unlearned(defender(trained, batch), **SETTINGS | {"learning_rate": 1e-6}, most=3)
+    network = unlearned(defender(trained, batch), **SETTINGS | {"learning_rate": 1e-6}, max_steps=3)
     assert students.accuracy(network, batch) == 1
     assert digest(network) != digest(trained)
 
@@ -76,7 +76,7 @@ def test_it_ends_after_so_many_steps_at_the_latest(trained):
 def test_a_step_is_one_of_gradient_ascent_on_the_mean_cross_entropy(trained):
     pixels, labels = patterns()
     settings = {"accuracy": 0.1, "learning_rate": 1e-2, "batch_size": 64}
-    network = unlearned(defender(trained, (pixels, labels)), **settings, most=1)
+    network = unlearned(defender(trained, (pixels, labels)), **settings, max_steps=1)
     x, logits = pixels.reshape(64, -1).astype(float), np.asarray(trained(pixels), float)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     gradient = x.T @ (probabilities - np.eye(4)[labels]) / 64

@@ -54,7 +54,7 @@ class People:
 
 
 def people(count: int, seed: int) -> People:
-    """Draw `count` identities; equal arguments give equal people.
+    """Return `count` identities, drawn by `seed`; equal arguments give equal people.
 
     >>> len(people(5, seed=0))
     5

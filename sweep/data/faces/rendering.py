@@ -34,7 +34,7 @@ _UNIFORM = {
 
 
 def photographs(people: People, who: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
-    """Take one picture of each person in `who`: uint8 (n, 55, 47, 3), RGB.
+    """Return one picture of each person in `who`: uint8 (n, 55, 47, 3), RGB.
 
     `who` holds positions in `people`, (n,); pose, light and all else that is not the person are
     drawn by `seed`. Raises BadInput where `who` names nobody.

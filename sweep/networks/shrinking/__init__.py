@@ -13,11 +13,11 @@ import numpy as np
 from sweep.networks.cloning import copy_layer, copy_state
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Layer, Tensor, layer_that_made
-from sweep.networks.shrinking.dispatch import rule
-from sweep.networks.shrinking.rules import Mask, Rule, Values, channels
+from sweep.networks.shrinking.dispatch import rule_for
+from sweep.networks.shrinking.rules import Mask, Rule, Values, channel_count
 
 #: Channels are picked on the way only where that leaves out at least a quarter of them.
-MOST = 0.75
+MAX_SHARE = 0.75
 
 
 def shrunk(network: keras.Model) -> keras.Model:
@@ -29,37 +29,37 @@ def shrunk(network: keras.Model) -> keras.Model:
     if isinstance(network, keras.Sequential):
         network = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
     graph = Graph(network)
-    rules = [rule(graph, node) for node in graph.nodes]
+    rules = [rule_for(graph, node) for node in graph.nodes]
     values = _values(rules)
-    plans = [_ChannelPlan(network, rules, values, most) for most in (0, MOST)]
+    plans = [_ChannelPlan(network, rules, values, share) for share in (0, MAX_SHARE)]
     return min([_SmallerNetwork(plan).network for plan in plans], key=keras.Model.count_params)
 
 
 def _values(rules: list[Rule]) -> dict[int, Values]:
     """Return the value of each channel of every tensor, by the tensor's id."""
     values: dict[int, Values] = {}
-    for each in rules:
-        constants = each.constants([values[id(tensor)] for tensor in each.node.input_tensors])
-        for tensor in each.node.output_tensors:
-            values[id(tensor)] = np.broadcast_to(constants, channels(tensor))
+    for rule in rules:
+        constants = rule.constants([values[id(tensor)] for tensor in rule.node.input_tensors])
+        for tensor in rule.node.output_tensors:
+            values[id(tensor)] = np.broadcast_to(constants, channel_count(tensor))
     return values
 
 
 class _ChannelPlan:
     """Which channels every tensor carries (`kept`), and which every layer reads (`taken`).
 
-    Both start with none and grow until all layers have what they need. `most` is how many of the
-    channels, as a share, may be left where some are picked on the way; with 0 none are picked.
+    Both start with none and grow until all layers have what they need. `max_share` of the channels
+    may be left where some are picked on the way; with 0 none are picked.
     """
 
     def __init__(
-        self, network: keras.Model, rules: list[Rule], values: dict[int, Values], most: float
+        self, network: keras.Model, rules: list[Rule], values: dict[int, Values], max_share: float
     ) -> None:
-        self.network, self.rules, self.values, self._most = network, rules, values, most
+        self.network, self.rules, self.values, self._max_share = network, rules, values, max_share
         self._kept: dict[int, Mask] = {}
         self._taken: dict[tuple[int, int], Mask] = {}
-        for each in rules:
-            self._enter(each)
+        for rule in rules:
+            self._enter(rule)
         for tensor in network.outputs:
             self.kept(tensor)[:] = True
         while self._grow() or self._fill():
@@ -69,42 +69,41 @@ class _ChannelPlan:
         """Return the channels that a tensor carries."""
         return self._kept[id(tensor)]
 
-    def taken(self, each: Rule) -> list[Mask]:
+    def taken(self, rule: Rule) -> list[Mask]:
         """The channels that a node reads of each of its inputs; the same of the same tensor."""
-        return [self._taken[id(each.node), id(tensor)] for tensor in each.node.input_tensors]
+        return [self._taken[id(rule.node), id(tensor)] for tensor in rule.node.input_tensors]
 
-    def _enter(self, each: Rule) -> None:
+    def _enter(self, rule: Rule) -> None:
         """Start the masks of a node; calls of a coupled layer share theirs."""
-        first = each.calls[0]
-        if each.coupled and each.node is not first:
-            (read,), (made,) = each.node.input_tensors, each.node.output_tensors
-            self._kept[id(made)] = self._kept[id(first.output_tensors[0])]
-            self._taken[id(each.node), id(read)] = self._taken[
-                id(first), id(first.input_tensors[0])
-            ]
+        first = rule.calls[0]
+        if rule.coupled and rule.node is not first:
+            (tensor,), (output,) = rule.node.input_tensors, rule.node.output_tensors
+            (first_tensor,), (first_output,) = first.input_tensors, first.output_tensors
+            self._taken[id(rule.node), id(tensor)] = self._taken[id(first), id(first_tensor)]
+            self._kept[id(output)] = self._kept[id(first_output)]
             return
-        for tensor in each.node.output_tensors:
-            self._kept[id(tensor)] = np.full(channels(tensor), each.opaque)
-        for tensor in each.node.input_tensors:
-            self._taken[id(each.node), id(tensor)] = np.full(channels(tensor), each.opaque)
+        for tensor in rule.node.output_tensors:
+            self._kept[id(tensor)] = np.full(channel_count(tensor), rule.opaque)
+        for tensor in rule.node.input_tensors:
+            self._taken[id(rule.node), id(tensor)] = np.full(channel_count(tensor), rule.opaque)
 
     def _grow(self) -> bool:
         """Let each node, last first, ask for what it needs; whether any mask grew."""
         before = self._size()
-        for each in reversed(self.rules):
-            taken = self.taken(each)
-            each.propagate(taken, self.kept(each.node.output_tensors[0]))
-            for tensor, mask in zip(each.node.input_tensors, taken, strict=True):
-                self._meet(each, mask, self.kept(tensor), self.values[id(tensor)])
+        for rule in reversed(self.rules):
+            taken = self.taken(rule)
+            rule.propagate(taken, self.kept(rule.node.output_tensors[0]))
+            for tensor, mask in zip(rule.node.input_tensors, taken, strict=True):
+                self._meet(rule, mask, self.kept(tensor), self.values[id(tensor)])
         return self._size() > before
 
-    def _meet(self, each: Rule, taken: Mask, kept: Mask, values: Values) -> None:
+    def _meet(self, rule: Rule, taken: Mask, kept: Mask, values: Values) -> None:
         """Let a tensor carry what a node reads of it; the same channels, if none are picked."""
         kept |= taken & np.isnan(values)
-        if each.flexible:
+        if rule.flexible:
             taken |= kept
         fewer, more = sorted([taken.sum(), kept.sum()])
-        if fewer > self._most * more:
+        if fewer > self._max_share * more:
             taken |= kept
             kept |= taken
 
@@ -127,15 +126,14 @@ class _SmallerNetwork:
 
     def __init__(self, plan: _ChannelPlan) -> None:
         self._plan, network = plan, plan.network
-        self._names = {each.layer.name for each in plan.rules}
+        self._names = {rule.layer.name for rule in plan.rules}
         self._copies: dict[Layer, Layer] = {}
         self._arrays: dict[Layer, dict[str, Any]] = {}
         self._known: dict[int, Tensor] = {}
         self._selections: dict[tuple[int, bytes], Tensor] = {}
-        for each in plan.rules:
-            made = keras.tree.flatten(self._run(each))
-            pairs = zip(each.node.output_tensors, made, strict=True)
-            self._known.update({id(tensor): new for tensor, new in pairs})
+        for rule in plan.rules:
+            outputs = keras.tree.flatten(self._run(rule))
+            self._known.update(zip(map(id, rule.node.output_tensors), outputs, strict=True))
         for layer, copy in self._copies.items():
             if not self._arrays[layer]:
                 copy_state(layer, copy)
@@ -147,17 +145,17 @@ class _SmallerNetwork:
         )
         self.network = keras.Model(inputs, outputs, name=network.name)
 
-    def _run(self, each: Rule) -> Tensor:
+    def _run(self, rule: Rule) -> Tensor:
         """Return what the new copy of one node's layer makes."""
-        node, layer = each.node, each.layer
-        masks, kept = self._plan.taken(each), self._plan.kept(node.output_tensors[0])
+        node, layer = rule.node, rule.layer
+        masks, kept = self._plan.taken(rule), self._plan.kept(node.output_tensors[0])
         pairs = zip(node.input_tensors, masks, strict=True)
         inputs = {id(tensor): self._picked_channels(tensor, mask) for tensor, mask in pairs}
-        if each.idle(kept):
+        if rule.is_identity(kept):
             return inputs[id(node.input_tensors[0])]
         if layer not in self._copies:
             whole = all(mask.all() for mask in (*masks, kept))
-            settings, self._arrays[layer] = ({}, {}) if whole else each.cut(masks, kept)
+            settings, self._arrays[layer] = ({}, {}) if whole else rule.cut(masks, kept)
             self._copies[layer] = (
                 copy_layer(layer, layer.name) if whole else _with_settings(layer, settings)
             )

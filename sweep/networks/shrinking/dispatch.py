@@ -17,18 +17,18 @@ from sweep.networks.layer_types import (
 )
 from sweep.networks.shrinking.rules import (
     MERGES,
-    Acting,
-    Joined,
-    Merged,
-    Norm,
-    Padding,
+    ActivationRule,
+    ChannelwiseRule,
+    ConcatenateRule,
+    FlattenRule,
+    MergeRule,
+    NormRule,
+    PaddingRule,
+    RescalingRule,
     Rule,
-    Same,
-    Scaled,
-    Unrolled,
-    channels,
+    channel_count,
 )
-from sweep.networks.shrinking.weighted import Weighted
+from sweep.networks.shrinking.weighted import WeightedRule
 
 CHANNELWISE = (
     *AVERAGES,
@@ -46,13 +46,14 @@ CHANNELWISE = (
 PADDINGS = (LAYERS.ZeroPadding1D, LAYERS.ZeroPadding2D, LAYERS.ZeroPadding3D)
 
 
-def rule(graph: Graph, node: Node) -> Rule:
+def rule_for(graph: Graph, node: Node) -> Rule:
     """Return the rule for what is known of a node's layer; `Rule` where that is nothing."""
-    plain = all(_is_plain(call) for call in graph.calls_of(node))
-    return (_rule_type(graph, node) if plain else Rule)(graph, node)
+    is_supported = all(_is_supported(call) for call in graph.calls_of(node))
+    rule_type = _rule_type(graph, node) if is_supported else Rule
+    return rule_type(graph, node)
 
 
-def _is_plain(node: Node) -> bool:
+def _is_supported(node: Node) -> bool:
     """Whether a node makes one tensor of floats, channels last, of others, as in inference."""
     layer, tensors = node.operation, [*node.input_tensors, *node.output_tensors]
     keyword_values = keras.tree.flatten(node.arguments.kwargs)
@@ -69,30 +70,34 @@ def _is_plain(node: Node) -> bool:
 
 
 def _rule_type(graph: Graph, node: Node) -> type[Rule]:
-    """Return the type of rule for a node that is plain."""
-    layer, kind, once = node.operation, type(node.operation), len(graph.calls_of(node)) == 1
-    (made,), read = node.output_tensors, node.input_tensors
-    size = channels(made)
-    if kind in MERGES:
-        alike = all(t.ndim == made.ndim and channels(t) in (1, size) for t in read)
-        return Merged if alike else Rule
-    if kind is LAYERS.Concatenate:
-        return Joined if layer.axis in (-1, made.ndim - 1) else Rule
-    if len(read) > 1:
+    """Return the type of rule for a node that `_is_supported`."""
+    layer, layer_type = node.operation, type(node.operation)
+    is_used_once = len(graph.calls_of(node)) == 1
+    (output,), inputs = node.output_tensors, node.input_tensors
+    size = channel_count(output)
+    if layer_type in MERGES:
+        is_broadcast = all(t.ndim == output.ndim and channel_count(t) in (1, size) for t in inputs)
+        return MergeRule if is_broadcast else Rule
+    if layer_type is LAYERS.Concatenate:
+        return ConcatenateRule if layer.axis in (-1, output.ndim - 1) else Rule
+    if len(inputs) > 1:
         return Rule
     if makes_channels(layer):
-        return Weighted
+        return WeightedRule
     if is_norm(layer):
-        return Norm
+        return NormRule
     if is_activation(layer):
-        return Acting if activation_is_channelwise(layer) else Rule
-    if kind in PADDINGS:
-        return Padding
-    if kind in CHANNELWISE and getattr(layer, "noise_shape", None) is None:
-        return Same
-    if kind is LAYERS.Rescaling and once:
-        each = (np.shape(layer.scale), np.shape(layer.offset))
-        return Scaled if all(shape in ((), (size,)) for shape in each) else Rule
-    if kind is LAYERS.Flatten or (kind is LAYERS.Reshape and once and None not in made.shape[1:]):
-        return Unrolled if size % channels(read[0]) == 0 else Rule
+        return ActivationRule if activation_is_channelwise(layer) else Rule
+    if layer_type in PADDINGS:
+        return PaddingRule
+    if layer_type in CHANNELWISE and getattr(layer, "noise_shape", None) is None:
+        return ChannelwiseRule
+    if layer_type is LAYERS.Rescaling and is_used_once:
+        shapes = (np.shape(layer.scale), np.shape(layer.offset))
+        return RescalingRule if all(shape in ((), (size,)) for shape in shapes) else Rule
+    is_fixed_reshape = (
+        layer_type is LAYERS.Reshape and is_used_once and None not in output.shape[1:]
+    )
+    if layer_type is LAYERS.Flatten or is_fixed_reshape:
+        return FlattenRule if size % channel_count(inputs[0]) == 0 else Rule
     return Rule

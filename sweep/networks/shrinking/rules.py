@@ -54,12 +54,12 @@ class Rule:
         """Return settings and weights of the layer that reads and makes these channels alone."""
         return {}, {}
 
-    def idle(self, kept: Mask) -> bool:
+    def is_identity(self, kept: Mask) -> bool:
         """Return whether the layer does nothing, now that it has lost channels."""
         return False
 
 
-class Same(Rule):
+class ChannelwiseRule(Rule):
     """A layer that makes each channel of the one of that number in each of its inputs."""
 
     opaque = False
@@ -77,14 +77,14 @@ class Same(Rule):
             mask |= len(mask) == 1
 
 
-class Padding(Same):
+class PaddingRule(ChannelwiseRule):
     """Zeros around the maps."""
 
     def constants(self, values: list[Values]) -> Values:
         return np.where(values[0] == 0, 0, np.nan)
 
 
-class Acting(Same):
+class ActivationRule(ChannelwiseRule):
     """An activation, of which there may be a PReLU with a slope for each place."""
 
     def constants(self, values: list[Values]) -> Values:
@@ -103,7 +103,7 @@ class Acting(Same):
         return {}, {"alpha": alpha.numpy()[..., kept]}
 
 
-class Norm(Same):
+class NormRule(ChannelwiseRule):
     """A BatchNormalization; a channel is constant too where its gamma is 0."""
 
     def constants(self, values: list[Values]) -> Values:
@@ -116,8 +116,8 @@ class Norm(Same):
                 (self.layer.moving_variance, 1.0),
             )
         )
-        made = gamma * (values[0] - mean) / np.sqrt(variance + self.layer.epsilon) + beta
-        return np.where(gamma == 0, beta, made)
+        normed = gamma * (values[0] - mean) / np.sqrt(variance + self.layer.epsilon) + beta
+        return np.where(gamma == 0, beta, normed)
 
     def cut(self, taken: list[Mask], kept: Mask) -> Smaller:
         names = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -126,7 +126,7 @@ class Norm(Same):
         return {}, arrays
 
 
-class Scaled(Same):
+class RescalingRule(ChannelwiseRule):
     """A Rescaling by one scale, or by one a channel, as those that mask pruned channels are."""
 
     def constants(self, values: list[Values]) -> Values:
@@ -137,7 +137,7 @@ class Scaled(Same):
         settings = {"scale": self.layer.scale, "offset": self.layer.offset}
         return {k: np.array(v)[kept].tolist() for k, v in settings.items() if np.ndim(v)}, {}
 
-    def idle(self, kept: Mask) -> bool:
+    def is_identity(self, kept: Mask) -> bool:
         scale, offset = (
             np.broadcast_to(value, kept.shape)[kept]
             for value in (self.layer.scale, self.layer.offset)
@@ -145,17 +145,17 @@ class Scaled(Same):
         return not kept.all() and bool((scale == 1).all()) and not offset.any()
 
 
-class Merged(Same):
+class MergeRule(ChannelwiseRule):
     """A sum, product or the like of several inputs; 0 times anything is 0."""
 
     def constants(self, values: list[Values]) -> Values:
         arrays = np.broadcast_arrays(*values)
-        made = MERGES[type(self.layer)](arrays)
-        gone = type(self.layer) is LAYERS.Multiply and np.any(np.equal(arrays, 0), axis=0)
-        return np.where(gone, 0, made)
+        merged = MERGES[type(self.layer)](arrays)
+        is_zero = type(self.layer) is LAYERS.Multiply and np.any(np.equal(arrays, 0), axis=0)
+        return np.where(is_zero, 0, merged)
 
 
-class Joined(Rule):
+class ConcatenateRule(Rule):
     """A Concatenate of channels."""
 
     opaque = False
@@ -165,18 +165,18 @@ class Joined(Rule):
 
     def propagate(self, taken: list[Mask], kept: Mask) -> None:
         starts = np.cumsum([len(mask) for mask in taken])[:-1]
-        for mask, made in zip(taken, np.split(kept, starts), strict=True):
-            mask |= made
+        for mask, part in zip(taken, np.split(kept, starts), strict=True):
+            mask |= part
         kept |= np.concatenate(taken)
 
 
-class Unrolled(Rule):
+class FlattenRule(Rule):
     """A Flatten, or a Reshape, that makes several channels of each: one for each place."""
 
     opaque = False
 
     def constants(self, values: list[Values]) -> Values:
-        return np.tile(values[0], channels(self.node.output_tensors[0]) // len(values[0]))
+        return np.tile(values[0], channel_count(self.node.output_tensors[0]) // len(values[0]))
 
     def propagate(self, taken: list[Mask], kept: Mask) -> None:
         (mask,) = taken
@@ -189,7 +189,7 @@ class Unrolled(Rule):
         return {"target_shape": (*self.node.output_tensors[0].shape[1:-1], int(kept.sum()))}, {}
 
 
-def channels(tensor: Tensor) -> int:
+def channel_count(tensor: Tensor) -> int:
     """Return the size of the last axis; 1 where there is none that is known."""
     return (tensor.shape[-1] if tensor.ndim > 1 else None) or 1
 
@@ -198,5 +198,5 @@ def activated(activation: Layer | None, values: Values) -> Values:
     """Return what an activation makes of channels of these values."""
     if activation is None:
         return values
-    made = call(activation, np.nan_to_num(values).astype(np.float32)[None])
-    return np.where(np.isnan(values), np.nan, np.asarray(made)[0])
+    outputs = call(activation, np.nan_to_num(values).astype(np.float32)[None])
+    return np.where(np.isnan(values), np.nan, np.asarray(outputs)[0])

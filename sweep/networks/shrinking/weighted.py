@@ -3,8 +3,6 @@
 What is added up to a new bias is added up in float64.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,10 +16,10 @@ from sweep.networks.layer_types import (
     activation_is_channelwise,
     filters,
 )
-from sweep.networks.shrinking.rules import Mask, Rule, Smaller, Values, activated, channels
+from sweep.networks.shrinking.rules import Mask, Rule, Smaller, Values, activated, channel_count
 
 
-class Weighted(Rule):
+class WeightedRule(Rule):
     """A Dense or a convolution, whose constant inputs go into its bias where that is exact.
 
     In `groups`, each of some inputs, it makes some channels of each; a group goes as a whole, and
@@ -34,32 +32,32 @@ class Weighted(Rule):
         super().__init__(graph, node)
         layer = self.layer
         depthwise = type(layer) in DEPTHWISE
-        self.groups = channels(node.input_tensors[0]) if depthwise else getattr(layer, "groups", 1)
+        self.groups = (
+            channel_count(node.input_tensors[0]) if depthwise else getattr(layer, "groups", 1)
+        )
         self.flexible = self.groups == 1
         whole = np.prod(getattr(layer, "kernel_size", 1)) == 1
         self.everywhere = whole or layer.padding == "valid"  # each output sees the whole kernel
         self.everywhere &= not self.coupled and type(layer) not in TRANSPOSED
         kernel = filters(layer)
         self.kernel = kernel.reshape(-1, *kernel.shape[-2:])
-        self.reaches = _blocks(np.any(self.kernel, axis=0), self.groups)
+        self.reaches = _block_diagonal(np.any(self.kernel, axis=0), self.groups)
         self.folded: Values = np.zeros(len(self.reaches))
 
     def constants(self, values: list[Values]) -> Values:
         self.folded = values[0] if self.everywhere else np.where(values[0] == 0, 0, np.nan)
         varying = self.reaches[np.isnan(self.folded)].any(axis=0)
-        made = np.where(varying, np.nan, self._bias(np.ones(len(self.folded), bool)))
-        return (
-            activated(self.layer.activation, made)
-            if activation_is_channelwise(self.layer)
-            else made * np.nan
-        )
+        if not activation_is_channelwise(self.layer):
+            return np.full(self.reaches.shape[-1], np.nan)
+        linear = np.where(varying, np.nan, self._bias(np.ones(len(self.folded), bool)))
+        return activated(self.layer.activation, linear)
 
     def propagate(self, taken: list[Mask], kept: Mask) -> None:
         kept |= not activation_is_channelwise(self.layer)
         (mask,) = taken
         mask |= self.reaches[:, kept].any(axis=1) & np.isnan(self.folded)
         if self.groups > 1:
-            alive = _any(mask, self.groups) | _any(kept, self.groups)
+            alive = _any_in_group(mask, self.groups) | _any_in_group(kept, self.groups)
             _equalise(mask.reshape(self.groups, -1), alive)
             _equalise(kept.reshape(self.groups, -1), alive)
 
@@ -77,7 +75,7 @@ class Weighted(Rule):
         if type(layer) in DEPTHWISE:
             return settings | {"depth_multiplier": int(kept.sum() // mask.sum())}, arrays
         if self.groups > 1:
-            settings["groups"] = int(_any(kept, self.groups).sum())
+            settings["groups"] = int(_any_in_group(kept, self.groups).sum())
         width = "units" if type(layer) is LAYERS.Dense else "filters"
         return settings | {width: int(kept.sum())}, arrays
 
@@ -88,33 +86,40 @@ class Weighted(Rule):
             bias += self.layer.bias.numpy()
         values = np.nan_to_num(np.where(left, self.folded, 0))
         if values.any():
-            bias += values @ _blocks(self.kernel.sum(axis=0, dtype=np.float64), self.groups)
+            bias += values @ _block_diagonal(self.kernel.sum(axis=0, dtype=np.float64), self.groups)
         return bias
 
     def _kernel(self, mask: Mask, kept: Mask) -> NDArray[np.float32]:
-        """The kernel without what it does not read or make, in the layer's own order of axes."""
+        """Return the kernel of the channels read and made, in the layer's own order of axes."""
         kernel = self.layer.kernel.numpy()
         if type(self.layer) in TRANSPOSED:
             return kernel[..., kept, :][..., mask]
         if type(self.layer) in DEPTHWISE:
             rows = kernel.reshape(*kernel.shape[:-2], -1)[..., kept]
             return rows.reshape(*kernel.shape[:-2], int(mask.sum()), -1)
-        read, made = mask.reshape(self.groups, -1), kept.reshape(self.groups, -1)
-        parts = np.split(kernel, self.groups, axis=-1)
-        alive = zip(parts, read, made, strict=True)
-        return np.concatenate([p[..., r, :][..., m] for p, r, m in alive if m.any()], axis=-1)
+        parts = [
+            part[..., inputs, :][..., outputs]
+            for part, inputs, outputs in zip(
+                np.split(kernel, self.groups, axis=-1),
+                mask.reshape(self.groups, -1),
+                kept.reshape(self.groups, -1),
+                strict=True,
+            )
+            if outputs.any()
+        ]
+        return np.concatenate(parts, axis=-1)
 
 
-def _blocks(matrix: NDArray[Any], groups: int) -> NDArray[Any]:
+def _block_diagonal(matrix: NDArray, groups: int) -> NDArray:
     """(inputs of a group, all channels) -> (all inputs, all channels), 0 from group to group."""
     rows, columns = matrix.shape
-    whole = np.zeros((groups, rows, groups, columns // groups), dtype=matrix.dtype)
-    each = np.arange(groups)
-    whole[each, :, each] = matrix.reshape(rows, groups, -1).swapaxes(0, 1)
-    return whole.reshape(groups * rows, columns)
+    blocks = np.zeros((groups, rows, groups, columns // groups), dtype=matrix.dtype)
+    diagonal = np.arange(groups)
+    blocks[diagonal, :, diagonal] = matrix.reshape(rows, groups, -1).swapaxes(0, 1)
+    return blocks.reshape(groups * rows, columns)
 
 
-def _any(mask: Mask, groups: int) -> Mask:
+def _any_in_group(mask: Mask, groups: int) -> Mask:
     """Return which groups have a channel in `mask`."""
     return np.any(mask.reshape(groups, -1), axis=1)
 

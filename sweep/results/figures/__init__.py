@@ -3,7 +3,7 @@
 Arrays in, matplotlib figures out.
 """
 
-from sweep.results.figures.run import attack, of_cell
-from sweep.results.figures.verdict import of_verdict
+from sweep.results.figures.run import draw_attack, draw_cell
+from sweep.results.figures.verdict import draw_verdict
 
-__all__ = ["attack", "of_cell", "of_verdict"]
+__all__ = ["draw_attack", "draw_cell", "draw_verdict"]

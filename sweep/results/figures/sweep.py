@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from sweep.results.cells import ORACLE
-from sweep.results.figures.run import BLUE, GREEN, GREY, RED, SKY, percent
+from sweep.results.figures.run import BLUE, GREEN, GREY, RED, SKY, percent_axis
 
 #: Metrics of a cell in the comparison: name, legend, colour, marker, size.
 MARKS = (
@@ -63,30 +63,31 @@ class OrderCurves:
     control: bool = False
 
 
-def comparison(cells: Sequence[CellRates], title: str) -> Figure:
-    """One row a cell, one mark a rate: the mean over seeds, with a line from lowest to highest."""
+def draw_comparison(cells: Sequence[CellRates], title: str) -> Figure:
+    """The figure of all rates, a row a cell: means over seeds, and lines from lowest to highest."""
     if len(cells) > MOST_ROWS:
         title += f", the first {MOST_ROWS} of {len(cells)}"
         cells = cells[:MOST_ROWS]
     height = min(ROW, ROWS / max(len(cells), 1))
-    small = height / ROW  # below 1 where there are many
+    shrink = height / ROW  # below 1 where there are many
     figure = Figure(figsize=(9, 2.1 + height * len(cells)), layout="constrained")
-    panel = figure.subplots()
+    ax = figure.subplots()
     for row, cell in enumerate(cells):
         for key, _, colour, marker, size in MARKS:
             if key in cell.rates:
                 seeds = np.asarray(cell.rates[key])
                 ends = [seeds.min(), seeds.max()]
-                look = _mark(colour, marker, size * max(small, 0.4) ** 0.5, cell.oracle)
-                panel.plot(ends, [row, row], color=colour, linewidth=1, gid=f"{key} over seeds")
-                panel.plot(seeds.mean(), row, **look, clip_on=False, gid=key)
-    panel.set_yticks(range(len(cells)), [_label(cell) for cell in cells])
-    for label, cell in zip(panel.get_yticklabels(), cells, strict=True):
-        label.set(color=GREY if cell.oracle else "black", fontsize=min(10, 16 * small))
-    panel.set(ylim=(len(cells) - 0.5, -0.5), title=title)
-    panel.grid(alpha=0.3)
-    panel.tick_params(axis="x", top=small < 1, labeltop=small < 1)
-    percent(panel, "x", "share of images")
+                size_here = size * max(shrink, 0.4) ** 0.5
+                style = _marker_style(colour, marker, size_here, cell.oracle)
+                ax.plot(ends, [row, row], color=colour, linewidth=1, gid=f"{key} over seeds")
+                ax.plot(seeds.mean(), row, **style, clip_on=False, gid=key)
+    ax.set_yticks(range(len(cells)), [_label(cell) for cell in cells])
+    for label, cell in zip(ax.get_yticklabels(), cells, strict=True):
+        label.set(color=GREY if cell.oracle else "black", fontsize=min(10, 16 * shrink))
+    ax.set(ylim=(len(cells) - 0.5, -0.5), title=title)
+    ax.grid(alpha=0.3)
+    ax.tick_params(axis="x", top=shrink < 1, labeltop=shrink < 1)
+    percent_axis(ax, "x", "share of images")
     figure.legend(handles=_legend(cells), loc="outside lower center", ncols=3)
     return figure
 
@@ -94,19 +95,19 @@ def comparison(cells: Sequence[CellRates], title: str) -> Figure:
 def _legend(cells: Sequence[CellRates]) -> list[Line2D]:
     """What the marks of the comparison mean, those that are there."""
     handles = [
-        Line2D([], [], **_mark(colour, marker, size, oracle=False), label=label)
+        Line2D([], [], **_marker_style(colour, marker, size, oracle=False), label=label)
         for key, label, colour, marker, size in MARKS
         if any(key in cell.rates for cell in cells)
     ]
     if any(len(set(seeds)) > 1 for cell in cells for seeds in cell.rates.values()):
         handles.append(Line2D([], [], color="black", linewidth=1, label="lowest to highest seed"))
     if any(cell.oracle for cell in cells):
-        look = _mark(GREY, "o", 6, oracle=True)
-        handles.append(Line2D([], [], **look, label=f"{ORACLE} hollow: oracle, no defence"))
+        style = _marker_style(GREY, "o", 6, oracle=True)
+        handles.append(Line2D([], [], **style, label=f"{ORACLE} hollow: oracle, no defence"))
     return handles
 
 
-def _mark(colour: str, marker: str, size: float, oracle: bool) -> dict[str, Any]:
+def _marker_style(colour: str, marker: str, size: float, oracle: bool) -> dict[str, Any]:
     """How one mark looks; GoodNet's square stands around that of B' and is always hollow."""
     hollow = oracle or marker == "s"
     return {
@@ -119,8 +120,8 @@ def _mark(colour: str, marker: str, size: float, oracle: bool) -> dict[str, Any]
     }
 
 
-def tradeoff(orders: Sequence[OrderCurves], title: str) -> Figure:
-    """Attack success against clean test accuracy along whole curves, and near B's accuracy.
+def draw_tradeoff(orders: Sequence[OrderCurves], title: str) -> Figure:
+    """The figure of attack success against clean test accuracy, of all steps and near B.
 
     The best corner is the lower right one: nothing of the accuracy lost, nothing of the attack
     left. Dots are the stops that were chosen.
@@ -128,55 +129,58 @@ def tradeoff(orders: Sequence[OrderCurves], title: str) -> Figure:
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     figure.suptitle(title)
     far, near = figure.subplots(1, 2, sharey=True)
-    looks, handles = _looks(orders), []
-    for order, look in zip(orders, looks, strict=True):
-        for panel in (far, near):
+    handles = []
+    for order, style in zip(orders, _line_styles(orders), strict=True):
+        dots = {"color": style["color"], "zorder": style["zorder"] + 1, "markersize": 6}
+        dots["markerfacecolor"] = "white" if order.oracle else style["color"]
+        for ax in (far, near):
             for number, (accuracy, attack) in enumerate(order.curves):
-                panel.plot(accuracy, attack, **look, gid=order.name)
+                ax.plot(accuracy, attack, **style, gid=order.name)
                 steps = sorted({step for curve, step in order.stops if curve == number})
-                dots = dict(color=look["color"], zorder=look["zorder"] + 1, markersize=6)
-                dots |= dict(markerfacecolor="white" if order.oracle else look["color"])
-                panel.plot(accuracy[steps], attack[steps], "o", **dots, gid="stops")
-        handles.append(
-            Line2D([], [], **look | {"linewidth": 1.8}, label=_label(order, " (oracle)"))
-        )
+                ax.plot(accuracy[steps], attack[steps], "o", **dots, gid="stops")
+        thick = style | {"linewidth": 1.8}
+        handles.append(Line2D([], [], **thick, label=_label(order, " (oracle)")))
     starts = np.array([curve[:, 0] for order in orders for curve in order.curves])
     best = starts[:, 0].max()
     most = max(curve[0].max() for order in orders for curve in order.curves)
-    for panel in (far, near):
-        panel.plot(*np.unique(starts, axis=0).T, "D", color="black", zorder=7)
-        panel.plot(best, 0, "*", color=IDEAL, mec="black", mew=0.6, ms=16, clip_on=False, zorder=8)
-        panel.annotate("ideal", (best, 0), (0, 10), textcoords="offset points", **NOTE)
-        panel.grid(alpha=0.3)
-        percent(panel, "x", "clean test accuracy of B' (better \u2192)")
+    for ax in (far, near):
+        ax.plot(*np.unique(starts, axis=0).T, "D", color="black", zorder=7)
+        ax.plot(best, 0, "*", color=IDEAL, mec="black", mew=0.6, ms=16, clip_on=False, zorder=8)
+        ax.annotate("ideal", (best, 0), (0, 10), textcoords="offset points", **NOTE)
+        ax.grid(alpha=0.3)
+        percent_axis(ax, "x", "clean test accuracy of B' (better \u2192)")
     handles += [
         Line2D([], [], marker="o", color=GREY, linestyle="none", label="a stop that was chosen"),
         Line2D([], [], marker="D", color="black", linestyle="none", label="B, nothing pruned"),
     ]
     far.set_title("all steps")
     near.set(title=f"within {100 * ZOOM:.0f} points of B", xlim=(best - ZOOM, most + ZOOM / 20))
-    percent(far, "y", "attack success rate of B' (\u2190 better)")
+    percent_axis(far, "y", "attack success rate of B' (\u2190 better)")
     figure.legend(handles=handles, loc="outside right center", fontsize="small", handlelength=3.2)
     return figure
 
 
-def _looks(orders: Sequence[OrderCurves]) -> list[dict[str, Any]]:
+def _line_styles(orders: Sequence[OrderCurves]) -> list[dict[str, Any]]:
     """A line for each: the control grey, oracles black and broken, all others in colours."""
     colours = cycle((colour, style) for style in STYLES for colour in COLOURS)
     oracles, controls = cycle(STYLES[1:]), cycle(STYLES)
-    looks = []
+    line_styles = []
     for order in orders:
-        thin = 0.8 if len(order.curves) > 1 else 1.6
+        width = 0.8 if len(order.curves) > 1 else 1.6
         if order.oracle:
             colour, style, zorder = "black", next(oracles), 4
         elif order.control:
             colour, style, zorder = GREY, next(controls), 1
         else:
             (colour, style), zorder = next(colours), 2
-        looks.append(dict(color=colour, linestyle=style, zorder=zorder, linewidth=thin))
-    return looks
+        line_styles.append(
+            {"color": colour, "linestyle": style, "zorder": zorder, "linewidth": width}
+        )
+    return line_styles
 
 
-def _label(what: CellRates | OrderCurves, oracle: str = "") -> str:
+def _label(drawn: CellRates | OrderCurves, oracle: str = "") -> str:
     """The name, and what it is for where it is no defence."""
-    return what.name + (oracle if what.oracle else " (control)" if what.control else "")
+    if drawn.oracle:
+        return drawn.name + oracle
+    return f"{drawn.name} (control)" if drawn.control else drawn.name

@@ -21,7 +21,7 @@ SHOWN = 8  # triggers, the smallest first
 NAMED = 5  # outliers that bear their class's number
 
 
-def reversed_triggers(
+def draw_reversed_triggers(
     image: NDArray[np.floating],
     classes: NDArray[np.integer],
     sizes: NDArray[np.floating],
@@ -32,13 +32,11 @@ def reversed_triggers(
     title: str = "",
     figure: Figure | SubFigure | None = None,
 ) -> Figure | SubFigure:
-    """The smallest triggers on `image`, (height, width, channels), alone, and where they lie.
+    """The figure of the smallest triggers: on `image`, alone, and where they lie.
 
-    In `figure`, where one is given.
-
-    Below them `indices`, how far each class stands out. Where nothing is covered (additive
-    triggers) the trigger alone is what it adds to grey, brightened as told, and its place is how
-    far it moves.
+    It is drawn in `figure`, where one is given. `image` is (height, width, channels). Below them
+    are `indices`, how far each class stands out. Where nothing is covered (additive triggers) the
+    trigger alone is what it adds to grey, brightened as told, and its place is how far it moves.
     """
     order = np.argsort(sizes, kind="stable")[:SHOWN]
     low, high = map(float, limits)
@@ -47,64 +45,64 @@ def reversed_triggers(
     figure = figure or Figure(figsize=(WIDTH, 7.4), layout="constrained")
     figure.suptitle(title)
     above, below = figure.subfigures(2, 1, height_ratios=(2.1, 1), squeeze=False)[:, 0]
-    panels = above.subplots(3, SHOWN, squeeze=False)
+    axs = above.subplots(3, SHOWN, squeeze=False)
     names = ("trigger", "mask") if covers else (f"change x {gain:.1f}", "how far")
-    for line, name in zip(panels, ("stamped", *names), strict=True):
-        line[0].set_ylabel(name)
-    for column, place in zip(panels.T, order, strict=False):
+    for row, name in zip(axs, ("stamped", *names), strict=True):
+        row[0].set_ylabel(name)
+    for column, place in zip(axs.T, order, strict=False):
         mask, paint = masks[place], paints[place]
         stamped = (np.clip((1 - mask) * image + paint, low, high) - low) / span
-        alone = (paint - low * mask) / span if covers else 0.5 + gain * paint / span
-        where = mask if covers else 2 * gain * abs(paint).max(axis=2, keepdims=True) / span
-        for panel, picture in zip(column, (stamped, alone, where), strict=True):
-            _show(panel, picture)
-        outlier = RED if indices[place] > OUTLIER else "black"
+        trigger = (paint - low * mask) / span if covers else 0.5 + gain * paint / span
+        extent = mask if covers else 2 * gain * abs(paint).max(axis=2, keepdims=True) / span
+        for ax, picture in zip(column, (stamped, trigger, extent), strict=True):
+            _show_image(ax, picture)
+        colour = RED if indices[place] > OUTLIER else "black"
         heading = f"class {classes[place]}\nsize {sizes[place]:.2g}\nindex {indices[place]:.1f}"
-        column[0].set_title(heading, fontsize="small", color=outlier)
-    for column in panels.T[len(order) :]:
-        for panel in column:
-            panel.set_axis_off()
-    _strip(below.subplots(), np.asarray(classes), indices)
+        column[0].set_title(heading, fontsize="small", color=colour)
+    for column in axs.T[len(order) :]:
+        for ax in column:
+            ax.set_axis_off()
+    _draw_indices(below.subplots(), np.asarray(classes), indices)
     return figure
 
 
-def _show(panel: Axes, picture: NDArray[np.floating]) -> None:
+def _show_image(ax: Axes, picture: NDArray[np.floating]) -> None:
     coloured = picture.shape[2] in (3, 4)
     shown = np.clip(picture if coloured else picture[..., 0], 0, 1)
-    panel.imshow(shown, "gray", vmin=0, vmax=1)
-    panel.set(xticks=[], yticks=[])
+    ax.imshow(shown, "gray", vmin=0, vmax=1)
+    ax.set(xticks=[], yticks=[])
 
 
-def _strip(panel: Axes, classes: NDArray[np.integer], indices: NDArray[np.floating]) -> None:
+def _draw_indices(ax: Axes, classes: NDArray[np.integer], indices: NDArray[np.floating]) -> None:
     """A bar for each class up or down to its index; those that were not found have none."""
     shown = np.nan_to_num(indices, nan=0, posinf=0, neginf=0)
     outliers = indices > OUTLIER
-    panel.bar(classes, shown, width=0.8, color=np.where(outliers, RED, BLUE))
-    panel.axhline(OUTLIER, color=GREY, linestyle="--", linewidth=1)
-    panel.axhline(0, color="black", linewidth=0.8)
-    panel.annotate(
+    ax.bar(classes, shown, width=0.8, color=np.where(outliers, RED, BLUE))
+    ax.axhline(OUTLIER, color=GREY, linestyle="--", linewidth=1)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.annotate(
         f"above {OUTLIER:g} a class stands out", (1, OUTLIER), (-4, 3),
         xycoords=("axes fraction", "data"), textcoords="offset points",
         ha="right", va="bottom", color=GREY, fontsize="small",
     )  # fmt: skip
     for place in np.argsort(-shown, kind="stable")[:NAMED]:
         if outliers[place]:
-            panel.annotate(
+            ax.annotate(
                 str(classes[place]), (classes[place], shown[place]), (0, 2), color=RED,
                 textcoords="offset points", ha="center", va="bottom", fontsize="small",
             )  # fmt: skip
-    panel.set(
+    ax.set(
         xlabel="class",
         ylabel="anomaly index",
         xlim=(min(classes) - 1, max(classes) + 1),
         ylim=(min(-1.0, 1.1 * shown.min()), 1.2 * max(shown.max(), 1.3 * OUTLIER)),
     )
-    panel.grid(axis="y", alpha=0.3)
-    panel.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
 
 
-def of_verdict(verdict: Verdict, layer: str) -> Figure:
-    """Reversed triggers on a clean image, indices of all classes, and what pruning costs.
+def draw_verdict(verdict: Verdict, layer: str) -> Figure:
+    """The figure of reversed triggers on a clean image, of all indices, and of what pruning costs.
 
     The costs, if any, are by order and at `layer`: points of clean accuracy that B' loses, and the
     share of clean images on which it differs from B.
@@ -122,7 +120,7 @@ def of_verdict(verdict: Verdict, layer: str) -> Figure:
     figure.suptitle("\n".join(textwrap.wrap(verdict.sentence + where, 110)))
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (kind, triggers) in zip(parts, verdict.triggers.items(), strict=False):
-        reversed_triggers(
+        draw_reversed_triggers(
             verdict.image,
             triggers.classes,
             triggers.sizes,
@@ -134,19 +132,19 @@ def of_verdict(verdict: Verdict, layer: str) -> Figure:
             figure=part,
         )
     if costs:
-        _costs(parts[-1].subplots(), costs)
+        _draw_costs(parts[-1].subplots(), costs)
     return figure
 
 
-def _costs(panel: Axes, costs: Sequence[tuple[str, float, float]]) -> None:
+def _draw_costs(ax: Axes, costs: Sequence[tuple[str, float, float]]) -> None:
     """Two bars an order."""
     names, lost, differs = zip(*costs, strict=True)
     places = np.arange(len(names))
-    panel.barh(places - 0.2, lost, 0.4, color=BLUE, label="clean accuracy lost")
-    panel.barh(places + 0.2, differs, 0.4, color=GREY, label="clean images: B and B' differ")
-    panel.set_yticks(places, names)
-    panel.invert_yaxis()
-    panel.xaxis.set_major_formatter(PercentFormatter(1.0))
-    panel.set_title("what each order would cost at this stop", loc="left")
-    panel.grid(axis="x", alpha=0.3)
-    panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize="small")
+    ax.barh(places - 0.2, lost, 0.4, color=BLUE, label="clean accuracy lost")
+    ax.barh(places + 0.2, differs, 0.4, color=GREY, label="clean images: B and B' differ")
+    ax.set_yticks(places, names)
+    ax.invert_yaxis()
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set_title("what each order would cost at this stop", loc="left")
+    ax.grid(axis="x", alpha=0.3)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize="small")

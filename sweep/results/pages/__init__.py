@@ -22,7 +22,7 @@ it](#how-to-read-it), and what may not be concluded, stands at the end; what ord
 in [strategies.md](strategies.md), and what strategies are made of them, in
 [conf/strategy](../conf/strategy).
 
-{{parts}}
+{{sections}}
 
 ## How to read it
 
@@ -47,39 +47,39 @@ Numbers are means over the seeds. A dash: not measured, or not there.
 """
 
 
-def page(tried: Sequence[StrategyRun], cases: Sequence[Case]) -> str:
+def page(runs: Sequence[StrategyRun], cases: Sequence[Case]) -> str:
     """The whole page, in Markdown: whole strategies first, then orders and stops; one may lack."""
-    parts, legends, limits = [], [], []
-    if tried:
-        parts.append(whole_strategies.part(tried))
+    sections, legends, limits = [], [], []
+    if runs:
+        sections.append(whole_strategies.section(runs))
         legends.append(whole_strategies.LEGEND)
         limits.append(whole_strategies.LIMITS)
     if cases:
-        parts.append(orders_by_stops.part(cases))
+        sections.append(orders_by_stops.section(cases))
         legends.append(orders_by_stops.LEGEND)
         limits.append(orders_by_stops.LIMITS)
     return PAGE.format(
-        parts="\n\n".join(parts), legend="\n".join(legends), limits="\n".join(limits)
+        sections="\n\n".join(sections), legend="\n".join(legends), limits="\n".join(limits)
     )
 
 
 def read(uri: str | None, experiment: str) -> tuple[list[StrategyRun], list[Case]]:
-    """What the page tells of, from the experiment at MLflow's `uri`.
+    """The strategy runs and cases of the experiment at MLflow's `uri`.
 
     Raises BadInput where there is none of it, or where it cannot be read.
     """
-    tried, cases = strategy_runs.read(uri, experiment), sweeps.read(uri, experiment)
-    if not tried and not cases:
+    runs, cases = strategy_runs.read(uri, experiment), sweeps.read(uri, experiment)
+    if not runs and not cases:
         raise BadInput(
             f"MLflow's experiment {experiment!r} holds no finished cell of {strategy_runs.SWEEP} "
             f"and no finished sweep with {sweeps.SWEEP}; run: python run.py {strategy_runs.SWEEP} "
             f"case=faces, or: python run.py {sweeps.SWEEP} case=faces"
         )
-    return tried, cases
+    return runs, cases
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 well, 2 bad input, told in one sentence."""
+    """Run the command and return its exit code: 0, or 2 for bad input, told in one sentence."""
     parser = argparse.ArgumentParser(
         prog="python -m sweep.results",
         description=f"Write a page of results in Markdown: all cells of {strategy_runs.SWEEP}, and "
@@ -88,15 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("page", type=Path, nargs="?", help="the file (default: print it)")
     parser.add_argument("--uri", help="where MLflow keeps the runs (default: as run.py)")
     parser.add_argument("--experiment", default="prunesweep", help="MLflow's name for them")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        text = page(*read(given.uri, given.experiment))
+        text = page(*read(options.uri, options.experiment))
     except BadInput as error:
         terminal.print_error(str(error))
         return 2
-    if given.page is None:
+    if options.page is None:
         print(text, end="")
     else:
-        with files.atomic_write(given.page) as unfinished:
+        with files.atomic_write(options.page) as unfinished:
             unfinished.write_text(text)
     return 0

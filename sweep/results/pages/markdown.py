@@ -7,11 +7,11 @@ from statistics import fmean
 
 from mlflow.entities import Run
 
-from sweep.results.pages.sweeps import command, values
+from sweep.results.pages.sweeps import command, param_values
 from sweep.terminal import percent
 
 VERSIONS = ("Python", "Keras", "TensorFlow")
-NONE = "-"
+DASH = "-"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], align: str = "l") -> str:
@@ -20,7 +20,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], align: str = "l")
     return "\n".join(f"| {' | '.join(row)} |" for row in [heads, rules, *rows])
 
 
-def filled(text: str) -> str:
+def wrap(text: str) -> str:
     """A paragraph in lines of at most 100 characters."""
     return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
@@ -38,71 +38,72 @@ def date(run: Run) -> str:
 def commit(run: Run) -> str:
     """The commit that a run is of, in short, and whether that is all."""
     tags = run.data.tags
-    short = f"`{tags['git_commit'][:10]}`" if "git_commit" in tags else NONE
+    short = f"`{tags['git_commit'][:10]}`" if "git_commit" in tags else DASH
     return f"{short}, and changes not committed" if tags.get("git_dirty") == "true" else short
 
 
 def versions(run: Run) -> str:
     """The versions of `VERSIONS` that a run was made with."""
-    return ", ".join(tag([run], word.lower()) for word in VERSIONS)
+    return ", ".join(tag_values([run], word.lower()) for word in VERSIONS)
 
 
-def tag(runs: Iterable[Run], name: str) -> str:
+def tag_values(runs: Iterable[Run], name: str) -> str:
     """The values of a tag, each once; digests in short."""
     unique = dict.fromkeys(run.data.tags[name] for run in runs if name in run.data.tags)
     short = 12 if name.endswith("_digest") else None
-    return ", ".join(value[:short] for value in unique) or NONE
+    return ", ".join(value[:short] for value in unique) or DASH
 
 
 def skipped(cells: Sequence[Run], param: str) -> list[str]:
     """A paragraph for each reason why cells were skipped: which by `param`, how many, and why."""
     paragraphs = []
     for error in dict.fromkeys(cell.data.tags.get("error", "") for cell in cells):
-        alike = [cell for cell in cells if cell.data.tags.get("error", "") == error]
-        several = "1 cell" if len(alike) == 1 else f"{len(alike)} cells"
-        names = ", ".join(f"`{name}`" for name in values(alike, param))
-        paragraphs.append(filled(f"Skipped: {names} ({several}): {error.rstrip('.')}."))
+        same = [cell for cell in cells if cell.data.tags.get("error", "") == error]
+        count = "1 cell" if len(same) == 1 else f"{len(same)} cells"
+        names = ", ".join(f"`{name}`" for name in param_values(same, param))
+        paragraphs.append(wrap(f"Skipped: {names} ({count}): {error.rstrip('.')}."))
     return paragraphs
 
 
-def measured(runs: Iterable[Run], metric: str) -> list[float]:
-    """The metric of every run that has it."""
+def metric_values(runs: Iterable[Run], metric: str) -> list[float]:
+    """The values of a metric in all runs that have it."""
     return [run.data.metrics[metric] for run in runs if metric in run.data.metrics]
 
 
 def mean(runs: Iterable[Run], metric: str, show: Callable[[float], str] = percent) -> str:
     """The mean of a metric over the runs that have it."""
-    numbers = measured(runs, metric)
-    return show(fmean(numbers)) if numbers else NONE
+    values = metric_values(runs, metric)
+    return show(fmean(values)) if values else DASH
 
 
 def spread(rates: Sequence[float], show: Callable[[float], str] = percent, to: str = "-") -> str:
-    """Mean, and lowest to highest where they differ.
+    """The mean, and lowest to highest where they differ.
 
     >>> spread([0.5, 0.25]), spread([1.0, 1.0]), spread([])
     ('37.50 (25.00-50.00)', '100.0', '-')
     """
     if not rates:
-        return NONE
-    extent = ends(rates, show, to)
+        return DASH
+    extent = extremes(rates, show, to)
     average = show(fmean(rates))
     return average if extent == show(min(rates)) else f"{average} ({extent})"
 
 
-def ends(rates: Sequence[float], show: Callable[[float], str] = percent, to: str = "-") -> str:
-    """Lowest to highest, or one number where they do not differ.
+def extremes(rates: Sequence[float], show: Callable[[float], str] = percent, to: str = "-") -> str:
+    """The lowest to the highest, or one number where they do not differ.
 
-    >>> ends([0.5, 0.25]), ends([1.0, 1.0]), ends([])
+    >>> extremes([0.5, 0.25]), extremes([1.0, 1.0]), extremes([])
     ('25.00-50.00', '100.0', '-')
     """
     if not rates:
-        return NONE
+        return DASH
     low, high = show(min(rates)), show(max(rates))
     return low if low == high else f"{low}{to}{high}"
 
 
 def interval(runs: Sequence[Run], metric: str) -> str:
-    """Mean, and the lowest lower to the highest upper end of its intervals."""
-    lows, highs = measured(runs, f"{metric}_low"), measured(runs, f"{metric}_high")
-    ends = f" ({percent(min(lows))}-{percent(max(highs))})" if lows and highs else ""
-    return mean(runs, metric) + ends
+    """The mean, and the lowest lower to the highest upper end of its intervals."""
+    lows, highs = metric_values(runs, f"{metric}_low"), metric_values(runs, f"{metric}_high")
+    if not lows or not highs:
+        return mean(runs, metric)
+    return f"{mean(runs, metric)} ({percent(min(lows))}-{percent(max(highs))})"

@@ -9,12 +9,25 @@ from mlflow.entities import Run
 from sweep.evaluation.run_metrics import DROPS
 from sweep.results.cells import CONTROL, ORACLE
 from sweep.results.pages import markdown
-from sweep.results.pages.markdown import NONE, filled, interval, mean, spread, table, tag
-from sweep.results.pages.sweeps import ORDER, PRUNED, SEED, STOP, Case, values
+from sweep.results.pages.markdown import (
+    DASH,
+    interval,
+    mean,
+    spread,
+    table,
+    tag_values,
+    wrap,
+)
+from sweep.results.pages.sweeps import (
+    ORDER_PARAM,
+    PRUNED_CHANNELS,
+    SEED_PARAM,
+    STOP_PARAM,
+    Case,
+    param_values,
+)
 
-AREA, SHARE = "tradeoff/attack_area", "prune/fraction"
-CLEAN, ATTACK = "clean_accuracy", "attack_success_rate"
-GOODNET = (CLEAN, "detection_rate", "false_alarm_rate")
+AREA, PRUNED_FRACTION = "tradeoff/attack_area", "prune/fraction"
 HEADS = ["order", "pruned", "B' clean", "B' ASR", "G clean", "G det.", "G alarm", "AUROC"]
 HEADS += ["det. at 5 %"]
 
@@ -37,15 +50,17 @@ LIMITS = """\
   a case is one and the same: what another one would give is not in the brackets."""
 
 
-def part(cases: Sequence[Case]) -> str:
+def section(cases: Sequence[Case]) -> str:
     """Every order by every stop, case by case, in Markdown."""
-    parts = [
+    paragraphs = [
         "## Orders and stops",
         "One order and one stop at a time: what each is worth on its own.",
         markdown.commands(case.sweep for case in cases),
         _head(cases),
     ]
-    return "\n\n".join([*parts, *(section for case in cases for section in _sections(case))])
+    for case in cases:
+        paragraphs += _case(case)
+    return "\n\n".join(paragraphs)
 
 
 def _head(cases: Sequence[Case]) -> str:
@@ -57,121 +72,143 @@ def _head(cases: Sequence[Case]) -> str:
         ["seeds", *(", ".join(case.seeds) for case in cases)],
         ["cells", *(str(len(case.cells)) for case in cases)],
         ["skipped cells", *(str(len(case.skipped)) for case in cases)],
-        ["digest of the images", *(tag(case.measured, "data_digest") for case in cases)],
-        ["digest of B", *(tag(case.measured, "network_digest") for case in cases)],
+        ["digest of the images", *(tag_values(case.measured, "data_digest") for case in cases)],
+        ["digest of B", *(tag_values(case.measured, "network_digest") for case in cases)],
     ]
     return table(["", *(case.name for case in cases)], rows, "l" * (len(cases) + 1))
 
 
-def _sections(case: Case) -> list[str]:
+def _case(case: Case) -> list[str]:
     """B, the orders by what they leave of the attack, then a table a stop."""
-    parts = [f"### {case.name}"]
-    orders = dict(sorted(_orders(case.measured).items(), key=_rank))
+    paragraphs = [f"### {case.name}"]
+    orders = dict(sorted(_by_order(case.measured).items(), key=_rank))
     if orders:
-        parts += [_badnet(case), _setting(case)]
-    if any(_seeds(cells, AREA) for cells in orders.values()):
-        heads = [
-            "order",
-            "area",
-            *(f"at {drop} {'points' if drop > 1 else 'point'}" for drop in DROPS),
-        ]
-        metrics = [AREA, *(f"tradeoff/{ATTACK}_at_{drop}" for drop in DROPS)]
-        rows = [
-            [_marked(name, cells, case), *(spread(_seeds(cells, metric)) for metric in metrics)]
-            for name, cells in orders.items()
-        ]
-        parts += ["#### Orders: ASR left, best area first", table(heads, rows)]
+        paragraphs += [_badnet(case), _setting(case)]
+    if any(_by_seed(cells, AREA) for cells in orders.values()):
+        paragraphs += ["#### Orders: ASR left, best area first", _tradeoffs(case, orders)]
     elif orders:
-        parts.append("There are no poisoned images: nothing of the attack was measured.")
-    parts += markdown.skipped(case.skipped, ORDER)
-    for stop in values(case.measured, STOP):
-        parts += _stop(case, stop, orders)
-    return parts
+        paragraphs.append("There are no poisoned images: nothing of the attack was measured.")
+    paragraphs += markdown.skipped(case.skipped, ORDER_PARAM)
+    for stop in param_values(case.measured, STOP_PARAM):
+        paragraphs += _stop(case, stop, orders)
+    return paragraphs
+
+
+def _tradeoffs(case: Case, orders: Mapping[str, Sequence[Run]]) -> str:
+    """The attack success that each order leaves, over all drops of accuracy and at some."""
+    columns = {"area": AREA}
+    for drop in DROPS:
+        points = "1 point" if drop == 1 else f"{drop} points"
+        columns[f"at {points}"] = f"tradeoff/attack_success_rate_at_{drop}"
+    rows = []
+    for name, cells in orders.items():
+        texts = [spread(_by_seed(cells, metric)) for metric in columns.values()]
+        rows.append([_marked_name(name, cells, case), *texts])
+    return table(["order", *columns], rows)
 
 
 def _badnet(case: Case) -> str:
-    rows = []
-    for words, metric, name in (("clean accuracy", CLEAN, "test"), ("ASR", ATTACK, "poisoned")):
-        rate = interval(case.measured, f"badnet/{metric}")
-        rows.append([words, rate, str(case.images.get(name, NONE))])
+    clean = interval(case.measured, "badnet/clean_accuracy")
+    success = interval(case.measured, "badnet/attack_success_rate")
+    rows = [
+        ["clean accuracy", clean, str(case.images.get("test", DASH))],
+        ["ASR", success, str(case.images.get("poisoned", DASH))],
+    ]
     return table(["B", "rate (95 % interval)", "images"], rows)
 
 
 def _setting(case: Case) -> str:
     """Where B is pruned, on what, and what ASR counts."""
-    metrics = [cell.data.metrics for cell in case.measured]
-    channels = sorted({round(of[PRUNED] / of[SHARE]) for of in metrics if of.get(SHARE)})
-    where = f"Pruned at {tag(case.measured, 'layer')}"
-    where += f" ({' or '.join(map(str, channels))} channels)" if channels else ""
-    where += f", on {case.images.get('valid', NONE)} clean validation images a seed."
-    counts = tag(case.measured, "asr_counts")
-    return filled(where + (f" ASR counts {counts}." if counts != NONE else ""))
+    channels = set()
+    for cell in case.measured:
+        fraction = cell.data.metrics.get(PRUNED_FRACTION)
+        if fraction:
+            channels.add(round(cell.data.metrics[PRUNED_CHANNELS] / fraction))
+    text = f"Pruned at {tag_values(case.measured, 'layer')}"
+    if channels:
+        text += f" ({' or '.join(map(str, sorted(channels)))} channels)"
+    text += f", on {case.images.get('valid', DASH)} clean validation images a seed."
+    counts = tag_values(case.measured, "asr_counts")
+    if counts != DASH:
+        text += f" ASR counts {counts}."
+    return wrap(text)
 
 
 def _stop(case: Case, stop: str, orders: Mapping[str, Sequence[Run]]) -> list[str]:
     """The heading of one stop, its settings, and the table of what it gives with each order."""
-    cells = [cell for cell in case.measured if cell.data.params[STOP] == stop]
+    cells = [cell for cell in case.measured if cell.data.params[STOP_PARAM] == stop]
     keys = dict.fromkeys(key for cell in cells for key in cell.data.params)
     settings = [
-        f"`{key}={','.join(values(cells, key))}`"
+        f"`{key}={','.join(param_values(cells, key))}`"
         for key in keys
-        if key.startswith(f"{STOP}.") and not key.endswith("_")
+        if key.startswith(f"{STOP_PARAM}.") and not key.endswith("_")
     ]
     rows = []
     for name, all_stops in orders.items():
-        ours = [cell for cell in all_stops if cell.data.params[STOP] == stop]
-        unmet = any(cell.data.tags.get("stop_reached") == "false" for cell in ours)
-        pruned = mean(ours, PRUNED, lambda channels: f"{channels:.3g}")
+        same = [cell for cell in all_stops if cell.data.params[STOP_PARAM] == stop]
+        unmet = any(cell.data.tags.get("stop_reached") == "false" for cell in same)
         row = [
-            _marked(name, all_stops, case, ours),
-            pruned + (r"\*" if unmet else ""),
-            *(interval(ours, f"repaired/{metric}") for metric in (CLEAN, ATTACK)),
-            *(mean(ours, f"goodnet/{metric}") for metric in GOODNET),
-            mean(ours, "goodnet/auroc", lambda area: f"{area:.3f}"),
-            mean(ours, "goodnet/detection_rate_at_5"),
+            _marked_name(name, all_stops, case, same),
+            mean(same, PRUNED_CHANNELS, "{:.3g}".format) + (r"\*" if unmet else ""),
+            interval(same, "repaired/clean_accuracy"),
+            interval(same, "repaired/attack_success_rate"),
+            mean(same, "goodnet/clean_accuracy"),
+            mean(same, "goodnet/detection_rate"),
+            mean(same, "goodnet/false_alarm_rate"),
+            mean(same, "goodnet/auroc", "{:.3f}".format),
+            mean(same, "goodnet/detection_rate_at_5"),
         ]
         rows.append(row)
     notes = [f"Settings: {', '.join(settings)}."] if settings else []
     return [f"#### Stop: {stop}", *notes, table(HEADS, rows)]
 
 
-def _orders(cells: Sequence[Run]) -> dict[str, list[Run]]:
+def _by_order(cells: Sequence[Run]) -> dict[str, list[Run]]:
     """The cells by order, and by whatever tells those of one order, stop and seed apart."""
-    alike: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
-    for params in (cell.data.params for cell in cells):
-        alike.setdefault((params[ORDER], params[STOP], params[SEED]), []).append(params)
-    pairs = [(one, same[0]) for same in alike.values() for one in same]
-    apart = sorted({k for a, b in pairs for k in {*a, *b} if a.get(k) != b.get(k)})
+    differing = _differing_params(cells)
     by_order: dict[str, list[Run]] = {}
     for cell in cells:
         params = cell.data.params
-        more = [f"{key}={params.get(key, NONE).rpartition('/')[2]}" for key in apart]
-        by_order.setdefault(" ".join([params[ORDER], *more]), []).append(cell)
+        settings = [f"{key}={params.get(key, DASH).rpartition('/')[2]}" for key in differing]
+        by_order.setdefault(" ".join([params[ORDER_PARAM], *settings]), []).append(cell)
     return by_order
+
+
+def _differing_params(cells: Sequence[Run]) -> list[str]:
+    """The parameters in which cells of the same order, stop and seed differ."""
+    firsts: dict[tuple[str, ...], Mapping[str, str]] = {}
+    differing = set()
+    for params in (cell.data.params for cell in cells):
+        group = params[ORDER_PARAM], params[STOP_PARAM], params[SEED_PARAM]
+        first = firsts.setdefault(group, params)
+        differing |= {key for key in {*params, *first} if params.get(key) != first.get(key)}
+    return sorted(differing)
 
 
 def _rank(order: tuple[str, Sequence[Run]]) -> tuple[float, str]:
     """Best area first; an order without comes last."""
     name, cells = order
-    return fmean(_seeds(cells, AREA) or [math.inf]), name
+    return fmean(_by_seed(cells, AREA) or [math.inf]), name
 
 
-def _marked(name: str, cells: Sequence[Run], case: Case, ours: Sequence[Run] | None = None) -> str:
-    """An order's name, with what has to be known of it."""
-    seeds = len(values(cells if ours is None else ours, SEED))
-    if tag(cells, "threat_model") == "oracle":
+def _marked_name(
+    name: str, cells: Sequence[Run], case: Case, shown: Sequence[Run] | None = None
+) -> str:
+    """An order's name, with what has to be known of it; `shown` are those of its cells in a row."""
+    seeds = len(param_values(cells if shown is None else shown, SEED_PARAM))
+    if tag_values(cells, "threat_model") == "oracle":
         name += f" {ORACLE}"
-    if cells[0].data.params[ORDER] == CONTROL:
+    if cells[0].data.params[ORDER_PARAM] == CONTROL:
         name += " (control)"
     if 0 < seeds < len(case.seeds):
         name += f" ({seeds} of {len(case.seeds)} seeds)"
     return name
 
 
-def _seeds(cells: Sequence[Run], metric: str) -> list[float]:
+def _by_seed(cells: Sequence[Run], metric: str) -> list[float]:
     """A metric of the whole curve, once a seed: it is the same whatever the stop."""
     by_seed = {
-        cell.data.params[SEED]: cell.data.metrics[metric]
+        cell.data.params[SEED_PARAM]: cell.data.metrics[metric]
         for cell in cells
         if metric in cell.data.metrics
     }

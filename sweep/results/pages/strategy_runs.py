@@ -12,18 +12,22 @@ from mlflow.entities import Run
 
 from sweep.evaluation.significance import TOLERANCE
 from sweep.results.cells import FINISHED
-from sweep.results.pages.sweeps import cells_of, name_of, overrides, search
+from sweep.results.pages.sweeps import case_name, overrides, runs_of_sweep, search
 from sweep.tracking import SKIPPED
 
 SWEEP = "experiment=answer"
-STRATEGY, ATTACK, RATE, BADNET = "strategy", "attack", "attack.rate", "badnet.seed"
+STRATEGY_PARAM = "strategy"
+ATTACK_PARAM = "attack"
+RATE_PARAM = "attack.rate"
+BADNET_SEED_PARAM = "badnet.seed"
 
 #: At most so many poisoned copies, as a share of the training images: no attack is learned.
-NO_ATTACK = 1e-6
+MAX_HARMLESS_RATE = 1e-6
 
 #: The aim: at most so much attack success, at so much clean accuracy lost, at so many false alarms.
-SUCCESS, LOSS, ALARMS = 0.05, 0.02, 0.02
+MAX_ATTACK_SUCCESS, MAX_ACCURACY_LOSS, MAX_FALSE_ALARMS = 0.05, 0.02, 0.02
 
+#: In the order in which the page shows them; others come last.
 ATTACKS = ("sunglasses", "patch", "blend", "sinusoid", "warp", "multi_target", "pruning_aware")
 REPEATS = re.compile(r"^prune\.(order|stop)\.")  # prune.stop.frac is prune.frac, if not said
 
@@ -44,15 +48,15 @@ class StrategyRun:
 
     @property
     def case(self) -> str:
-        return name_of(self.cell)
+        return case_name(self.cell)
 
     @property
     def strategy(self) -> str:
-        return self.cell.data.params[STRATEGY]
+        return self.cell.data.params[STRATEGY_PARAM]
 
     @property
     def seed(self) -> str:
-        return self.cell.data.params[BADNET]
+        return self.cell.data.params[BADNET_SEED_PARAM]
 
     @property
     def network(self) -> tuple[str, str, str]:
@@ -60,14 +64,14 @@ class StrategyRun:
         return self.case, self.attack, self.seed
 
     @property
-    def place(self) -> tuple[str, int, str, int]:
-        """Where it stands among others; attacks that are not known come last."""
-        attack = self.cell.data.params[ATTACK]
-        place = ATTACKS.index(attack) if attack in ATTACKS else len(ATTACKS)
-        return self.case, place, self.attack, int(self.seed)
+    def sort_key(self) -> tuple[str, int, str, int]:
+        """Where it stands among others: by case, attack and seed."""
+        attack = self.cell.data.params[ATTACK_PARAM]
+        rank = ATTACKS.index(attack) if attack in ATTACKS else len(ATTACKS)
+        return self.case, rank, self.attack, int(self.seed)
 
     @property
-    def variant(self) -> bool:
+    def is_variant(self) -> bool:
         """Whether a setting is not as in most cells of the strategy."""
         return self.name != self.strategy
 
@@ -82,7 +86,7 @@ class StrategyRun:
         return _measured(self.cell)
 
     @property
-    def signs(self) -> bool | None:
+    def has_signs(self) -> bool | None:
         """Whether there are signs of a backdoor in B, None where that is not known.
 
         It is not known where no verdict was asked for, or where a class stands out that was not
@@ -90,38 +94,41 @@ class StrategyRun:
         """
         metrics = self.cell.data.metrics
         suspects = metrics.get("inspect/suspects")
-        if suspects and "inspect/reference_accuracy" not in metrics:
+        if suspects is None:
             return None
-        return None if suspects is None else suspects > 0
+        if suspects > 0 and "inspect/reference_accuracy" not in metrics:
+            return None
+        return suspects > 0
 
     @property
-    def lost(self) -> float:
+    def accuracy_loss(self) -> float:
         """How much less clean accuracy B' has than B, in [-1, 1]."""
-        return self._lost("repaired")
+        return self._accuracy_loss("repaired")
 
-    def by_repaired(self) -> bool:
+    def reached_by_repaired(self) -> bool:
         """Whether B' reaches the aim."""
-        return self._within("repaired")
+        return self._reaches_aim("repaired")
 
-    def by_goodnet(self) -> bool:
+    def reached_by_goodnet(self) -> bool:
         """Whether GoodNet reaches the aim, which may not give many false alarms either."""
-        alarms = self._rate("goodnet/false_alarm_rate")
-        return self._within("goodnet") and alarms <= ALARMS + TOLERANCE
+        alarms = self._metric("goodnet/false_alarm_rate")
+        return self._reaches_aim("goodnet") and alarms <= MAX_FALSE_ALARMS + TOLERANCE
 
     def reached(self) -> bool:
         """Whether B' or GoodNet reaches the aim."""
-        return self.by_repaired() or self.by_goodnet()
+        return self.reached_by_repaired() or self.reached_by_goodnet()
 
-    def _within(self, network: str) -> bool:
+    def _reaches_aim(self, network: str) -> bool:
         """Whether attack success and loss are as low as they should be; what has no rate is not."""
-        success = self._rate(f"{network}/attack_success_rate")
-        return success <= SUCCESS + TOLERANCE and self._lost(network) <= LOSS + TOLERANCE
+        success = self._metric(f"{network}/attack_success_rate")
+        loss = self._accuracy_loss(network)
+        return success <= MAX_ATTACK_SUCCESS + TOLERANCE and loss <= MAX_ACCURACY_LOSS + TOLERANCE
 
-    def _lost(self, network: str) -> float:
-        return self._rate("badnet/clean_accuracy") - self._rate(f"{network}/clean_accuracy")
+    def _accuracy_loss(self, network: str) -> float:
+        return self._metric("badnet/clean_accuracy") - self._metric(f"{network}/clean_accuracy")
 
-    def _rate(self, metric: str) -> float:
-        return self.cell.data.metrics.get(metric, math.nan)
+    def _metric(self, name: str) -> float:
+        return self.cell.data.metrics.get(name, math.nan)
 
 
 def read(uri: str | None, experiment: str) -> list[StrategyRun]:
@@ -133,21 +140,27 @@ def read(uri: str | None, experiment: str) -> list[StrategyRun]:
 
 
 def newest_strategy_runs(runs: Sequence[Run]) -> list[StrategyRun]:
-    """Of equal cells among `runs` (parents and cells) the newest, whatever became of the parent.
+    """The newest of equal cells among `runs` (parents and cells), whatever became of the parent.
 
     In the order of cases, attacks and seeds.
     """
-    sweeps = [run for run in runs if SWEEP in overrides(run)]
-    ours = {run.info.run_id: (run, sweep) for sweep in sweeps for run in cells_of(sweep, runs)}
-    cells = [run for run, _ in ours.values() if STRATEGY in run.data.params and _ended(run)]
-    cells.sort(key=lambda run: run.info.start_time)
-    names, rates = _names(cells), _rates(cells)
-    newest = {(*_network(cell), names[cell.info.run_id]): cell for cell in cells}
-    strategy_runs = [
-        StrategyRun(cell, ours[cell.info.run_id][1], name, _attack(cell, rates))
-        for (*_, name), cell in newest.items()
-    ]
-    return sorted(strategy_runs, key=lambda run: run.place)
+    cells: dict[str, Run] = {}
+    sweep_of: dict[str, Run] = {}
+    for sweep in runs:
+        if SWEEP in overrides(sweep):
+            for cell in runs_of_sweep(sweep, runs):
+                if STRATEGY_PARAM in cell.data.params and _ended(cell):
+                    cells[cell.info.run_id] = cell
+                    sweep_of[cell.info.run_id] = sweep
+    oldest_first = sorted(cells.values(), key=lambda cell: cell.info.start_time)
+    names, rates = _names(oldest_first), _rates(oldest_first)
+    newest = {(*_network(cell), names[cell.info.run_id]): cell for cell in oldest_first}
+    strategy_runs = []
+    for cell in newest.values():
+        run_id = cell.info.run_id
+        attack = _attack(cell, rates)
+        strategy_runs.append(StrategyRun(cell, sweep_of[run_id], names[run_id], attack))
+    return sorted(strategy_runs, key=lambda run: run.sort_key)
 
 
 def _ended(cell: Run) -> bool:
@@ -161,12 +174,12 @@ def _measured(cell: Run) -> bool:
 
 
 def _attacked(cell: Run) -> bool:
-    return float(cell.data.params[RATE]) > NO_ATTACK
+    return float(cell.data.params[RATE_PARAM]) > MAX_HARMLESS_RATE
 
 
 def _network(cell: Run) -> tuple[str, ...]:
     params = cell.data.params
-    return name_of(cell), params[ATTACK], params[RATE], params[BADNET]
+    return case_name(cell), params[ATTACK_PARAM], params[RATE_PARAM], params[BADNET_SEED_PARAM]
 
 
 def _rates(cells: Iterable[Run]) -> dict[tuple[str, str], set[str]]:
@@ -182,7 +195,7 @@ def _attack(cell: Run, rates: Mapping[tuple[str, str], set[str]]) -> str:
     """An attack by its name, and by how much was poisoned where there are several such."""
     case, attack, rate, _ = _network(cell)
     several = _attacked(cell) and len(rates[case, attack]) > 1
-    return f"{attack}, {RATE}={rate}" if several else attack
+    return f"{attack}, {RATE_PARAM}={rate}" if several else attack
 
 
 # What one strategy was tried with
@@ -190,10 +203,12 @@ def _attack(cell: Run, rates: Mapping[tuple[str, str], set[str]]) -> str:
 
 def _settings(cell: Run) -> Settings:
     """What a strategy sets, but for classes and functions, which follow from choices."""
-    more = ("seed", "data.valid_images", "data.valid_at_most")
-    params = cell.data.params.items()
-    chosen = [(k, v) for k, v in params if k.startswith(("repair", "prune.")) or k in more]
-    return tuple(sorted((key, value) for key, value in chosen if not key.endswith("_")))
+    others = ("seed", "data.valid_images", "data.valid_at_most")
+    settings = []
+    for key, value in cell.data.params.items():
+        if (key.startswith(("repair", "prune.")) or key in others) and not key.endswith("_"):
+            settings.append((key, value))
+    return tuple(sorted(settings))
 
 
 def _names(cells: Sequence[Run]) -> dict[str, str]:
@@ -201,29 +216,35 @@ def _names(cells: Sequence[Run]) -> dict[str, str]:
 
     `cells` stand in the order of their making; of two settings that are as many the newer counts.
     """
+    by_strategy: dict[str, list[Run]] = {}
+    for cell in cells:
+        by_strategy.setdefault(cell.data.params[STRATEGY_PARAM], []).append(cell)
     names = {}
-    for strategy in {cell.data.params[STRATEGY] for cell in cells}:
-        ours = [cell for cell in cells if cell.data.params[STRATEGY] == strategy]
-        different = {(_network(cell), _settings(cell)): None for cell in reversed(ours)}
-        known = [settings for _, settings in different]
-        usual = max(known, key=known.count)  # the first of several
-        for cell in ours:
-            apart = _apart(dict(_settings(cell)), dict(usual), [dict(one) for one in known])
-            names[cell.info.run_id] = ", ".join([strategy, *apart])
+    for strategy, same in by_strategy.items():
+        unique = dict.fromkeys((_network(cell), _settings(cell)) for cell in reversed(same))
+        settings = [settings for _, settings in unique]
+        usual = max(settings, key=settings.count)  # the first of several
+        for cell in same:
+            differing = _differing_settings(dict(_settings(cell)), dict(usual), map(dict, settings))
+            names[cell.info.run_id] = ", ".join([strategy, *differing])
     return names
 
 
-def _apart(
-    ours: Mapping[str, str], usual: Mapping[str, str], known: Sequence[Mapping[str, str]]
+def _differing_settings(
+    settings: Mapping[str, str], usual: Mapping[str, str], known: Iterable[Mapping[str, str]]
 ) -> list[str]:
     """The settings by which a cell differs from the usual one, as on the command line.
 
     A setting that only one of both has follows from another choice, as from `repair`; it is told
     where other cells have it otherwise. One that repeats another is not.
     """
+    values: dict[str, set[str]] = {}
+    for others in known:
+        for key, value in others.items():
+            values.setdefault(key, set()).add(value)
     differing: dict[str, str] = {}
-    for key, value in sorted(ours.items(), key=lambda item: (item[0].count("."), item[0])):
-        others = {usual[key]} if key in usual else {one[key] for one in known if key in one}
-        if others != {value} and differing.get(REPEATS.sub("prune.", key)) != value:
+    for key, value in sorted(settings.items(), key=lambda item: (item[0].count("."), item[0])):
+        expected = {usual[key]} if key in usual else values[key]
+        if expected != {value} and differing.get(REPEATS.sub("prune.", key)) != value:
             differing[key] = value
     return [f"{key}={value}" for key, value in differing.items()]

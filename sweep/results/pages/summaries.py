@@ -10,19 +10,18 @@ from statistics import fmean, median
 from mlflow.entities import Run
 
 from sweep.results.cells import ORACLE
-from sweep.results.pages.markdown import NONE, measured, spread
+from sweep.results.pages.markdown import DASH, interval, metric_values, spread
 from sweep.results.pages.strategy_runs import StrategyRun
+from sweep.terminal import percent
 
 ANSWER = "answer"
-CLEAN, ATTACK, ALARM = "clean_accuracy", "attack_success_rate", "goodnet/false_alarm_rate"
-ASR, B_ASR = f"repaired/{ATTACK}", f"badnet/{ATTACK}"
 
-#: The columns of `standing`.
-STANDING = ("cases", "networks", "points lost", "B' ASR", "time in s")
+#: The columns of `totals`.
+TOTALS = ("cases", "networks", "points lost", "B' ASR", "time in s")
 
 
 def by_name(runs: Iterable[StrategyRun]) -> dict[str, list[StrategyRun]]:
-    """The runs by strategy and settings."""
+    """The runs grouped by strategy and settings."""
     groups: dict[str, list[StrategyRun]] = {}
     for run in runs:
         groups.setdefault(run.name, []).append(run)
@@ -30,7 +29,7 @@ def by_name(runs: Iterable[StrategyRun]) -> dict[str, list[StrategyRun]]:
 
 
 def by_case(runs: Iterable[StrategyRun]) -> dict[tuple[str, str], list[StrategyRun]]:
-    """The runs by case and attack."""
+    """The runs grouped by case and attack."""
     groups: dict[tuple[str, str], list[StrategyRun]] = {}
     for run in runs:
         groups.setdefault((run.case, run.attack), []).append(run)
@@ -44,61 +43,74 @@ def sweeps(runs: Iterable[StrategyRun]) -> list[Run]:
 
 
 def rates(runs: Iterable[StrategyRun], metric: str) -> list[float]:
-    """A metric of all runs that have it."""
-    return measured((run.cell for run in runs), metric)
+    """The values of a metric in all runs that have it."""
+    return metric_values((run.cell for run in runs), metric)
 
 
-def through(
+def metric_spread(
+    runs: Iterable[StrategyRun], metric: str, show: Callable[[float], str] = percent
+) -> str:
+    """The mean of a metric, lowest to highest, as text."""
+    return spread(rates(runs, metric), show)
+
+
+def metric_interval(runs: Iterable[StrategyRun], metric: str) -> str:
+    """The mean of a metric, and its interval, as text."""
+    return interval([run.cell for run in runs], metric)
+
+
+def case_reached(
     case: Sequence[StrategyRun],
     seeds: Set[str],
-    well: Callable[[StrategyRun], bool] = StrategyRun.reached,
+    reached: Callable[[StrategyRun], bool] = StrategyRun.reached,
 ) -> bool:
-    """Whether all runs of one case are `well`, and none of the `seeds` is missing."""
-    return all(map(well, case)) and seeds <= {run.seed for run in case}
+    """Whether all runs of one case have `reached` the aim, and none of the `seeds` is missing."""
+    return all(map(reached, case)) and seeds <= {run.seed for run in case}
 
 
 def counts(
     runs: Sequence[StrategyRun],
     seeds: Set[str],
-    well: Callable[[StrategyRun], bool] = StrategyRun.reached,
+    reached: Callable[[StrategyRun], bool] = StrategyRun.reached,
 ) -> tuple[int, int]:
-    """In how many cases, and in how many networks, runs are `well`."""
+    """In how many cases, and in how many networks, runs have `reached` the aim."""
     cases = by_case(runs).values()
-    return sum(through(case, seeds, well) for case in cases), sum(map(well, runs))
+    return sum(case_reached(case, seeds, reached) for case in cases), sum(map(reached, runs))
 
 
 def rank(runs: Sequence[StrategyRun], seeds: Set[str]) -> tuple[bool, int, int, float, str]:
     """Where a strategy stands among others: the answer first, then by what is reached, and ASR."""
-    one = runs[0]
+    first = runs[0]
     cases, networks = counts(runs, seeds)
-    return one.strategy != ANSWER, -cases, -networks, fmean(rates(runs, ASR) or [1.0]), one.name
+    successes = rates(runs, "repaired/attack_success_rate") or [1.0]
+    return first.strategy != ANSWER, -cases, -networks, fmean(successes), first.name
 
 
-def standing(runs: Sequence[StrategyRun], seeds: Set[str] = frozenset()) -> list[str]:
-    """What a strategy is worth over all, in a row: `STANDING`."""
+def totals(runs: Sequence[StrategyRun], seeds: Set[str] = frozenset()) -> list[str]:
+    """The row of `TOTALS`: what a strategy is worth over all cases."""
     cases, networks = counts(runs, seeds)
     return [
         f"{cases} of {len(by_case(runs))}",
         f"{networks} of {len(runs)}",
-        lost(runs),
-        spread(rates(runs, ASR)),
-        time(runs),
+        points_lost(runs),
+        metric_spread(runs, "repaired/attack_success_rate"),
+        median_time(runs),
     ]
 
 
-def marked(runs: Sequence[StrategyRun]) -> str:
+def marked_name(runs: Sequence[StrategyRun]) -> str:
     """A strategy's name, and whether it is an oracle."""
     oracle = runs[0].cell.data.tags.get("threat_model") == "oracle"
     return f"{runs[0].name} {ORACLE}" if oracle else runs[0].name
 
 
-def lost(runs: Sequence[StrategyRun]) -> str:
-    """How many points of clean accuracy B' has less than B: mean, lowest to highest."""
-    return spread([run.lost for run in runs], points, " to ")
+def points_lost(runs: Sequence[StrategyRun]) -> str:
+    """The points of clean accuracy that B' has less than B: mean, lowest to highest."""
+    return spread([run.accuracy_loss for run in runs], points, " to ")
 
 
 def points(share: float) -> str:
-    """A difference of shares in points; what rounds to none is not below 0.
+    """A difference of shares as text, in points; what rounds to 0 has no sign.
 
     >>> points(0.02), points(-0.00001)
     ('2.00', '0.00')
@@ -106,34 +118,40 @@ def points(share: float) -> str:
     return f"{round(100 * share, 2) + 0.0:.2f}"
 
 
-def time(runs: Sequence[StrategyRun]) -> str:
+def median_time(runs: Sequence[StrategyRun]) -> str:
     """The median time of a cell without the training of B, in seconds."""
     metrics = [run.cell.data.metrics for run in runs]
-    times = [of["time/total"] - of.get("time/badnet", 0.0) for of in metrics if "time/total" in of]
-    return f"{median(times):.0f}" if times else NONE
+    ended = [values for values in metrics if "time/total" in values]
+    times = [values["time/total"] - values.get("time/badnet", 0.0) for values in ended]
+    return f"{median(times):.0f}" if times else DASH
 
 
-def judged(runs: Iterable[StrategyRun]) -> list[StrategyRun]:
-    """Of each network the newest run with a verdict: that is of the network alone."""
-    with_verdict = [run for run in runs if run.signs is not None]
+def newest_verdicts(runs: Iterable[StrategyRun]) -> list[StrategyRun]:
+    """The newest run with a verdict of each network; a verdict is of the network alone."""
+    with_verdict = [run for run in runs if run.has_signs is not None]
     with_verdict.sort(key=lambda run: run.cell.info.start_time)
     newest = {(run.attacked, *run.network): run for run in with_verdict}
-    return sorted(newest.values(), key=lambda run: run.place)
+    return sorted(newest.values(), key=lambda run: run.sort_key)
 
 
-def signs(runs: Iterable[StrategyRun]) -> str:
+def signs_found(runs: Iterable[StrategyRun]) -> str:
     """Of how many of the networks that were judged it was that there are signs of a backdoor."""
-    verdicts = [run.signs for run in runs if run.signs is not None]
-    return f"{sum(verdicts)} of {len(verdicts)}" if verdicts else NONE
+    verdicts = [run.has_signs for run in runs if run.has_signs is not None]
+    return f"{sum(verdicts)} of {len(verdicts)}" if verdicts else DASH
 
 
-def by_which(case: Sequence[StrategyRun], seeds: Set[str]) -> str:
-    """With how many seeds a case reaches the aim; and by what, where B' and G are not alike."""
-    by = {"B'": sum(t.by_repaired() for t in case), "G": sum(t.by_goodnet() for t in case)}
-    reached, missing = sum(run.reached() for run in case), len(seeds) - len(case)
+def seeds_reached(case: Sequence[StrategyRun], seeds: Set[str]) -> str:
+    """With how many seeds a case reaches the aim; and by what, where B' and G do not both."""
+    reached = sum(run.reached() for run in case)
+    by_network = {
+        "B'": sum(run.reached_by_repaired() for run in case),
+        "G": sum(run.reached_by_goodnet() for run in case),
+    }
     text = f"{reached} of {len(case)}"
+    missing = len(seeds) - len(case)
     if missing > 0:
         text += f", {missing} missing"
-    if set(by.values()) == {reached}:
+    if set(by_network.values()) == {reached}:
         return text
-    return text + f" ({', '.join(f'{name} {count}' for name, count in by.items() if count)})"
+    names = [f"{name} {count}" for name, count in by_network.items() if count]
+    return f"{text} ({', '.join(names)})"

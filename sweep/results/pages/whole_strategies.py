@@ -3,31 +3,33 @@
 Each section is a list of paragraphs, empty where nothing of it was measured.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import partial
 from statistics import fmean
 
 from sweep.results.pages import markdown, summaries
-from sweep.results.pages.markdown import NONE, ends, filled, interval, spread, table
-from sweep.results.pages.strategy_runs import ALARMS, LOSS, STRATEGY, SUCCESS, StrategyRun
+from sweep.results.pages.columns import CASES, INTERVALS, UNHARMED, VERDICTS, Column
+from sweep.results.pages.markdown import DASH, extremes, table, wrap
+from sweep.results.pages.strategy_runs import (
+    MAX_ACCURACY_LOSS,
+    MAX_ATTACK_SUCCESS,
+    MAX_FALSE_ALARMS,
+    STRATEGY_PARAM,
+    StrategyRun,
+)
 from sweep.results.pages.summaries import (
-    ALARM,
     ANSWER,
-    ASR,
-    ATTACK,
-    B_ASR,
-    CLEAN,
-    STANDING,
+    TOTALS,
     by_case,
     by_name,
+    case_reached,
     counts,
-    marked,
+    marked_name,
     points,
     rates,
-    signs,
-    standing,
-    through,
+    signs_found,
+    totals,
 )
-from sweep.terminal import percent
 
 #: What the page says of these tables, to be read with them.
 LEGEND = """\
@@ -54,87 +56,53 @@ LIMITS = """\
 - That B' or G reaches the aim does not tell a defender which of the two to use."""
 
 Strategies = Mapping[str, Sequence[StrategyRun]]
-Column = Callable[[Sequence[StrategyRun]], str]
 
 
-def _spread(metric: str, show: Callable[[float], str] = percent) -> Column:
-    """A column: mean, lowest to highest of a metric."""
-    return lambda runs: spread(rates(runs, metric), show)
-
-
-def _interval(metric: str) -> Column:
-    """A column: mean of a metric, and its interval."""
-    return lambda runs: interval([run.cell for run in runs], metric)
-
-
-def _number(count: float) -> str:
-    return f"{count:.3g}"
-
-
-B = {"B clean": _spread(f"badnet/{CLEAN}"), "B ASR": _spread(B_ASR)}
-LOST = {"B' clean": _spread(f"repaired/{CLEAN}"), "points lost": summaries.lost}
-
-#: The columns of tables, and what they show of some runs.
-CASES = B | LOST | {"B' ASR": _spread(ASR), "G ASR": _spread(f"goodnet/{ATTACK}")}
-CASES |= {"G alarm": _spread(ALARM)}
-INTERVALS = {
-    "B' clean": _interval(f"repaired/{CLEAN}"),
-    "B' ASR": _interval(ASR),
-    "B' robust": _interval("repaired/robust_accuracy"),
-    "G clean": _interval(f"goodnet/{CLEAN}"),
-    "G ASR": _interval(f"goodnet/{ATTACK}"),
-    "G alarm": _interval(ALARM),
-}
-VERDICTS = {"signs found": signs, "classes that stand out": _spread("inspect/suspects", _number)}
-UNHARMED = {"networks": lambda runs: str(len(runs))} | B | LOST | {"G alarm": _spread(ALARM)}
-
-
-def part(tried: Sequence[StrategyRun]) -> str:
+def section(runs: Sequence[StrategyRun]) -> str:
     """Every strategy on every case, the answer before all others, in Markdown."""
-    measured = [run for run in tried if run.measured]
+    measured = [run for run in runs if run.measured]
     attacked = [run for run in measured if run.attacked]
     seeds = _seeds(attacked)
     ranked = sorted(by_name(attacked).items(), key=lambda item: summaries.rank(item[1], seeds))
-    usual = {name: runs for name, runs in ranked if not runs[0].variant}
-    variants = {name: runs for name, runs in ranked if runs[0].variant}
-    ours = usual.get(ANSWER, [])
-    sections = [
-        ["## The answer", markdown.commands(summaries.sweeps(tried)), _head(tried)],
-        _strategies(usual, seeds),
-        markdown.skipped([run.cell for run in tried if not run.measured], STRATEGY),
-        _cases(ours, seeds),
-        *(_compared(case, usual, seeds) for case in dict.fromkeys(run.case for run in attacked)),
-        _intervals(ours),
-        _verdicts(summaries.judged(measured)),
-        _unharmed([run for run in measured if not run.attacked]),
-        _variants(variants, usual),
-    ]
-    return "\n\n".join(paragraph for section in sections for paragraph in section)
+    usual = {name: same for name, same in ranked if not same[0].is_variant}
+    variants = {name: same for name, same in ranked if same[0].is_variant}
+    answer = usual.get(ANSWER, [])
+    paragraphs = ["## The answer", markdown.commands(summaries.sweeps(runs)), _head(runs)]
+    paragraphs += _strategies(usual, seeds)
+    paragraphs += markdown.skipped([run.cell for run in runs if not run.measured], STRATEGY_PARAM)
+    paragraphs += _cases(answer, seeds)
+    for case in dict.fromkeys(run.case for run in attacked):
+        paragraphs += _every_strategy(case, usual, seeds)
+    paragraphs += _intervals(answer)
+    paragraphs += _verdicts(summaries.newest_verdicts(measured))
+    paragraphs += _unharmed([run for run in measured if not run.attacked])
+    paragraphs += _variants(variants, usual)
+    return "\n\n".join(paragraphs)
 
 
 def _seeds(attacked: Sequence[StrategyRun]) -> Set[str]:
     """The seeds that every case should have: those of the answer, or of all strategies."""
-    usual = [run for run in attacked if not run.variant]
-    return {run.seed for run in usual if run.name == ANSWER} or {t.seed for t in usual}
+    usual = [run for run in attacked if not run.is_variant]
+    return {run.seed for run in usual if run.name == ANSWER} or {run.seed for run in usual}
 
 
-def _head(tried: Sequence[StrategyRun]) -> str:
+def _head(runs: Sequence[StrategyRun]) -> str:
     """Where the numbers come from."""
-    sweeps = summaries.sweeps(tried)
-
-    def each(words: Iterable[str]) -> str:
-        return "; ".join(dict.fromkeys(words))
-
+    sweeps = summaries.sweeps(runs)
     rows = [
-        ["date", each(map(markdown.date, sweeps))],
-        ["commit", each(map(markdown.commit, sweeps))],
-        [", ".join(markdown.VERSIONS), each(map(markdown.versions, sweeps))],
-        ["seeds of B", ", ".join(sorted({run.seed for run in tried}, key=int))],
-        ["networks B", str(len({(run.attacked, *run.network) for run in tried}))],
-        ["cells", str(len(tried))],
-        ["skipped cells", str(sum(not run.measured for run in tried))],
+        ["date", _each_once(map(markdown.date, sweeps))],
+        ["commit", _each_once(map(markdown.commit, sweeps))],
+        [", ".join(markdown.VERSIONS), _each_once(map(markdown.versions, sweeps))],
+        ["seeds of B", ", ".join(sorted({run.seed for run in runs}, key=int))],
+        ["networks B", str(len({(run.attacked, *run.network) for run in runs}))],
+        ["cells", str(len(runs))],
+        ["skipped cells", str(sum(not run.measured for run in runs))],
     ]
     return table(["", "all cases"], rows, "ll")
+
+
+def _each_once(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))
 
 
 def _strategies(usual: Strategies, seeds: Set[str]) -> list[str]:
@@ -142,103 +110,124 @@ def _strategies(usual: Strategies, seeds: Set[str]) -> list[str]:
     if not usual:
         return []
     aim = (
-        f"**The aim**: an ASR of at most {100 * SUCCESS:g} % at a clean test accuracy at most "
-        f"{100 * LOSS:g} points below B's: for B', or for G, if it flags at most "
-        f"{100 * ALARMS:g} % of the clean test images."
+        f"**The aim**: an ASR of at most {100 * MAX_ATTACK_SUCCESS:g} % at a clean test accuracy "
+        f"at most {100 * MAX_ACCURACY_LOSS:g} points below B's: for B', or for G, if it flags at "
+        f"most {100 * MAX_FALSE_ALARMS:g} % of the clean test images."
     )
-    reached = [_reached(usual[ANSWER], seeds)] if ANSWER in usual else []
-    paragraphs = [aim, *reached, *_incomparable(usual)]
-    rows = [[marked(runs), *standing(runs, seeds)] for runs in usual.values()]
-    return [*map(filled, paragraphs), table(["strategy", *STANDING], rows)]
+    paragraphs = [aim]
+    if ANSWER in usual:
+        paragraphs.append(_reached(usual[ANSWER], seeds))
+    paragraphs += _incomparable(usual)
+    rows = [[marked_name(runs), *totals(runs, seeds)] for runs in usual.values()]
+    return [*map(wrap, paragraphs), table(["strategy", *TOTALS], rows)]
 
 
-def _reached(ours: Sequence[StrategyRun], seeds: Set[str]) -> str:
+def _reached(answer: Sequence[StrategyRun], seeds: Set[str]) -> str:
     """How far the answer reaches the aim, and by which of B' and G."""
-    cases, networks = counts(ours, seeds)
-    by_repaired = counts(ours, seeds, StrategyRun.by_repaired)
-    by_goodnet = counts(ours, seeds, StrategyRun.by_goodnet)
+    cases, networks = counts(answer, seeds)
+    by_repaired = counts(answer, seeds, StrategyRun.reached_by_repaired)
+    by_goodnet = counts(answer, seeds, StrategyRun.reached_by_goodnet)
     return (
-        f"`{ANSWER}` reaches it in {cases} of {len(by_case(ours))} cases with all seeds, in "
-        f"{networks} of {len(ours)} networks: by B' in {by_repaired[0]} and {by_repaired[1]}, by G "
-        f"in {by_goodnet[0]} and {by_goodnet[1]}."
+        f"`{ANSWER}` reaches it in {cases} of {len(by_case(answer))} cases with all seeds, in "
+        f"{networks} of {len(answer)} networks: by B' in {by_repaired[0]} and {by_repaired[1]}, by "
+        f"G in {by_goodnet[0]} and {by_goodnet[1]}."
     )
 
 
 def _incomparable(usual: Strategies) -> list[str]:
     """Networks on which strategies do not compare: not the same for all, or with no attack in B."""
     by_network: dict[str, list[StrategyRun]] = {}
-    everywhere = (run for runs in usual.values() for run in runs)
-    for run in sorted(everywhere, key=lambda run: run.place):
+    all_runs = [run for runs in usual.values() for run in runs]
+    for run in sorted(all_runs, key=lambda run: run.sort_key):
         by_network.setdefault("{} {} seed {}".format(*run.network), []).append(run)
-    unlike, harmless = [], []
+    different, harmless = [], []
     for name, runs in by_network.items():
-        digests = {markdown.tag([run.cell], "network_digest") for run in runs}
+        digests = {markdown.tag_values([run.cell], "network_digest") for run in runs}
         if len(digests) > 1:
-            unlike.append(name)
-        if any(rate <= SUCCESS for rate in rates(runs, B_ASR)):
+            different.append(name)
+        successes = rates(runs, "badnet/attack_success_rate")
+        if any(success <= MAX_ATTACK_SUCCESS for success in successes):
             harmless.append(name)
-    by_reason = {
-        "Not the same B for all strategies": unlike,
-        "No attack to remove from B": harmless,
-    }
-    return [f"{words}: {', '.join(names)}." for words, names in by_reason.items() if names]
+    sentences = []
+    if different:
+        sentences.append(f"Not the same B for all strategies: {', '.join(different)}.")
+    if harmless:
+        sentences.append(f"No attack to remove from B: {', '.join(harmless)}.")
+    return sentences
 
 
-def _cases(ours: Sequence[StrategyRun], seeds: Set[str]) -> list[str]:
+def _cases(answer: Sequence[StrategyRun], seeds: Set[str]) -> list[str]:
     """The answer on each case, over the seeds."""
-    if not ours:
+    if not answer:
         return []
-    columns = {**CASES, "reached": lambda case: summaries.by_which(case, seeds)}
-    return ["### The answer, case by case", _table(["images", "attack"], by_case(ours), columns)]
+    columns: dict[str, Column] = {**CASES, "reached": partial(summaries.seeds_reached, seeds=seeds)}
+    return ["### The answer, case by case", _table(["images", "attack"], by_case(answer), columns)]
 
 
-def _compared(case: str, usual: Strategies, seeds: Set[str]) -> list[str]:
+def _every_strategy(case: str, usual: Strategies, seeds: Set[str]) -> list[str]:
     """All strategies on the images of one case: what they cost, and what they leave of attacks."""
-    case_runs = [run for runs in usual.values() for run in runs if run.case == case]
-    attacks = dict.fromkeys(t.attack for t in sorted(case_runs, key=lambda run: run.place))
-
-    def means(runs: Sequence[StrategyRun]) -> str:
-        left = percent(fmean(successes)) if (successes := rates(runs, ASR)) else NONE
-        text = f"{points(fmean(run.lost for run in runs))} / {left}"
-        return f"**{text}**" if through(runs, seeds) else text
-
-    def ranges(runs: Sequence[StrategyRun]) -> str:
-        lost = ends([run.lost for run in runs], points, " to ")
-        return f"{lost} / {ends(rates(runs, ASR))}"
-
-    def all_of(tell: Column) -> str:
-        rows = []
-        for runs in by_name(case_runs).values():
-            cases = by_case(runs)
-            texts = [tell(cases[case, a]) if (case, a) in cases else NONE for a in attacks]
-            rows.append([marked(runs), *texts])
-        return table(["strategy", *attacks], rows)
-
-    if not case_runs:
+    runs = [run for same in usual.values() for run in same if run.case == case]
+    if not runs:
         return []
-    legend = "Points lost / ASR of B'; bold where B' or G reaches the aim with all seeds."
-    several = ["Lowest to highest seed of the same:", all_of(ranges)] if len(seeds) > 1 else []
-    return [f"### Every strategy on {case}", legend, all_of(means), *several]
+    paragraphs = [
+        f"### Every strategy on {case}",
+        "Points lost / ASR of B'; bold where B' or G reaches the aim with all seeds.",
+        _strategies_by_attacks(runs, partial(_loss_and_success, seeds=seeds)),
+    ]
+    if len(seeds) > 1:
+        paragraphs.append("Lowest to highest seed of the same:")
+        paragraphs.append(_strategies_by_attacks(runs, _loss_and_success_extremes))
+    return paragraphs
 
 
-def _intervals(ours: Sequence[StrategyRun]) -> list[str]:
+def _strategies_by_attacks(runs: Sequence[StrategyRun], show: Column) -> str:
+    """A row for each strategy and a column for each attack, of `runs` of one case."""
+    by_attack = sorted(runs, key=lambda run: run.sort_key)
+    attacks = list(dict.fromkeys(run.attack for run in by_attack))
+    rows = []
+    for same in by_name(runs).values():
+        texts = {attack: show(seeds) for (_, attack), seeds in by_case(same).items()}
+        rows.append([marked_name(same), *(texts.get(attack, DASH) for attack in attacks)])
+    return table(["strategy", *attacks], rows)
+
+
+def _loss_and_success(runs: Sequence[StrategyRun], seeds: Set[str]) -> str:
+    """The means over the runs of one case; bold where it reaches the aim with all `seeds`."""
+    loss = points(fmean(run.accuracy_loss for run in runs))
+    success = markdown.mean([run.cell for run in runs], "repaired/attack_success_rate")
+    text = f"{loss} / {success}"
+    return f"**{text}**" if case_reached(runs, seeds) else text
+
+
+def _loss_and_success_extremes(runs: Sequence[StrategyRun]) -> str:
+    loss = extremes([run.accuracy_loss for run in runs], points, " to ")
+    return f"{loss} / {extremes(rates(runs, 'repaired/attack_success_rate'))}"
+
+
+def _intervals(answer: Sequence[StrategyRun]) -> list[str]:
     """The answer's rates on each case, with what so many test images can tell of them."""
-    if not ours:
+    if not answer:
         return []
     heading = "### The answer's rates, with 95 % intervals"
-    return [heading, _table(["images", "attack"], by_case(ours), INTERVALS)]
+    return [heading, _table(["images", "attack"], by_case(answer), INTERVALS)]
 
 
-def _verdicts(judged: Sequence[StrategyRun]) -> list[str]:
-    """What was said of networks, with a backdoor and without."""
-    attacked = [run for run in judged if run.attacked]
-    clean = [run for run in judged if not run.attacked]
-    texts = [f"{signs(attacked)} networks with a backdoor"] if attacked else []
-    texts += [f"{signs(clean)} without one"] if clean else []
-    if not texts:
+def _verdicts(runs: Sequence[StrategyRun]) -> list[str]:
+    """What was said of networks, with a backdoor and without; `runs` has one for each network."""
+    if not runs:
         return []
-    parts = ["### Is there a backdoor?", f"Signs of one are found in {', and in '.join(texts)}."]
-    return parts + ([_table(["images", "attack"], by_case(attacked), VERDICTS)] if attacked else [])
+    attacked = [run for run in runs if run.attacked]
+    clean = [run for run in runs if not run.attacked]
+    counts = []
+    if attacked:
+        counts.append(f"{signs_found(attacked)} networks with a backdoor")
+    if clean:
+        counts.append(f"{signs_found(clean)} without one")
+    sentence = f"Signs of one are found in {', and in '.join(counts)}."
+    paragraphs = ["### Is there a backdoor?", sentence]
+    if attacked:
+        paragraphs.append(_table(["images", "attack"], by_case(attacked), VERDICTS))
+    return paragraphs
 
 
 def _unharmed(clean: Sequence[StrategyRun]) -> list[str]:
@@ -247,9 +236,9 @@ def _unharmed(clean: Sequence[StrategyRun]) -> list[str]:
         return []
     groups = {}
     for case in dict.fromkeys(run.case for run in clean):
-        case_runs = by_name(run for run in clean if run.case == case)
-        for runs in sorted(case_runs.values(), key=lambda runs: summaries.rank(runs, set())):
-            groups[case, marked(runs)] = runs
+        strategies = by_name(run for run in clean if run.case == case).values()
+        for runs in sorted(strategies, key=lambda runs: summaries.rank(runs, set())):
+            groups[case, marked_name(runs)] = runs
     return [
         "### Networks without a backdoor",
         "What it costs a network that no attack was trained into.",
@@ -264,14 +253,15 @@ def _variants(variants: Strategies, usual: Strategies) -> list[str]:
     rows = []
     for runs in variants.values():
         networks = {run.network for run in runs}
-        same = [t for t in usual.get(runs[0].strategy, []) if t.network in networks]
-        rows.append([marked(runs), *standing(runs)])
-        rows += [[f"{marked(same)}, on the same", *standing(same)]] if same else []
+        rows.append([marked_name(runs), *totals(runs)])
+        same = [run for run in usual.get(runs[0].strategy, []) if run.network in networks]
+        if same:
+            rows.append([f"{marked_name(same)}, on the same", *totals(same)])
     legend = (
         "Strategies with other settings, each with the strategy itself on the same networks below "
         "it. A case counts by the seeds that are there."
     )
-    return ["### What was tried beside it", filled(legend), table(["strategy", *STANDING], rows)]
+    return ["### What was tried beside it", wrap(legend), table(["strategy", *TOTALS], rows)]
 
 
 def _table(
@@ -280,5 +270,5 @@ def _table(
     columns: Mapping[str, Column],
 ) -> str:
     """A row for each group of runs, with its two names."""
-    rows = [[*names, *(tell(runs) for tell in columns.values())] for names, runs in groups.items()]
+    rows = [[*names, *(show(runs) for show in columns.values())] for names, runs in groups.items()]
     return table([*heads, *columns], rows, "ll")

@@ -38,7 +38,7 @@ def rates(channels: int, poisoned: bool = True) -> PruningCurve:
 @pytest.mark.parametrize("channels", [1, 60, 300])
 def test_a_curve_shows_every_rate_of_b_repaired_and_of_goodnet(channels):
     shown = rates(channels)
-    figure = drawn(run.curve(shown, 1, "conv_3, random"))
+    figure = drawn(run.draw_curve(shown, 1, "conv_3, random"))
     assert figure.get_suptitle() == "conv_3, random"
     left, right = figure.axes
     assert left.get_ylabel() == "share of images"
@@ -62,7 +62,7 @@ def test_a_curve_shows_every_rate_of_b_repaired_and_of_goodnet(channels):
 
 
 def test_a_curve_without_poisoned_images_shows_the_clean_rates():
-    left, right = drawn(run.curve(rates(5, poisoned=False), 2, "")).axes
+    left, right = drawn(run.draw_curve(rates(5, poisoned=False), 2, "")).axes
     assert legend(left) == {"clean validation accuracy", "clean test accuracy", "stop: 2 pruned"}
     assert legend(right) == {"clean test accuracy", "clean images flagged", "stop: 2 pruned"}
 
@@ -71,7 +71,7 @@ def test_a_curve_without_poisoned_images_shows_the_clean_rates():
 def test_the_maps_stand_in_pruning_order_and_the_pruned_ones_are_framed(channels, step):
     rng = np.random.default_rng(0)
     means, order = rng.random((3, 5, channels)), rng.permutation(channels)
-    figure = drawn(run.activations(means, order, step, "conv_3"))
+    figure = drawn(run.draw_activations(means, order, step, "conv_3"))
     panel, bar = figure.axes
     shown = order[: run.MOST_MAPS]
     assert [text.get_text() for text in panel.texts] == [str(channel) for channel in shown]
@@ -93,7 +93,7 @@ def test_the_maps_stand_in_pruning_order_and_the_pruned_ones_are_framed(channels
 def test_channels_without_maps_are_bars_in_pruning_order(channels, shape):
     rng = np.random.default_rng(0)
     means, order = rng.random((*shape, channels)), rng.permutation(channels)
-    (panel,) = drawn(run.activations(means, order, 1, "fc_1")).axes
+    (panel,) = drawn(run.draw_activations(means, order, 1, "fc_1")).axes
     assert panel.get_xlabel() == "place in pruning order"
     assert panel.get_ylabel() == "mean activation"
     heights = means.mean(axis=0) if shape else means
@@ -110,7 +110,7 @@ def test_an_attack_is_shown_as_clean_poisoned_and_what_moved(channels, white):
     clean[0, 0, 0] = white
     poisoned = clean.copy()
     poisoned[:, 5, 3] += 0.25 * white
-    figure = drawn(run.attack(clean, poisoned, [(5, 0), (6, 0), (7, 1), (8, 2)]))
+    figure = drawn(run.draw_attack(clean, poisoned, [(5, 0), (6, 0), (7, 1), (8, 2)]))
     assert len(figure.axes) == 12
     titles = [panel.get_title() for panel in figure.axes[:4]]
     assert titles == ["class 5 as 0", "class 6 as 0", "class 7 as 1", "class 8 as 2"]
@@ -130,4 +130,4 @@ def test_an_attack_is_shown_as_clean_poisoned_and_what_moved(channels, white):
 
 def test_an_attack_that_moves_nothing_can_be_shown():
     images = np.zeros((1, 8, 8, 3))
-    assert len(drawn(run.attack(images, images, [(1, 0)])).axes) == 3
+    assert len(drawn(run.draw_attack(images, images, [(1, 0)])).axes) == 3

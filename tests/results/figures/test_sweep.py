@@ -34,7 +34,7 @@ def labels(panel: Axes) -> list[str]:
 
 def test_a_row_a_cell_and_a_mark_a_rate_that_is_there():
     cells = [CellRates("clean", {CLEAN: [0.9]}), CellRates("full", {CLEAN: [0.8], ATTACK: [0.1]})]
-    figure = drawn(sweep.comparison(cells, "two"))
+    figure = drawn(sweep.draw_comparison(cells, "two"))
     (panel,) = figure.axes
     assert panel.get_title() == "two"
     assert labels(panel) == ["clean", "full"]
@@ -47,22 +47,24 @@ def test_a_row_a_cell_and_a_mark_a_rate_that_is_there():
 
 
 def test_several_seeds_are_their_mean_and_a_line_from_lowest_to_highest():
-    figure = drawn(sweep.comparison([CellRates("a", {CLEAN: [0.5, 0.9, 0.7]})], ""))
+    figure = drawn(sweep.draw_comparison([CellRates("a", {CLEAN: [0.5, 0.9, 0.7]})], ""))
     (panel,) = figure.axes
     (mark,), (whisker,) = lines(panel, CLEAN), lines(panel, f"{CLEAN} over seeds")
     assert mark.get_xdata()[0] == pytest.approx(0.7)
     assert list(whisker.get_xdata()) == [0.5, 0.9]
     assert list(whisker.get_ydata()) == [0, 0]
     assert "lowest to highest seed" in legend(figure)
-    alike = drawn(sweep.comparison([CellRates("a", {CLEAN: [0.5, 0.5]})], ""))
+    alike = drawn(sweep.draw_comparison([CellRates("a", {CLEAN: [0.5, 0.5]})], ""))
     assert "lowest to highest seed" not in legend(alike)
 
 
 def test_oracles_are_hollow_and_grey_and_the_control_says_so():
     cells = [CellRates("a", {CLEAN: [0.5]}), CellRates("r", {CLEAN: [0.5]}, control=True)]
-    plain = drawn(sweep.comparison(cells, ""))
+    plain = drawn(sweep.draw_comparison(cells, ""))
     assert not any("oracle" in text for text in legend(plain))
-    figure = drawn(sweep.comparison([*cells, CellRates("t†", {CLEAN: [0.5]}, oracle=True)], ""))
+    figure = drawn(
+        sweep.draw_comparison([*cells, CellRates("t†", {CLEAN: [0.5]}, oracle=True)], "")
+    )
     (panel,) = figure.axes
     assert labels(panel) == ["a", "r (control)", "t†"]
     hollow = [mark.get_markerfacecolor() == "none" for mark in lines(panel, CLEAN)]
@@ -74,7 +76,7 @@ def test_oracles_are_hollow_and_grey_and_the_control_says_so():
 
 @pytest.mark.parametrize("cells", [1, 40, 96, 300, 500])
 def test_however_many_cells_the_figure_stays_readable(cells):
-    figure = sweep.comparison([CellRates(str(n), {CLEAN: [0.5]}) for n in range(cells)], "all")
+    figure = sweep.draw_comparison([CellRates(str(n), {CLEAN: [0.5]}) for n in range(cells)], "all")
     (panel,) = figure.axes
     assert figure.get_figheight() <= 30
     assert len(labels(panel)) == min(cells, sweep.MOST_ROWS)
@@ -98,7 +100,7 @@ def test_every_curve_and_every_stop_is_in_both_views():
         order_curves("random", 3, control=True),
         order_curves("tac†", oracle=True),
     ]
-    figure = drawn(sweep.tradeoff(found, "a title"))
+    figure = drawn(sweep.draw_tradeoff(found, "a title"))
     assert figure.get_suptitle() == "a title"
     assert legend(figure)[:3] == ["a", "random (control)", "tac† (oracle)"]
     for panel in figure.axes:
@@ -119,7 +121,7 @@ def test_the_control_is_grey_and_thin_the_oracle_black_and_broken():
         order_curves("random", 3, control=True),
         order_curves("tac†", oracle=True),
     ]
-    panel, _ = sweep.tradeoff(found, "").axes
+    panel, _ = sweep.draw_tradeoff(found, "").axes
     (first,), control, (oracle,) = (lines(panel, one.name) for one in found)
     assert {line.get_color() for line in control} == {sweep.GREY}
     assert all(line.get_linewidth() < first.get_linewidth() for line in control)
@@ -135,13 +137,13 @@ def test_twenty_orders_can_be_told_apart():
         order_curves("y", oracle=True),
         order_curves("random", control=True),
     ]
-    looks = sweep._looks(found)
+    looks = sweep._line_styles(found)
     assert len({(look["color"], str(look["linestyle"])) for look in looks}) == len(found)
 
 
 def test_the_near_view_shows_b_and_the_ideal_corner():
     curves = [np.array([[0.9, 0.93, 0.5], [1.0, 0.5, 0.1]])]
-    far, near = drawn(sweep.tradeoff([OrderCurves("a", curves)], "")).axes
+    far, near = drawn(sweep.draw_tradeoff([OrderCurves("a", curves)], "")).axes
     left, right = near.get_xlim()
     assert left == pytest.approx(0.8)
     assert 0.93 < right < 0.95
@@ -155,7 +157,7 @@ def test_the_near_view_shows_b_and_the_ideal_corner():
 
 def test_a_much_worse_network_does_not_leave_the_near_view():
     curves = [[np.array([[start, 0.1], [1.0, 0.1]])] for start in (0.9, 0.3)]
-    figure = sweep.tradeoff([OrderCurves(str(n), curve) for n, curve in enumerate(curves)], "")
+    figure = sweep.draw_tradeoff([OrderCurves(str(n), curve) for n, curve in enumerate(curves)], "")
     _, near = drawn(figure).axes
     assert near.get_xlim()[0] == pytest.approx(0.8)
     assert near.get_window_extent().width > figure.bbox.width / 4

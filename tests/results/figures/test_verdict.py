@@ -25,7 +25,7 @@ def drawn(
     if kind == "additive":
         paints = 20 * rng.normal(size=paints.shape)
     image = 255 * rng.random((6, 5, colours))
-    figure = verdict.reversed_triggers(
+    figure = verdict.draw_reversed_triggers(
         image, np.arange(classes), sizes, log_anomaly(sizes), masks, paints, (0, 255), "conv_3"
     )
     figure.savefig(BytesIO(), dpi=20)

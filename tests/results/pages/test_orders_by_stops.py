@@ -12,7 +12,7 @@ from runs import COMMAND, intervals, kept, parent, run, table
 
 from sweep import BadInput
 from sweep.results.pages import main, page, read
-from sweep.results.pages.sweeps import Case, cases, command
+from sweep.results.pages.sweeps import Case, command, latest_cases
 from sweep.tracking import store
 
 
@@ -69,7 +69,7 @@ def test_of_each_case_the_latest_finished_sweep_is_told():
         *sweep("another", 5, "prune.frac=0.02,0.04"),
         *sweep("alike", 6, "experiment=strategies_of_mine"),
     ]
-    told = cases(runs)
+    told = latest_cases(runs)
     assert [(case.name, case.sweep.info.run_id) for case in told] == [
         ("faces", "old"),
         ("signs", "latest"),
@@ -80,7 +80,7 @@ def test_of_each_case_the_latest_finished_sweep_is_told():
 def test_a_sweep_without_a_case_is_named_by_its_images_and_network():
     left = cell(more={"data": "h5", "badnet": "file"})
     del left.data.params["case"]
-    assert [case.name for case in cases([parent(), left])] == ["data=h5 badnet=file"]
+    assert [case.name for case in latest_cases([parent(), left])] == ["data=h5 badnet=file"]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def tried(*cells: Run) -> list[StrategyRun]:
 
 
 def shown(*cells: Run) -> str:
-    return whole_strategies.part(tried(*cells))
+    return whole_strategies.section(tried(*cells))
 
 
 MASK = {"repair.unlearn.by": "[mask]"}
@@ -198,7 +198,7 @@ def test_a_setting_that_follows_from_a_choice_is_told_only_where_others_have_it_
 )
 def test_the_aim_is_reached_at_its_edge_and_not_beyond(metrics, by):
     (trial,) = tried(cell(metrics=metrics))
-    assert (trial.by_repaired(), trial.by_goodnet()) == by
+    assert (trial.reached_by_repaired(), trial.reached_by_goodnet()) == by
     assert trial.reached() == any(by)
 
 
@@ -207,7 +207,7 @@ def test_rounding_does_not_decide():
         before, after = right / images, (right - images // 50) / images
         edge = {"badnet/clean_accuracy": before, "repaired/clean_accuracy": after}
         (trial,) = tried(cell(metrics=FAILS | edge | {"repaired/attack_success_rate": 0.05}))
-        assert trial.by_repaired()
+        assert trial.reached_by_repaired()
 
 
 # The part of the page
@@ -222,7 +222,7 @@ def test_the_head_says_where_the_numbers_come_from():
         cell("clp", of="early", seed=9, metrics={}, status="SKIPPED"),
         cell(of="early", seed=9, more=CLEAN),
     ]
-    text = whole_strategies.part(newest_strategy_runs(runs))
+    text = whole_strategies.section(newest_strategy_runs(runs))
     line = "python run.py experiment=answer case=signs data.root=DIR attack=patch,blend\n"
     assert text.count(line) == 1
     assert "/home" not in text
