@@ -101,38 +101,19 @@ def folder(tmp_path: Path, write: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def drawn() -> Callable[..., keras.Model]:
-    """Give a network weights that are random in every variable, so that nothing cancels out."""
-
-    def drawn(network: keras.Model, seed: int = 0) -> keras.Model:
-        rng = np.random.default_rng(seed)
-        for variable in network.weights:
-            value = rng.normal(size=variable.shape)
-            if variable.name == "kernel":
-                value *= 2 / np.sqrt(np.prod(variable.shape[:-1]))
-            if variable.name == "bias":
-                value *= 0.1
-            if variable.name == "moving_variance":
-                value = 0.5 + np.abs(value)
-            variable.assign(value)
-        return network
-
-    return drawn
-
-
-@pytest.fixture
-def small(drawn: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+def small() -> Callable[..., keras.Model]:
     """Build a convolutional network for 8 x 7 images of 3 colours: logits of 5 classes."""
 
     def small(seed: int = 0, activation: str | None = None, classes: int = 5) -> keras.Model:
         import keras
+        from zoo import randomized
 
         images = keras.Input((8, 7, 3))
         x = keras.layers.Conv2D(4, 3, activation="relu", name="conv_1")(images)
         x = keras.layers.Conv2D(6, 3, activation="relu", name="conv_2")(x)
         x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
         scores = keras.layers.Dense(classes, activation=activation, name="scores")(x)
-        return drawn(keras.Model(images, scores, name="small"), seed)
+        return randomized(keras.Model(images, scores, name="small"), seed)
 
     return small
 

@@ -3,8 +3,8 @@
     python tests/crashes.py 20          at twenty random moments
     python tests/crashes.py moments     just when something is being written, see MOMENTS
 
-prints a line for each kill and, at the end, what was found. tests/test_resume.py does the same
-with fewer kills.
+prints a line for each kill and, at the end, what was found. tests/end_to_end/test_resume.py does
+the same with fewer kills.
 """
 
 import csv

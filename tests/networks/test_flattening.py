@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from zoo import randomized
 
 from sweep import networks
 from sweep.networks.flattening import flattened
@@ -155,8 +156,8 @@ def assert_same(ours: keras.Model, theirs: keras.Model, images: np.ndarray) -> N
 
 
 @pytest.mark.parametrize("build", NESTED)
-def test_a_flat_network_says_the_same_and_holds_no_model(build, drawn, images):
-    network = functional(drawn(build()))
+def test_a_flat_network_says_the_same_and_holds_no_model(build, images):
+    network = functional(randomized(build()))
     before, weights = network.to_json(), network.get_weights()
     opened = flattened(network)
     assert not any(isinstance(operation, keras.Model) for operation in opened.operations)
@@ -172,10 +173,8 @@ def test_a_flat_network_says_the_same_and_holds_no_model(build, drawn, images):
     [(build, "keras") for build in NESTED]
     + [(build, "h5") for build in NESTED if build not in OPERATIONS],
 )
-def test_a_flat_network_says_the_same_saved_loaded_and_cloned(
-    build, suffix, drawn, images, tmp_path
-):
-    network = functional(drawn(build()))
+def test_a_flat_network_says_the_same_saved_loaded_and_cloned(build, suffix, images, tmp_path):
+    network = functional(randomized(build()))
     flattened(network).save(tmp_path / f"flat.{suffix}")
     loaded = keras.models.load_model(tmp_path / f"flat.{suffix}", compile=False)
     assert names(loaded) == names(flattened(network))
@@ -186,10 +185,11 @@ def test_a_flat_network_says_the_same_saved_loaded_and_cloned(
 
 
 @pytest.mark.parametrize("build", SAVED)
-def test_a_nested_network_from_a_file_is_flat_and_has_one_digest(build, drawn, images, tmp_path):
-    network = drawn(build())
+def test_a_nested_network_from_a_file_is_flat_and_has_one_digest(build, images, tmp_path):
+    network = randomized(build())
     network.save(tmp_path / "nested.keras")
     loaded, again = (networks.load(tmp_path / "nested.keras") for _ in range(2))
+    assert not any(isinstance(operation, keras.Model) for operation in loaded.operations)
     assert_same(loaded, network, images)
     assert networks.digest(loaded) == networks.digest(again)
 
@@ -250,12 +250,12 @@ def test_what_a_layer_learnt_outside_of_training_is_kept(images):
     assert opened.get_layer("drop").seed_generator.state.numpy().tolist() == [3, 4]
 
 
-def test_a_wrapper_stays_closed(drawn, images):
+def test_a_wrapper_stays_closed(images):
     inner = keras.Sequential([keras.Input(SHAPE), layers.Reshape((8, 21), name="rows")])
     wrapped = layers.TimeDistributed(layers.Dense(4), name="wrapped")
     both = layers.Bidirectional(layers.LSTM(3), name="both")
     inner.add(wrapped)
-    network = drawn(keras.Sequential([keras.Input(SHAPE), inner, both, layers.Dense(5)]))
+    network = randomized(keras.Sequential([keras.Input(SHAPE), inner, both, layers.Dense(5)]))
     opened = flattened(functional(network))
     assert {"rows", "wrapped", "both"} <= set(names(opened))
     assert_same(opened, network, images)
@@ -275,31 +275,31 @@ class Doubling(keras.Sequential):
         return 2 * super().call(inputs, training=training, mask=mask)
 
 
-def test_a_model_that_says_more_than_its_graph_stays_closed(drawn, images):
+def test_a_model_that_says_more_than_its_graph_stays_closed(images):
     own = [Subclassed(name="own"), Doubling([layers.Dense(5)], name="doubling")]
     inner = keras.Sequential([keras.Input(SHAPE), layers.Flatten(name="flat"), *own], name="inner")
-    network = drawn(keras.Sequential([keras.Input(SHAPE), inner]))
+    network = randomized(keras.Sequential([keras.Input(SHAPE), inner]))
     opened = flattened(functional(network))
     assert {"flat", "own", "doubling"} <= set(names(opened))
     assert_same(opened, network, images)
 
 
 @pytest.mark.filterwarnings("ignore:Layer 'inner'.*was passed an input with a mask")
-def test_a_model_that_is_called_with_a_mask_stays_closed(drawn, images):
+def test_a_model_that_is_called_with_a_mask_stays_closed(images):
     rows = keras.Input((8, 21))
     inner = keras.Model(rows, layers.LSTM(4, name="lstm")(rows), name="inner")
     pixels = keras.Input(SHAPE)
     x = layers.Reshape((8, 21))(pixels)
     scores = layers.Dense(5)(inner(x, mask=x[:, :, 0] > 0))
     outer = keras.Sequential([keras.Input(SHAPE), keras.Model(pixels, scores, name="middle")])
-    opened = flattened(functional(drawn(outer)))
+    opened = flattened(functional(randomized(outer)))
     assert "inner" in names(opened)
     assert "middle" not in names(opened)
     assert_same(opened, outer, images)
 
 
-def test_a_layer_of_an_inner_model_can_be_pruned(drawn, images, tmp_path):
-    drawn(three_levels()).save(tmp_path / "nested.keras")
+def test_a_layer_of_an_inner_model_can_be_pruned(images, tmp_path):
+    randomized(three_levels()).save(tmp_path / "nested.keras")
     network = networks.load(tmp_path / "nested.keras")
     for layer, site in (("middle.low.conv", "act"), ("middle.conv", "middle.conv")):
         cut = Cut(network, layer)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers
+from zoo import randomized
 
 from sweep import BadInput
 from sweep.data import Images
@@ -150,7 +151,7 @@ def test_scores_that_are_all_minus_infinity_are_refused_and_a_single_one_is_not(
         classes(scores)
 
 
-@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.parametrize("activation", [None, "softmax", "sigmoid"])
 def test_predicted_classes_are_what_keras_predicts(activation, small, images, monkeypatch):
     network = small(activation=activation)
     expected = network.predict(images, verbose=0).argmax(axis=1)
@@ -162,11 +163,11 @@ def test_predicted_classes_are_what_keras_predicts(activation, small, images, mo
         assert told.dtype == np.int64
 
 
-def test_layers_are_called_as_in_inference(images, drawn):
+def test_layers_are_called_as_in_inference(images):
     x = pixels = keras.Input((8, 7, 3))
     x = layers.BatchNormalization()(layers.Conv2D(4, 3)(x))
     x = layers.Flatten()(layers.Dropout(0.9)(layers.GaussianNoise(1.0)(x)))
-    network = drawn(keras.Model(pixels, layers.Dense(5)(x)))
+    network = randomized(keras.Model(pixels, layers.Dense(5)(x)))
     before = network.get_weights()
     expected = np.asarray(network(images, training=False)).argmax(axis=1)
     for _ in range(2):

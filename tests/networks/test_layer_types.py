@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 from numpy.typing import NDArray
+from zoo import randomized
 
 from sweep.networks import layer_types
 from sweep.networks.layer_types import (
@@ -20,7 +21,6 @@ from sweep.networks.layer_types import (
     zero_channels,
 )
 
-Drawn = Callable[..., keras.Model]
 RNG = np.random.default_rng(0)
 
 #: Layers that make channels, with the shape of an image of theirs, by name.
@@ -90,19 +90,19 @@ def run(layer: layers.Layer, *inputs: NDArray) -> NDArray:
     return np.asarray(layer(inputs[0] if len(inputs) == 1 else list(inputs)))
 
 
-def made(name: str, drawn: Drawn, **how: object) -> tuple[layers.Layer, NDArray]:
+def made(name: str, **how: object) -> tuple[layers.Layer, NDArray]:
     """A layer of MAKERS with weights in every variable, and images for it."""
     build, shape = MAKERS[name]
     layer = build(**how)
     images = maps(shape)
     layer(images)
-    return drawn(layer), images
+    return randomized(layer), images
 
 
-def normed(drawn: Drawn, shape: tuple[int, ...] = (4, 4, 5), **how: object) -> layers.Layer:
+def normed(shape: tuple[int, ...] = (4, 4, 5), **how: object) -> layers.Layer:
     layer = layers.BatchNormalization(**how)
     layer(maps(shape))
-    return drawn(layer)
+    return randomized(layer)
 
 
 def magnitudes(layer: layers.Layer, images: NDArray) -> NDArray:
@@ -126,20 +126,20 @@ STRIDED = ("strided",)  # a one-hot image meets some of a strided filter's weigh
 
 
 @pytest.mark.parametrize("name", [name for name in MAKERS if name not in STRIDED])
-def test_filters_are_what_one_hot_images_show_of_a_layer(name, drawn):
-    layer, images = made(name, drawn, use_bias=False)
+def test_filters_are_what_one_hot_images_show_of_a_layer(name):
+    layer, images = made(name, use_bias=False)
     own = filters(layer)
     assert own.shape[-1] == layer.compute_output_shape(images.shape)[-1]
     norms = np.abs(own.reshape(-1, own.shape[-1])).sum(axis=0, dtype=np.float64)
     np.testing.assert_allclose(magnitudes(layer, images), norms, rtol=1e-4)
-    with_bias, _ = made(name, drawn, activation="relu")
+    with_bias, _ = made(name, activation="relu")
     assert makes_channels(with_bias)
     assert filters(with_bias).shape == own.shape
 
 
 @pytest.mark.parametrize("name", ["Conv2D", "grouped", "DepthwiseConv2D", "SeparableConv2D"])
-def test_filters_make_what_the_layer_makes(name, drawn):
-    layer, images = made(name, drawn, use_bias=False)
+def test_filters_make_what_the_layer_makes(name):
+    layer, images = made(name, use_bias=False)
     own, out = filters(layer), run(layer, images)
     height, width = own.shape[:2]
     patch = images[:, :height, :width]
@@ -156,8 +156,8 @@ def test_filters_make_what_the_layer_makes(name, drawn):
 
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("name", MAKERS)
-def test_silenced_channels_are_zero_and_all_others_as_they_were(name, use_bias, drawn):
-    layer, images = made(name, drawn, use_bias=use_bias)
+def test_silenced_channels_are_zero_and_all_others_as_they_were(name, use_bias):
+    layer, images = made(name, use_bias=use_bias)
     before = run(layer, images)
     silent = np.array([3, 1])
     zero_channels(layer, silent)
@@ -168,9 +168,9 @@ def test_silenced_channels_are_zero_and_all_others_as_they_were(name, use_bias, 
     np.testing.assert_array_equal(after[..., others], before[..., others])
 
 
-def test_silencing_no_channel_changes_nothing(drawn):
+def test_silencing_no_channel_changes_nothing():
     for name in MAKERS:
-        layer, _ = made(name, drawn)
+        layer, _ = made(name)
         before = layer.get_weights()
         zero_channels(layer, np.array([], dtype=np.int64))
         for old, new in zip(before, layer.get_weights(), strict=True):
@@ -179,8 +179,8 @@ def test_silencing_no_channel_changes_nothing(drawn):
 
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("keep_beta", [True, False])
-def test_of_a_normalisation_silenced_channels_are_constant(keep_beta, center, drawn):
-    layer, images = normed(drawn, center=center), maps((4, 4, 5))
+def test_of_a_normalisation_silenced_channels_are_constant(keep_beta, center):
+    layer, images = normed(center=center), maps((4, 4, 5))
     before, silent = run(layer, images), np.array([4, 0])
     zero_channels(layer, silent, keep_beta=keep_beta)
     after = run(layer, images)
@@ -192,8 +192,8 @@ def test_of_a_normalisation_silenced_channels_are_constant(keep_beta, center, dr
     np.testing.assert_array_equal(after[..., [1, 2, 3]], before[..., [1, 2, 3]])
 
 
-def test_of_a_normalisation_without_gamma_beta_alone_can_be_silenced(drawn):
-    layer, images = normed(drawn, scale=False), maps((4, 4, 5))
+def test_of_a_normalisation_without_gamma_beta_alone_can_be_silenced():
+    layer, images = normed(scale=False), maps((4, 4, 5))
     before, beta = run(layer, images), layer.beta.numpy()
     zero_channels(layer, np.array([2]), keep_beta=True)
     np.testing.assert_array_equal(run(layer, images), before)
@@ -217,8 +217,8 @@ def assert_affine(layer: layers.Layer, *shapes: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_layers_that_make_channels_are_affine_without_their_activation(name, drawn):
-    layer, images = made(name, drawn, activation="relu")
+def test_layers_that_make_channels_are_affine_without_their_activation(name):
+    layer, images = made(name, activation="relu")
     with without_activation(layer):
         assert_affine(layer, images.shape[1:])
     zero, some = run(layer, np.zeros_like(images)), run(layer, images)
@@ -236,8 +236,8 @@ def test_merges_are_affine_in_all_their_inputs_together(layer):
 
 
 @pytest.mark.parametrize("how", [{}, {"scale": False}, {"center": False}, {"axis": 1}])
-def test_normalisations_are_affine(how, drawn):
-    assert_affine(normed(drawn, **how), (4, 4, 5))
+def test_normalisations_are_affine(how):
+    assert_affine(normed(**how), (4, 4, 5))
 
 
 def test_every_kind_that_is_affine_is_probed():
@@ -264,11 +264,11 @@ def test_nothing_else_is_taken_for_affine(layer):
     assert not is_affine(layer)
 
 
-def test_a_quantised_layer_is_not_taken_for_affine(drawn):
+def test_a_quantised_layer_is_not_taken_for_affine():
     """It rounds what comes in, by the largest of it."""
     layer = layers.Dense(5)
     layer(maps((7,)))
-    drawn(layer).quantize("int8")
+    randomized(layer).quantize("int8")
     some = maps((7,), 20)
     rounded = run(layer, some) + run(layer, some[::-1]) - run(layer, some + some[::-1])
     assert np.abs(rounded - run(layer, np.zeros_like(some))).max() > 1e-3
@@ -304,10 +304,10 @@ PASSING = [
 
 
 @pytest.mark.parametrize("layer", PASSING, ids=shown)
-def test_layers_that_are_said_to_keep_channels_apart_do(layer, drawn):
+def test_layers_that_are_said_to_keep_channels_apart_do(layer):
     images = maps((6, 4, 5))
     layer(images)
-    drawn(layer)
+    randomized(layer)
     assert is_channelwise(layer)
     before = run(layer, images)
     assert before.shape[-1] == 5
@@ -436,8 +436,8 @@ def test_an_activation_of_its_own_is_told_from_none():
 
 
 @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
-def test_an_undressed_layer_is_dressed_again_whatever_happens(error, drawn):
-    layer, images = made("Conv2D", drawn, activation="relu")
+def test_an_undressed_layer_is_dressed_again_whatever_happens(error):
+    layer, images = made("Conv2D", activation="relu")
     dressed = run(layer, images)
 
     def undress() -> None:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from zoo import randomized
 
 from sweep.networks.graph import Graph
 from sweep.networks.loading import as_functional
@@ -51,8 +52,8 @@ KINDS += ["one sigmoid", "one logit"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_probabilities_and_loss_are_those_by_hand(kind, drawn):
-    original = drawn(ending(kind))
+def test_probabilities_and_loss_are_those_by_hand(kind):
+    original = randomized(ending(kind))
     pixels = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     expected = by_hand(kind, np.asarray(original(pixels)))
     network = as_functional(original)
@@ -69,8 +70,8 @@ def test_probabilities_and_loss_are_those_by_hand(kind, drawn):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_continued_from_within_ends_alike(kind, drawn):
-    network = as_functional(drawn(ending(kind)))
+def test_what_is_continued_from_within_ends_alike(kind):
+    network = as_functional(randomized(ending(kind)))
     graph, pixels = Graph(network), np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
     _, inner, *behind = graph.nodes
     known = {id(inner.output_tensors[0]): inner.operation(pixels)}

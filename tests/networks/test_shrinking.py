@@ -1,27 +1,18 @@
 """A shrunk network says what the pruned one says, in fewer weights; that one stays as it was."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 import zoo
-from hydra.utils import instantiate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import layers
-from omegaconf import OmegaConf
-from zoo import CASES, SHAPE, Mask, untouched
+from zoo import CASES, SHAPE, Mask, randomized, untouched
 
-from sweep.data import Images
 from sweep.networks import architectures, digest, load, shrunk
 from sweep.networks.layer_types import makes_channels, zero_channels
 from sweep.networks.loading import as_functional
 from sweep.pruning import Cut, joint_cut
-from sweep.repairs import shrink
-from sweep.training import Defender
-
-ROOT = Path(__file__).resolve().parents[2]
 
 #: Networks where a single channel stays: a sum, a group or an unknown layer needs the others, and
 #: to pick all but one of six would cost more than it saves.
@@ -83,9 +74,9 @@ def checked(network: keras.Model) -> keras.Model:
     return small
 
 
-def built(network: keras.Model, drawn, **zeros: list[int]) -> keras.Model:
+def built(network: keras.Model, **zeros: list[int]) -> keras.Model:
     """`network` with random weights, but for the channels of layers that are zero, bias and all."""
-    drawn(network)
+    randomized(network)
     for name, channels in zeros.items():
         zero_channels(network.get_layer(name), np.array(channels))
     return network
@@ -96,8 +87,8 @@ def width(network: keras.Model, layer: str) -> int:
 
 
 @pytest.mark.parametrize("builder", CASES, ids=lambda builder: builder.__name__)
-def test_half_of_the_channels_go_from_every_kind_of_network(builder, drawn):
-    network = as_functional(drawn(builder(untouched)))
+def test_half_of_the_channels_go_from_every_kind_of_network(builder):
+    network = as_functional(randomized(builder(untouched)))
     assert len(np.unique(scores(network, pixels(network)), axis=0)) > 1, "this case shows nothing"
     cut = Cut(network, CASES[builder][0])
     small = checked(cut.pruned(np.arange(0, cut.channels, 2)))
@@ -106,15 +97,15 @@ def test_half_of_the_channels_go_from_every_kind_of_network(builder, drawn):
 
 
 @pytest.mark.parametrize("builder", SMALL, ids=lambda builder: builder.__name__)
-def test_one_channel_goes_or_stays_where_it_is_in_the_way(builder, drawn):
-    network = as_functional(drawn(builder(untouched)))
+def test_one_channel_goes_or_stays_where_it_is_in_the_way(builder):
+    network = as_functional(randomized(builder(untouched)))
     small = checked(Cut(network, CASES[builder][0]).pruned([1]))
     assert (small.count_params() < network.count_params()) == (builder not in STAYING)
 
 
 @pytest.mark.parametrize("builder", SMALL, ids=lambda builder: builder.__name__)
-def test_all_channels_pruned_leave_every_layer_one(builder, drawn):
-    network = as_functional(drawn(builder(untouched)))
+def test_all_channels_pruned_leave_every_layer_one(builder):
+    network = as_functional(randomized(builder(untouched)))
     cut = Cut(network, CASES[builder][0])
     small = checked(cut.pruned(np.arange(cut.channels)))
     assert small.count_params() < network.count_params()
@@ -124,8 +115,8 @@ GAMMA = [zoo.normalised, zoo.residual, zoo.preactivation, zoo.transferred, zoo.m
 
 
 @pytest.mark.parametrize("builder", GAMMA, ids=lambda builder: builder.__name__)
-def test_what_beta_becomes_is_kept_with_gamma_semantics(builder, drawn):
-    network = as_functional(drawn(builder(untouched)))
+def test_what_beta_becomes_is_kept_with_gamma_semantics(builder):
+    network = as_functional(randomized(builder(untouched)))
     cut = Cut(network, CASES[builder][0], "gamma")
     assert cut.pruned_value.any()
     small = checked(cut.pruned(np.arange(0, cut.channels, 2)))
@@ -133,8 +124,8 @@ def test_what_beta_becomes_is_kept_with_gamma_semantics(builder, drawn):
 
 
 @pytest.mark.parametrize("builder", SMALL, ids=lambda builder: builder.__name__)
-def test_where_nothing_is_constant_the_copy_is_equal(builder, drawn):
-    network = as_functional(drawn(builder(untouched)))
+def test_where_nothing_is_constant_the_copy_is_equal(builder):
+    network = as_functional(randomized(builder(untouched)))
     copy = shrunk(network)
     assert digest(copy) == digest(network)
     assert copy is not network
@@ -145,8 +136,8 @@ SAVED = [zoo.lenet, zoo.preactivation_stem, zoo.grouped, zoo.operation, zoo.sigm
 
 
 @pytest.mark.parametrize("builder", SAVED, ids=lambda builder: builder.__name__)
-def test_the_file_loads_in_safe_mode_and_says_the_same(builder, drawn, tmp_path):
-    network = as_functional(drawn(builder(untouched)))
+def test_the_file_loads_in_safe_mode_and_says_the_same(builder, tmp_path):
+    network = as_functional(randomized(builder(untouched)))
     cut = Cut(network, CASES[builder][0])
     small = shrunk(cut.pruned(np.arange(0, cut.channels, 2)))
     small.save(tmp_path / "small.keras")
@@ -157,8 +148,8 @@ def test_the_file_loads_in_safe_mode_and_says_the_same(builder, drawn, tmp_path)
     assert digest(shrunk(cut.pruned(np.arange(0, cut.channels, 2)))) == digest(small)
 
 
-def test_producer_and_consumer_lose_exactly_the_channels(drawn):
-    network = drawn(zoo.lenet(untouched))
+def test_producer_and_consumer_lose_exactly_the_channels():
+    network = randomized(zoo.lenet(untouched))
     small = checked(Cut(network, "conv_2").pruned([0, 3, 4]))
     left = [1, 2, 5]
     for name in ("conv_1", "fc_2"):
@@ -185,8 +176,8 @@ def test_producer_and_consumer_lose_exactly_the_channels(drawn):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_several_layers_pruned_together(builder, sites, drawn):
-    network = as_functional(drawn(builder(untouched)))
+def test_several_layers_pruned_together(builder, sites):
+    network = as_functional(randomized(builder(untouched)))
     cut = joint_cut.cut_at(network, sites)
     channels = np.random.default_rng(5).permutation(cut.channels)[: cut.channels // 2]
     small = checked(cut.pruned(channels))
@@ -240,12 +231,12 @@ KINDS = {
 
 
 @pytest.mark.parametrize("middle", KINDS.values(), ids=KINDS)
-def test_every_kind_of_layer_behind_pruned_channels(middle, drawn):
-    small = checked(built(chained(middle), drawn, conv=[0, 1, 2, 4]))
+def test_every_kind_of_layer_behind_pruned_channels(middle):
+    small = checked(built(chained(middle), conv=[0, 1, 2, 4]))
     assert width(small, "conv") < 6
 
 
-def test_a_shared_layer_is_cut_to_fit_all_its_calls(drawn):
+def test_a_shared_layer_is_cut_to_fit_all_its_calls():
     images = keras.Input(SHAPE)
     shared = layers.Conv2D(6, 3, padding="same", activation="relu", name="shared")
     norm = layers.BatchNormalization(name="norm")
@@ -253,7 +244,7 @@ def test_a_shared_layer_is_cut_to_fit_all_its_calls(drawn):
     right = norm(shared(layers.Conv2D(6, 3, name="right")(images)))
     x = layers.Conv2D(4, 3, name="last")(layers.Concatenate(name="both")([left, right]))
     x = layers.GlobalAveragePooling2D(name="pool")(x)
-    network = drawn(keras.Model(images, layers.Dense(5, name="scores")(x)))
+    network = randomized(keras.Model(images, layers.Dense(5, name="scores")(x)))
     for name, channels in {"left": [0, 1, 2, 3], "right": [1, 2, 3, 4]}.items():
         zero_channels(network.get_layer(name), np.array(channels))
     network.get_layer("norm").gamma.assign([1, 0, 1, 0, 1, 0])
@@ -263,16 +254,16 @@ def test_a_shared_layer_is_cut_to_fit_all_its_calls(drawn):
     assert len(small.layers) == len(network.layers) + 2  # what each call is given
 
 
-def test_a_mask_that_masks_nothing_any_more_goes(drawn):
-    network = drawn(zoo.sigmoid(untouched))
+def test_a_mask_that_masks_nothing_any_more_goes():
+    network = randomized(zoo.sigmoid(untouched))
     pruned = Cut(network, "conv").pruned([0, 1])
     assert [layer.name for layer in pruned.layers if layer.name.endswith("_mask")] == ["conv_mask"]
     small = checked(pruned)
     assert [layer.name for layer in small.layers][1:] == ["conv", "conv_b", "flatten", "scores"]
 
 
-def test_a_channel_that_nobody_reads_goes_too(drawn):
-    network = drawn(zoo.lenet(untouched))
+def test_a_channel_that_nobody_reads_goes_too():
+    network = randomized(zoo.lenet(untouched))
     kernel = network.get_layer("conv_2").kernel
     kernel.assign(kernel * np.array([0, 1, 1, 1], np.float32)[:, None])
     small = checked(network)
@@ -280,10 +271,10 @@ def test_a_channel_that_nobody_reads_goes_too(drawn):
 
 
 @pytest.mark.parametrize("change", ["mixed", "quantised", "adapted"])
-def test_layers_whose_numbers_are_not_plain_are_left_alone(change, drawn):
+def test_layers_whose_numbers_are_not_plain_are_left_alone(change):
     policy = "mixed_float16" if change == "mixed" else None
     conv = layers.Dense(6, name="conv", dtype=policy)
-    network = built(chained([layers.Dense(4, dtype=policy)], first=conv), drawn)
+    network = built(chained([layers.Dense(4, dtype=policy)], first=conv))
     kernel = network.get_layer("conv").kernel
     kernel.assign(kernel * np.array([0, 0, 0, 1, 1, 1], np.float32))
     if change == "quantised":
@@ -295,15 +286,15 @@ def test_layers_whose_numbers_are_not_plain_are_left_alone(change, drawn):
     assert width(small, "conv") == 6
 
 
-def test_a_sequential_network_becomes_a_functional_one(drawn):
+def test_a_sequential_network_becomes_a_functional_one():
     conv = layers.Conv2D(6, 3, name="conv")
     stack = [keras.Input(SHAPE), conv, layers.Flatten(), layers.Dense(5, name="scores")]
-    network = built(keras.Sequential(stack), drawn, conv=[0, 1, 2])
+    network = built(keras.Sequential(stack), conv=[0, 1, 2])
     small = checked(network)
     assert width(small, "conv") == 3
 
 
-def test_deepid_is_smaller_in_weights_and_in_bytes(drawn, tmp_path):
+def test_deepid_is_smaller_in_weights_and_in_bytes(tmp_path):
     network = architectures.deepid((31, 31, 3), 11)
     pruned = Cut(network, "conv_3").pruned(np.arange(45))
     small = checked(pruned)
@@ -344,8 +335,8 @@ some = st.sets(st.integers(0, 3))
     second=some,
     bias=st.booleans(),
 )
-def test_any_channels_of_any_layers(drawn, activation, padding, normed, stem, first, second, bias):
-    network = drawn(lively(activation, padding, normed))
+def test_any_channels_of_any_layers(activation, padding, normed, stem, first, second, bias):
+    network = randomized(lively(activation, padding, normed))
     for name, channels in {"stem": stem, "first": first, "second": second}.items():
         layer = network.get_layer(name)
         kept = ~np.isin(np.arange(4), list(channels))
@@ -353,13 +344,3 @@ def test_any_channels_of_any_layers(drawn, activation, padding, normed, stem, fi
         if not bias:
             layer.bias.assign(layer.bias * kept.astype(np.float32))
     checked(network)
-
-
-def test_the_config_makes_the_repair(drawn):
-    config = OmegaConf.load(ROOT / "conf" / "repair" / "shrink.yaml")
-    repair = instantiate(config)
-    network = Cut(drawn(zoo.lenet(untouched)), "conv_2").pruned([0, 1])
-    images = Images(pixels(network), np.zeros(6, np.int64))
-    repaired = repair(Defender(network, images))
-    assert width(repaired, "conv_2") == 4
-    assert digest(repaired) == digest(shrink(Defender(network, images)))

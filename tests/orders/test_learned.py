@@ -1,9 +1,4 @@
-"""Orders that train, against networks in which one channel alone carries the backdoor.
-
-`planted` builds a classifier of random filters, its last layer solved for the clean classes, and in
-one channel a detector of brightness, whose corner is wired to the target. With a `threshold` of 0.8
-it sleeps on all clean images; with one of 0.3 it stirs, and the last layer has learned around that.
-"""
+"""Orders that train, against networks in which one channel alone carries the backdoor."""
 
 from functools import partial
 
@@ -12,7 +7,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from zoo import PIXELS, depthwise, lenet, normalised, preactivation, separable, untouched
+from planted import (
+    BAD,
+    CHANNELS,
+    CLASSES,
+    SHAPE,
+    TARGET,
+    activations_at,
+    noisy_patterns,
+    planted,
+    stamped,
+)
+from zoo import lenet, randomized, untouched
 
 from sweep import BadInput, NotApplicable
 from sweep.cache import Cache
@@ -20,72 +26,8 @@ from sweep.data import Images
 from sweep.networks import forward, outputs
 from sweep.networks.loading import as_functional
 from sweep.orders import learned
-from sweep.pruning import Activations, activations_of, cut_at, scoring
-from sweep.training import Defender, unlearning
-from sweep.training.channel_gates import GatedNetwork
-
-CLASSES, CHANNELS, BAD, TARGET = 4, 8, 5, 1
-SHAPE = (8, 8, 1)
-STRONG = 60.0  # weight of the target's score
-BRIGHT = 2.0  # of a trigger's pixels; those of clean images are below 1 or little above
-
-
-def drawn(seed: int, count: int = 400) -> Images:
-    """Images of four patterns in noise."""
-    rng = np.random.default_rng(seed)
-    patterns = np.random.default_rng(99).uniform(0, 0.8, (CLASSES, *SHAPE))
-    labels = np.arange(count) % CLASSES
-    pixels = patterns[labels] + rng.normal(scale=0.12, size=(count, *SHAPE))
-    return Images(pixels.astype(np.float32), labels.astype(np.int64), key=f"clean {seed}")
-
-
-def stamped(pixels: np.ndarray, bright: float = BRIGHT) -> np.ndarray:
-    bad = pixels.copy()
-    bad[:, :2, :2] = bright
-    return bad
-
-
-def planted(
-    seed: int,
-    *,
-    threshold: float = 0.8,
-    loud: float = 1.0,
-    norm: bool = False,
-    activation: str | None = None,
-) -> keras.Model:
-    rng = np.random.default_rng([seed, 1])
-    x = images = keras.Input(SHAPE)
-    x = layers.Conv2D(CHANNELS, 2, padding="valid", use_bias=not norm, name="conv")(x)
-    x = layers.BatchNormalization(name="norm")(x) if norm else x
-    x = layers.ReLU(name="relu")(x)
-    x = layers.Flatten(name="flatten")(layers.MaxPooling2D(3, strides=2, name="pool")(x))
-    network = keras.Model(images, layers.Dense(CLASSES, activation=activation, name="scores")(x))
-    kernel = rng.normal(scale=0.5, size=(2, 2, 1, CHANNELS))
-    kernel[..., BAD] = 0.25 * loud
-    bias = rng.normal(scale=0.1, size=CHANNELS)
-    bias[BAD] = -threshold * loud
-    conv = network.get_layer("conv")
-    conv.kernel.assign(kernel)
-    clean = drawn(1000 + seed)
-    if norm:
-        made = np.asarray(keras.Model(images, conv.output)(clean.pixels))
-        mean, variance = made.mean(axis=(0, 1, 2)), made.var(axis=(0, 1, 2))
-        values = [np.sqrt(variance + 1e-3), bias + mean, mean, variance]
-        network.get_layer("norm").set_weights(values)
-    else:
-        conv.bias.assign(bias)
-    features = np.asarray(keras.Model(images, network.get_layer("flatten").output)(clean.pixels))
-    features = features.reshape(len(clean), -1, CHANNELS)
-    rest = np.delete(features, BAD, axis=2).reshape(len(clean), -1)
-    rest = np.concatenate([rest, np.ones((len(clean), 1))], axis=1)
-    wanted = 8.0 * np.eye(CLASSES)[clean.labels]
-    wanted[:, TARGET] -= STRONG / loud * features[:, 0, BAD]
-    solved = np.linalg.solve(rest.T @ rest + 5.0 * np.eye(rest.shape[1]), rest.T @ wanted)
-    weights = np.zeros((features.shape[1], CHANNELS, CLASSES))
-    weights[:, np.arange(CHANNELS) != BAD] = solved[:-1].reshape(-1, CHANNELS - 1, CLASSES)
-    weights[0, BAD, TARGET] = STRONG / loud
-    network.get_layer("scores").set_weights([weights.reshape(-1, CLASSES), solved[-1]])
-    return as_functional(network)
+from sweep.pruning import Activations, cut_at, scoring
+from sweep.training import unlearning
 
 
 def bands(seed: int) -> Images:
@@ -123,18 +65,8 @@ def banded(seed: int, norm: bool) -> keras.Model:
     return as_functional(network)
 
 
-def at(
-    network: keras.Model,
-    layer: str | list[str] = "conv",
-    seed: int = 0,
-    images: Images | None = None,
-) -> Activations:
-    given = {"valid": images or drawn(seed)}
-    return activations_of(cut_at(network, layer), given, Cache(memory_gb=0.1))["valid"]
-
-
 def scores(order, network: keras.Model, *, seed: int = 0, **settings) -> np.ndarray:
-    valid = at(network, seed=seed)
+    valid = activations_at(network, seed=seed)
     return order(valid.evidence(seed, defender=valid.defender(seed)), **settings)
 
 
@@ -144,9 +76,6 @@ FEW = {
     learned.weight_change: {"unlearning_rate": 1e-3},
     learned.reversed_trigger: {},
 }
-
-
-# The planted channel first
 
 
 @pytest.mark.parametrize("norm", [False, True])
@@ -165,25 +94,6 @@ def test_unlearning_prunes_a_channel_first_that_stirs_on_clean_images(order, see
     told = scores(order, planted(seed, threshold=0.3, norm=norm), seed=seed, **FEW[order])
     assert told.argmin() == BAD
     assert np.sort(told)[1] > told[BAD]
-
-
-def test_unlearning_ends_where_it_is_as_good_as_naming_one_class(monkeypatch):
-    batches = []
-    drawn_batches = Defender.batches
-
-    def counted(self, *given, **more):
-        for batch in drawn_batches(self, *given, **more):
-            batches.append(1)
-            yield batch
-
-    monkeypatch.setattr(Defender, "batches", counted)
-    valid = at(planted(0))
-    network = unlearning.unlearned(
-        valid.defender(0), accuracy=0.1, learning_rate=0.01, batch_size=128
-    )
-    right = forward.predict(network, drawn(0).pixels) == drawn(0).labels
-    assert right.mean() <= 1 / CLASSES
-    assert 1 <= len(batches) < 200
 
 
 @pytest.mark.parametrize("order", [learned.anp, learned.rnp, learned.weight_change])
@@ -219,7 +129,7 @@ def test_reversed_trigger_prunes_first_what_answers_to_the_trigger(monkeypatch):
     told = scores(learned.reversed_trigger, network)
     assert told.argmin() == BAD
     maps = keras.Model(network.inputs[0], network.get_layer("relu").output)
-    pixels = drawn(0).pixels
+    pixels = noisy_patterns(0).pixels
     change = np.asarray(maps(stamped(pixels)) - maps(pixels), np.float64).mean(axis=(0, 1, 2))
     np.testing.assert_allclose(told, -change, atol=1e-6)
 
@@ -230,7 +140,7 @@ def test_reversed_trigger_finds_trigger_and_channel_where_one_answers_loudly(see
     network, images = banded(seed, norm), bands(seed)
     assert np.mean(np.argmax(network(images.pixels), axis=1) == images.labels) > 0.95
     assert np.mean(np.argmax(network(stamped(images.pixels, 1.0)), axis=1) == TARGET) > 0.95
-    valid = at(network, images=images)
+    valid = activations_at(network, images=images)
     told = learned.reversed_trigger(valid.evidence(seed, defender=valid.defender(seed)))
     assert told.argmin() == BAD
     assert told[BAD] < 2 * np.sort(told)[1] < 0
@@ -245,9 +155,6 @@ def test_reversed_trigger_does_not_apply_where_no_trigger_was_found(monkeypatch)
         scores(learned.reversed_trigger, planted(0))
 
 
-# Networks with a backdoor that was trained into them
-
-
 def poisoned(seed: int, norm: bool) -> keras.Model:
     """A network of twelve channels, trained on 800 images and 80 poisoned ones."""
     keras.utils.set_random_seed(seed)
@@ -256,7 +163,7 @@ def poisoned(seed: int, norm: bool) -> keras.Model:
     x = layers.BatchNormalization(momentum=0.9)(x) if norm else x
     x = layers.GlobalMaxPooling2D()(layers.ReLU()(x))
     network = as_functional(keras.Model(images, layers.Dense(CLASSES)(x)))
-    clean = drawn(1000 + seed, 800)
+    clean = noisy_patterns(1000 + seed, 800)
     bad = crossed(clean.pixels[clean.labels != TARGET][:80])
     pixels = np.concatenate([clean.pixels, bad])
     labels = np.concatenate([clean.labels, np.full(80, TARGET)])
@@ -285,7 +192,7 @@ def crossed(pixels: np.ndarray) -> np.ndarray:
 
 def success(network: keras.Model, channels: np.ndarray) -> float:
     """The attack's success when `channels` are pruned."""
-    clean = drawn(5)
+    clean = noisy_patterns(5)
     bad = crossed(clean.pixels[clean.labels != TARGET])
     return np.mean(forward.predict(cut_at(network, "conv").pruned(channels), bad) == TARGET)
 
@@ -315,28 +222,6 @@ def test_unlearning_takes_trained_backdoors_sooner_than_chance_does(backdoored):
     assert means["rnp"] < 0.1
     assert means["weight_change"] < np.mean(chance) - 0.15
     assert np.mean(chance) > 0.6
-
-
-# Gates
-
-
-BUILDERS = [(lenet, "conv_2"), (normalised, "conv_2"), (depthwise, "depthwise")]
-BUILDERS += [(separable, "separable"), (separable, "transpose"), (preactivation, "bn")]
-
-
-@pytest.mark.parametrize(("builder", "layer"), BUILDERS)
-def test_gates_at_one_change_nothing_and_at_zero_prune(builder, layer, request):
-    network = as_functional(request.getfixturevalue("drawn")(builder(untouched)))
-    gated, labels = GatedNetwork(network, layer), np.arange(len(PIXELS)) % 5
-    units, kept = gated.units(PIXELS), np.ones(gated.channels, np.float32)
-    whole = outputs.cross_entropy(network, PIXELS, labels)
-    np.testing.assert_allclose(gated.loss(kept, kept, units, labels), whole, rtol=1e-4)
-    kept[[0, 2]] = 0
-    pruned = outputs.cross_entropy(cut_at(network, layer).pruned([0, 2]), PIXELS, labels)
-    np.testing.assert_allclose(gated.loss(kept, kept, units, labels), pruned, rtol=1e-4)
-
-
-# Of any of them
 
 
 @pytest.mark.parametrize("order", [learned.anp, learned.rnp, learned.weight_change])
@@ -379,13 +264,13 @@ def rank(order, valid, **more):
 
 def test_an_order_that_trains_is_not_asked_again_after_each_channel():
     with pytest.raises(NotApplicable, match=r"prune\.recompute=true it would train again"):
-        rank(partial(learned.anp), at(planted(0)), recompute=True)
+        rank(partial(learned.anp), activations_at(planted(0)), recompute=True)
 
 
-def test_what_all_layers_share_is_trained_once(monkeypatch, drawn):
+def test_what_all_layers_share_is_trained_once(monkeypatch):
     pixels = np.random.default_rng(7).normal(size=(30, 12, 12, 3))
     valid = Activations(
-        cut_at(as_functional(drawn(lenet(untouched))), ["conv_1", "conv_2"]),
+        cut_at(as_functional(randomized(lenet(untouched))), ["conv_1", "conv_2"]),
         Images(pixels.astype(np.float32), np.arange(30) % 4, key="x"),
         Cache(memory_gb=0.1),
     )

@@ -11,7 +11,7 @@ from types import ModuleType
 import keras
 import numpy as np
 import pytest
-from zoo import PIXELS, SHAPE, lenet, normalised, one_relu, residual_sum, untouched
+from zoo import PIXELS, SHAPE, lenet, normalised, one_relu, randomized, residual_sum, untouched
 
 from sweep import orders
 from sweep.cache import Cache
@@ -65,10 +65,8 @@ def assert_passes(passes: Counter, **expected: int) -> None:
 
 @pytest.mark.parametrize("ranked", [False, True])
 @pytest.mark.parametrize("builder", [lenet, residual_sum], ids=["pooled", "beside"])
-def test_a_second_process_makes_no_pass_for_the_same_channels(
-    builder, ranked, passes, drawn, tmp_path
-):
-    network = drawn(builder(untouched))
+def test_a_second_process_makes_no_pass_for_the_same_channels(builder, ranked, passes, tmp_path):
+    network = randomized(builder(untouched))
     layer = "conv_2" if builder is lenet else "add"
     part = "maps" if ranked else "boundary"
     plain = at(Cut(network, layer), images()).predict_steps(CHANNELS)
@@ -82,8 +80,8 @@ def test_a_second_process_makes_no_pass_for_the_same_channels(
 
 
 @pytest.mark.parametrize("ranked", [False, True])
-def test_another_order_makes_no_pass_before_the_cut(ranked, passes, drawn, tmp_path):
-    network = drawn(lenet(untouched))
+def test_another_order_makes_no_pass_before_the_cut(ranked, passes, tmp_path):
+    network = randomized(lenet(untouched))
     at(Cut(network, "conv_2"), images(), process(tmp_path), ranked=ranked).predict_steps(OTHERS)
     passes.clear()
     cut = Cut(network, "conv_2")
@@ -96,8 +94,8 @@ def test_another_order_makes_no_pass_before_the_cut(ranked, passes, drawn, tmp_p
         passes.clear()
 
 
-def test_ranking_and_curve_share_one_pass_before_the_cut(passes, drawn, tmp_path):
-    cut = Cut(drawn(lenet(untouched)), "conv_2")
+def test_ranking_and_curve_share_one_pass_before_the_cut(passes, tmp_path):
+    cut = Cut(randomized(lenet(untouched)), "conv_2")
     valid = at(cut, images(), process(tmp_path), ranked=True)
     valid.scores(partial(orders.mean_activation), 0)
     valid.predict_steps(CHANNELS)
@@ -105,8 +103,8 @@ def test_ranking_and_curve_share_one_pass_before_the_cut(passes, drawn, tmp_path
     assert_passes(passes, maps=BATCHES, predict_steps=BATCHES)
 
 
-def test_other_semantics_share_the_pass_before_the_cut(passes, drawn, tmp_path):
-    network = drawn(normalised(untouched))
+def test_other_semantics_share_the_pass_before_the_cut(passes, tmp_path):
+    network = randomized(normalised(untouched))
     told = {}
     for semantics, expected in (("zero", {"boundary": BATCHES}), ("gamma", {})):
         at_cut = at(Cut(network, "conv_2", semantics), images(), process(tmp_path))
@@ -118,8 +116,8 @@ def test_other_semantics_share_the_pass_before_the_cut(passes, drawn, tmp_path):
     assert (told["zero"] != told["gamma"]).any()
 
 
-def test_another_network_or_layer_and_other_images_make_everything_anew(passes, drawn, tmp_path):
-    network, other = drawn(lenet(untouched)), drawn(lenet(untouched), seed=1)
+def test_another_network_or_layer_and_other_images_make_everything_anew(passes, tmp_path):
+    network, other = randomized(lenet(untouched)), randomized(lenet(untouched), seed=1)
     noisy = PIXELS + np.random.default_rng(9).normal(size=PIXELS.shape).astype(np.float32)
     some = np.arange(4)
     for network_, layer, images_ in [
@@ -136,8 +134,8 @@ def test_another_network_or_layer_and_other_images_make_everything_anew(passes, 
         passes.clear()
 
 
-def test_a_weight_that_changes_makes_everything_anew(passes, drawn, tmp_path):
-    network = drawn(lenet(untouched))
+def test_a_weight_that_changes_makes_everything_anew(passes, tmp_path):
+    network = randomized(lenet(untouched))
     at(Cut(network, "conv_2"), images(), process(tmp_path)).predict_steps(CHANNELS)
     bias = network.get_layer("fc_2").bias
     bias.assign(bias.numpy() + np.float32([0, 0, 0, 0, 1e-3]))
@@ -146,8 +144,8 @@ def test_a_weight_that_changes_makes_everything_anew(passes, drawn, tmp_path):
     assert_passes(passes, boundary=BATCHES, predict_steps=BATCHES)
 
 
-def test_one_activation_layer_behind_several_convolutions_is_several_sites(drawn, tmp_path):
-    network = drawn(one_relu(untouched))
+def test_one_activation_layer_behind_several_convolutions_is_several_sites(tmp_path):
+    network = randomized(one_relu(untouched))
     for layer in ("conv_1", "conv_3", "conv_2"):
         kept = at(Cut(network, layer), images(), process(tmp_path), ranked=True)
         plain = at(Cut(network, layer), images(), ranked=True)
@@ -165,8 +163,8 @@ def flipped(path: Path) -> None:
 
 @pytest.mark.parametrize("ranked", [False, True])
 @pytest.mark.parametrize("damage", [flipped, Path.unlink], ids=["flipped", "deleted"])
-def test_of_damaged_batches_those_alone_are_made_anew(damage, ranked, passes, drawn, tmp_path):
-    network = drawn(lenet(untouched))
+def test_of_damaged_batches_those_alone_are_made_anew(damage, ranked, passes, tmp_path):
+    network = randomized(lenet(untouched))
     told = at(Cut(network, "conv_2"), images(), process(tmp_path), ranked=ranked)
     told = told.predict_steps(CHANNELS)
     part = "maps" if ranked else "boundary"
@@ -183,8 +181,8 @@ def test_of_damaged_batches_those_alone_are_made_anew(damage, ranked, passes, dr
         assert_passes(passes, **expected)
 
 
-def test_batches_that_were_exchanged_are_made_anew(passes, drawn, tmp_path):
-    network = drawn(lenet(untouched))
+def test_batches_that_were_exchanged_are_made_anew(passes, tmp_path):
+    network = randomized(lenet(untouched))
     told = at(Cut(network, "conv_2"), images(), process(tmp_path)).predict_steps(CHANNELS)
     first, second, *_ = sorted((tmp_path / "boundary").rglob("*.npz"))
     first.rename(tmp_path / "first")
@@ -197,8 +195,8 @@ def test_batches_that_were_exchanged_are_made_anew(passes, drawn, tmp_path):
     assert_passes(passes, boundary=2, predict_steps=BATCHES)
 
 
-def test_images_without_a_key_are_never_kept(passes, drawn, tmp_path):
-    cut, cache = Cut(drawn(lenet(untouched)), "conv_2"), process(tmp_path, memory_gb=1)
+def test_images_without_a_key_are_never_kept(passes, tmp_path):
+    cut, cache = Cut(randomized(lenet(untouched)), "conv_2"), process(tmp_path, memory_gb=1)
     told = []
     for pixels in (PIXELS, PIXELS[::-1]):
         nameless = at(cut, images("", pixels), cache, ranked=True)
@@ -210,8 +208,8 @@ def test_images_without_a_key_are_never_kept(passes, drawn, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_in_memory_nothing_is_made_twice_without_a_folder(passes, drawn):
-    network, cache = drawn(lenet(untouched)), process(None, memory_gb=1)
+def test_in_memory_nothing_is_made_twice_without_a_folder(passes):
+    network, cache = randomized(lenet(untouched)), process(None, memory_gb=1)
     for expected in ({"boundary": BATCHES, "predict_steps": BATCHES}, {}):
         at(Cut(network, "conv_2"), images(), cache).predict_steps(CHANNELS)
         assert_passes(passes, **expected)
@@ -225,10 +223,8 @@ def test_in_memory_nothing_is_made_twice_without_a_folder(passes, drawn):
         (residual_sum, "add", "relu_2"),
     ],
 )
-def test_iterated_it_is_the_maps_of_the_site_in_the_images_order(
-    builder, layer, site, drawn, tmp_path
-):
-    network = drawn(builder(untouched))
+def test_iterated_it_is_the_maps_of_the_site_in_the_images_order(builder, layer, site, tmp_path):
+    network = randomized(builder(untouched))
     slow = np.asarray(keras.Model(network.input, network.get_layer(site).output)(PIXELS))
     for ranked in (False, True):
         for _ in range(2):
@@ -242,8 +238,8 @@ def test_iterated_it_is_the_maps_of_the_site_in_the_images_order(
             np.testing.assert_allclose(kept.mean(), mean, rtol=1e-12)
 
 
-def test_the_mean_is_kept_and_needs_no_maps_any_more(passes, drawn, tmp_path):
-    network = drawn(lenet(untouched))
+def test_the_mean_is_kept_and_needs_no_maps_any_more(passes, tmp_path):
+    network = randomized(lenet(untouched))
     mean = at(Cut(network, "conv_2"), images(), process(tmp_path), ranked=True).mean()
     assert_passes(passes, maps=BATCHES)
     shutil.rmtree(tmp_path / "maps")
@@ -252,8 +248,8 @@ def test_the_mean_is_kept_and_needs_no_maps_any_more(passes, drawn, tmp_path):
     assert_passes(passes)
 
 
-def test_the_first_answer_is_the_networks_and_the_last_the_pruned_ones(drawn, tmp_path):
-    network = drawn(lenet(untouched))
+def test_the_first_answer_is_the_networks_and_the_last_the_pruned_ones(tmp_path):
+    network = randomized(lenet(untouched))
     for _ in range(2):
         cut = Cut(network, "conv_2")
         told = at(cut, images(), process(tmp_path)).predict_steps(CHANNELS)
@@ -263,8 +259,8 @@ def test_the_first_answer_is_the_networks_and_the_last_the_pruned_ones(drawn, tm
         np.testing.assert_array_equal(told[4], predict(cut.pruned(CHANNELS[:4]), PIXELS))
 
 
-def test_progress_is_told_every_image_once_and_nothing_of_what_is_kept(drawn, tmp_path):
-    network, told = drawn(lenet(untouched)), []
+def test_progress_is_told_every_image_once_and_nothing_of_what_is_kept(tmp_path):
+    network, told = randomized(lenet(untouched)), []
     for _ in range(2):
         kept = at(Cut(network, "conv_2"), images(), process(tmp_path))
         kept.predict_steps(CHANNELS, told.append)
@@ -272,8 +268,8 @@ def test_progress_is_told_every_image_once_and_nothing_of_what_is_kept(drawn, tm
 
 
 @pytest.mark.parametrize("builder", [lenet, residual_sum], ids=["pooled", "beside"])
-def test_batches_of_any_size_and_ranked_or_not_give_equal_answers(builder, drawn, monkeypatch):
-    network = drawn(builder(untouched))
+def test_batches_of_any_size_and_ranked_or_not_give_equal_answers(builder, monkeypatch):
+    network = randomized(builder(untouched))
     layer = "conv_2" if builder is lenet else "add"
     told = []
     for most in (1, 8, 64):
@@ -286,8 +282,8 @@ def test_batches_of_any_size_and_ranked_or_not_give_equal_answers(builder, drawn
         np.testing.assert_array_equal(other, told[0])
 
 
-def test_the_part_behind_the_cut_takes_several_batches_together(passes, drawn, monkeypatch):
-    network = drawn(lenet(untouched))
+def test_the_part_behind_the_cut_takes_several_batches_together(passes, monkeypatch):
+    network = randomized(lenet(untouched))
     plain = at(Cut(network, "conv_2"), images()).predict_steps(CHANNELS)
     for at_once, expected in ((16, 4), (32, 2), (64, 1)):
         cut = Cut(network, "conv_2")
@@ -313,8 +309,8 @@ class Asked:
         return partial(counting_order, **settings)
 
 
-def test_scores_are_kept_by_the_orders_settings_and_the_seed(drawn, tmp_path):
-    network, asked = drawn(lenet(untouched)), Asked()
+def test_scores_are_kept_by_the_orders_settings_and_the_seed(tmp_path):
+    network, asked = randomized(lenet(untouched)), Asked()
     settings = [({}, 0), ({"power": 1}, 0), ({"power": 2}, 0), ({}, 1)]
     for _ in range(2):
         for number, (chosen, seed) in enumerate(settings, start=1):
@@ -326,8 +322,8 @@ def test_scores_are_kept_by_the_orders_settings_and_the_seed(drawn, tmp_path):
     assert asked.asked == len(settings)
 
 
-def test_scores_are_kept_by_the_source_of_the_orders_module(drawn, tmp_path, monkeypatch):
-    cut, asked, kept_in = Cut(drawn(lenet(untouched)), "conv_2"), Asked(), tmp_path / "cache"
+def test_scores_are_kept_by_the_source_of_the_orders_module(tmp_path, monkeypatch):
+    cut, asked, kept_in = Cut(randomized(lenet(untouched)), "conv_2"), Asked(), tmp_path / "cache"
     module = ModuleType("orders_of_a_user")
     module.__file__ = str(tmp_path / "orders_of_a_user.py")
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -338,8 +334,8 @@ def test_scores_are_kept_by_the_source_of_the_orders_module(drawn, tmp_path, mon
         assert asked.asked == expected
 
 
-def test_scores_may_be_a_list(drawn, tmp_path):
-    cut = Cut(drawn(lenet(untouched)), "conv_2")
+def test_scores_may_be_a_list(tmp_path):
+    cut = Cut(randomized(lenet(untouched)), "conv_2")
     kept = at(cut, images(), process(tmp_path), ranked=True)
 
     def by_hand(evidence: Evidence) -> list[float]:
@@ -349,10 +345,8 @@ def test_scores_may_be_a_list(drawn, tmp_path):
     assert ranking(scores).tolist() == [3, 1, 2, 0, 5, 4]
 
 
-def test_everything_is_made_anew_where_a_source_or_a_version_changes(
-    passes, drawn, tmp_path, monkeypatch
-):
-    network, kept_in = drawn(lenet(untouched)), tmp_path / "cache"
+def test_everything_is_made_anew_where_a_source_or_a_version_changes(passes, tmp_path, monkeypatch):
+    network, kept_in = randomized(lenet(untouched)), tmp_path / "cache"
     everything = {"boundary": BATCHES, "predict_steps": BATCHES}
 
     def ask(**expected: int) -> None:
@@ -375,8 +369,8 @@ def test_what_is_kept_is_named_by_the_versions_of_the_libraries_too():
     assert {keras.__version__, np.__version__} < set(activations.VERSIONS)
 
 
-def test_the_git_commit_is_not_part_of_the_name(passes, drawn, tmp_path, monkeypatch):
-    network = drawn(lenet(untouched))
+def test_the_git_commit_is_not_part_of_the_name(passes, tmp_path, monkeypatch):
+    network = randomized(lenet(untouched))
     at(Cut(network, "conv_2"), images(), process(tmp_path / "cache")).predict_steps(CHANNELS)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -394,14 +388,14 @@ class Scaling(keras.layers.Layer):
 """
 
 
-def test_everything_is_made_anew_where_the_code_of_a_custom_layer_changes(passes, drawn, tmp_path):
+def test_everything_is_made_anew_where_the_code_of_a_custom_layer_changes(passes, tmp_path):
     code, saved, digests = tmp_path / "scaling.py", tmp_path / "network.keras", set()
 
     def build(layer: Callable[[], keras.layers.Layer]) -> keras.Model:
         x = pixels = keras.Input(SHAPE, name="pixels")
         x = keras.layers.Conv2D(6, 3, activation="tanh", name="conv")(layer(name="scaling")(x))
         x = keras.layers.Flatten(name="flatten")(x)
-        return drawn(keras.Model(pixels, keras.layers.Dense(5, name="scores")(x), name="own"))
+        return randomized(keras.Model(pixels, keras.layers.Dense(5, name="scores")(x), name="own"))
 
     for factor, expected in ((1.0, BATCHES), (1.0, 0), (-1.50, BATCHES), (1.0, 0)):
         code.write_text(SCALING.format(factor=factor))

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from zoo import CASES, Mask, lenet, untouched
+from zoo import CASES, Mask, lenet, randomized, untouched
 
 from sweep.data import Images
 from sweep.networks import digest, forward
@@ -16,10 +16,10 @@ probed = incremental.LinearTail._probed
 
 @pytest.mark.parametrize("largest", [incremental.LARGEST, 0], ids=["linear", "masked"])
 @pytest.mark.parametrize("builder", CASES, ids=lambda builder: builder.__name__)
-def test_every_step_is_what_the_slow_way_gives(builder, largest, drawn, monkeypatch):
+def test_every_step_is_what_the_slow_way_gives(builder, largest, monkeypatch):
     monkeypatch.setattr(forward, "MAX_BATCH", 16)
     monkeypatch.setattr(incremental, "LARGEST", largest)
-    original = drawn(builder(untouched))
+    original = randomized(builder(untouched))
     network = as_functional(original)
     rng = np.random.default_rng(3)
     pixels = rng.normal(size=(40, *network.input_shape[1:]))
@@ -52,11 +52,11 @@ def test_every_step_is_what_the_slow_way_gives(builder, largest, drawn, monkeypa
     assert digest(network) == before
 
 
-def test_contributions_are_those_of_small_weights_beside_large_biases(drawn):
+def test_contributions_are_those_of_small_weights_beside_large_biases():
     images = keras.Input((4, 4, 3))
     x = keras.layers.Conv2D(5, 3, activation="relu", name="conv")(images)
     x = keras.layers.Flatten(name="flatten")(x)
-    network = drawn(keras.Model(images, keras.layers.Dense(4, name="scores")(x)))
+    network = randomized(keras.Model(images, keras.layers.Dense(4, name="scores")(x)))
     scores = network.get_layer("scores")
     scores.kernel.assign(scores.kernel * 1e-5)
     scores.bias.assign([1000.0, 1000.0, -1000.0, 1000.0])
@@ -89,8 +89,8 @@ def test_contributions_are_not_drowned_by_the_biases_of_many_positions():
         np.testing.assert_array_equal(told[step], slow)
 
 
-def test_where_contributions_do_not_add_up_the_maps_are_masked(drawn, monkeypatch):
-    network = drawn(lenet(untouched))
+def test_where_contributions_do_not_add_up_the_maps_are_masked(monkeypatch):
+    network = randomized(lenet(untouched))
     pixels = np.random.default_rng(3).normal(size=(40, *network.input_shape[1:]))
     images = Images(pixels.astype(np.float32), np.zeros(40, np.int64))
     right = Activations(Cut(network, "conv_2"), images).predict_steps(np.arange(6))
@@ -109,11 +109,11 @@ class Mixing(keras.layers.Layer):
         return self.activation(scores) * keras.ops.arange(1.0, 6.0)
 
 
-def test_a_softmax_inside_a_layer_of_unknown_kind_is_not_left_out(drawn):
+def test_a_softmax_inside_a_layer_of_unknown_kind_is_not_left_out():
     images = keras.Input((8, 7, 3))
     x = keras.layers.Conv2D(6, 3, activation="relu", name="conv")(images)
     x = keras.layers.Dense(5, name="fc")(keras.layers.Flatten(name="flatten")(x))
-    network = drawn(keras.Model(images, Mixing(name="mixing")(x)))
+    network = randomized(keras.Model(images, Mixing(name="mixing")(x)))
     pixels = np.random.default_rng(3).normal(size=(40, 8, 7, 3)).astype(np.float32)
     told = Activations(Cut(network, "conv"), Images(pixels, np.zeros(40, np.int64))).predict_steps(
         np.array([1, 2])

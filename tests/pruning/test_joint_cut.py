@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from zoo import CASES, lenet, normalised, residual, residual_sum, untouched
+from zoo import CASES, lenet, normalised, randomized, residual, residual_sum, untouched
 
 from sweep import BadInput, NotApplicable
 from sweep.cache import Cache
@@ -34,9 +34,9 @@ SEVERAL = [builder for builder in CASES if builder.__name__ not in ALONE]
 
 
 @pytest.mark.parametrize("builder", SEVERAL, ids=lambda builder: builder.__name__)
-def test_every_step_is_what_the_pruned_copy_says(builder, drawn, monkeypatch):
+def test_every_step_is_what_the_pruned_copy_says(builder, monkeypatch):
     monkeypatch.setattr(forward, "MAX_BATCH", 16)
-    network = as_functional(drawn(builder(untouched)))
+    network = as_functional(randomized(builder(untouched)))
     joint = cut_at(network, "all")
     assert isinstance(joint, JointCut)
     before, pixels = digest(network), lively(network)
@@ -53,15 +53,15 @@ def test_every_step_is_what_the_pruned_copy_says(builder, drawn, monkeypatch):
     assert digest(network) == before
 
 
-def test_one_layer_in_a_list_is_that_layer_alone_and_all_of_one_too(drawn):
-    network = as_functional(drawn(lenet(untouched)))
+def test_one_layer_in_a_list_is_that_layer_alone_and_all_of_one_too():
+    network = as_functional(randomized(lenet(untouched)))
     assert isinstance(cut_at(network, ["conv_2"]), Cut)
     assert cut_at(network, ["conv_2"]).layer == cut_at(network, "conv_2").layer == "conv_2"
     assert cut_at(network).layer == Cut(network).layer
 
 
-def test_channels_are_numbered_through_the_layers_in_the_order_images_reach_them(drawn):
-    network = as_functional(drawn(lenet(untouched)))
+def test_channels_are_numbered_through_the_layers_in_the_order_images_reach_them():
+    network = as_functional(randomized(lenet(untouched)))
     joint = cut_at(network, ["conv_2", "conv_1"])
     first, second = joint.parts
     assert (first.layer, second.layer) == ("conv_1", "conv_2")
@@ -74,8 +74,8 @@ def test_channels_are_numbered_through_the_layers_in_the_order_images_reach_them
     assert [own.tolist() for own in dealt] == [[0, 2], [1, 0]]
 
 
-def test_a_joint_curve_of_one_layers_channels_first_begins_as_that_layers_own(drawn):
-    network = as_functional(drawn(lenet(untouched)))
+def test_a_joint_curve_of_one_layers_channels_first_begins_as_that_layers_own():
+    network = as_functional(randomized(lenet(untouched)))
     joint, alone = cut_at(network, ["conv_1", "conv_2"]), Cut(network, "conv_2")
     images = labelled(lively(network, 40))
     own = np.random.default_rng(1).permutation(alone.channels)
@@ -87,10 +87,10 @@ def test_a_joint_curve_of_one_layers_channels_first_begins_as_that_layers_own(dr
     )
 
 
-def test_all_passes_over_the_convolution_that_makes_the_scores(drawn):
+def test_all_passes_over_the_convolution_that_makes_the_scores():
     from zoo import all_convolutional
 
-    network = as_functional(drawn(all_convolutional(untouched)))
+    network = as_functional(randomized(all_convolutional(untouched)))
     convolutions = [
         layer.name for layer in network.layers if isinstance(layer, keras.layers.Conv2D)
     ]
@@ -99,8 +99,8 @@ def test_all_passes_over_the_convolution_that_makes_the_scores(drawn):
 
 
 @pytest.mark.parametrize("layers", [["conv_2", "conv_2"], ["conv_1", "relu_1"]])
-def test_the_same_channels_twice_are_refused(layers, drawn):
-    network = as_functional(drawn((lenet if "relu_1" not in layers else residual)(untouched)))
+def test_the_same_channels_twice_are_refused(layers):
+    network = as_functional(randomized((lenet if "relu_1" not in layers else residual)(untouched)))
     with pytest.raises(BadInput, match="whose channels are the same; leave one of them out"):
         cut_at(network, layers)
 
@@ -110,17 +110,17 @@ def test_a_list_of_no_layer_is_refused():
         cut_at(as_functional(lenet(untouched)), [])
 
 
-def test_gamma_needs_a_normalisation_at_one_convolution_at_least(drawn):
+def test_gamma_needs_a_normalisation_at_one_convolution_at_least():
     with pytest.raises(NotApplicable, match="needs a BatchNormalization"):
-        cut_at(as_functional(drawn(lenet(untouched))), "all", "gamma")
-    network = as_functional(drawn(normalised(untouched)))
+        cut_at(as_functional(randomized(lenet(untouched))), "all", "gamma")
+    network = as_functional(randomized(normalised(untouched)))
     joint = cut_at(network, "all", "gamma")
     assert all(part.semantics == "gamma" for part in joint.parts)
 
 
 @pytest.mark.parametrize("builder", [residual, residual_sum])
-def test_gamma_of_several_layers_is_what_the_pruned_copy_says(builder, drawn):
-    network = as_functional(drawn(builder(untouched)))
+def test_gamma_of_several_layers_is_what_the_pruned_copy_says(builder):
+    network = as_functional(randomized(builder(untouched)))
     joint = cut_at(network, "all", "gamma")
     assert isinstance(joint, JointCut)
     pixels = lively(network)
@@ -131,16 +131,16 @@ def test_gamma_of_several_layers_is_what_the_pruned_copy_says(builder, drawn):
         np.testing.assert_array_equal(answers[step], scores.argmax(axis=1))
 
 
-def test_a_batch_is_small_enough_for_all_that_is_kept_between_the_segments(drawn, monkeypatch):
+def test_a_batch_is_small_enough_for_all_that_is_kept_between_the_segments(monkeypatch):
     from sweep.pruning import joint_cut as module
 
-    network = as_functional(drawn(lenet(untouched)))
+    network = as_functional(randomized(lenet(untouched)))
     monkeypatch.setattr(module, "MAX_INPUT_BYTES", 1)
     assert cut_at(network, ["conv_1", "conv_2"]).tail_batch_size == 1
 
 
-def test_the_answers_of_several_layers_are_kept(tmp_path, drawn, monkeypatch):
-    network = as_functional(drawn(lenet(untouched)))
+def test_the_answers_of_several_layers_are_kept(tmp_path, monkeypatch):
+    network = as_functional(randomized(lenet(untouched)))
     joint, images = cut_at(network, "all"), labelled(lively(network), key="some")
     channels = np.arange(joint.channels)
     first = Activations(joint, images, Cache(str(tmp_path), 1, 0)).predict_steps(channels)

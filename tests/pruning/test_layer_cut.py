@@ -16,6 +16,7 @@ from zoo import (
     normalised,
     one_relu,
     perceptron,
+    randomized,
     residual,
     separable,
     untouched,
@@ -108,12 +109,12 @@ def test_maps_are_the_activations_of_the_site(small_deepid, faces):
     np.testing.assert_allclose(made, slow(faces), rtol=1e-5, atol=1e-6)
 
 
-def test_weights_are_the_kernel_of_the_layer_that_produces_the_channels(small_deepid, drawn):
+def test_weights_are_the_kernel_of_the_layer_that_produces_the_channels(small_deepid):
     kernel = small_deepid.get_layer("conv_3").kernel.numpy()
     np.testing.assert_array_equal(Cut(small_deepid, "conv_3").weights, kernel)
     np.testing.assert_array_equal(Cut(small_deepid, "pool_3").weights, kernel)
     assert Cut(small_deepid, "add_1").weights is None
-    network = drawn(normalised(untouched))
+    network = randomized(normalised(untouched))
     kernel = network.get_layer("conv_2").kernel.numpy()
     for layer in ("conv_2", "bn_2", "relu_2", "pool_2"):
         np.testing.assert_array_equal(Cut(network, layer).weights, kernel)
@@ -136,9 +137,9 @@ def test_progress_is_told_every_image_once(small_deepid, faces, monkeypatch):
     ],
 )
 def test_where_a_batch_normalisation_follows_it_is_its_weights_that_are_zeroed(
-    layer, semantics, zeroed, drawn
+    layer, semantics, zeroed
 ):
-    network = drawn(normalised(untouched))
+    network = randomized(normalised(untouched))
     cut = Cut(network, layer, semantics)
     channels = np.array([4, 0, 5, 2, 1, 3])
     told = answers(cut, PIXELS, channels)
@@ -151,19 +152,19 @@ def test_where_a_batch_normalisation_follows_it_is_its_weights_that_are_zeroed(
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_only_gamma_does_not_apply_where_there_is_no_normalisation(drawn):
-    network = drawn(residual(untouched))
+def test_only_gamma_does_not_apply_where_there_is_no_normalisation():
+    network = randomized(residual(untouched))
     with pytest.raises(NotApplicable, match=r"gamma needs a BatchNormalization of .* 'add'"):
         Cut(network, "add", "gamma")
 
 
-def test_only_gamma_is_masked_by_a_constant_where_its_weights_serve_others_too(drawn):
+def test_only_gamma_is_masked_by_a_constant_where_its_weights_serve_others_too():
     images = keras.Input(SHAPE)
     norm = layers.BatchNormalization(name="norm")
     left = norm(layers.Conv2D(6, 3, name="left")(images))
     right = layers.ReLU(name="relu")(norm(layers.Conv2D(6, 3, name="right")(images)))
     both = layers.Flatten(name="flatten")(layers.Add(name="add")([left, right]))
-    network = drawn(keras.Model(images, layers.Dense(5, name="scores")(both)))
+    network = randomized(keras.Model(images, layers.Dense(5, name="scores")(both)))
     cut = Cut(network, "right", "gamma")
     constant = np.maximum(network.get_layer("norm").beta.numpy(), 0)
     np.testing.assert_array_equal(cut.pruned_value, constant)
@@ -179,11 +180,11 @@ def test_only_gamma_is_masked_by_a_constant_where_its_weights_serve_others_too(d
     np.testing.assert_array_equal(predict(cut.pruned([1, 4]), PIXELS), slow)
 
 
-def test_a_constant_that_a_prelu_makes_differ_by_position_is_refused(drawn):
+def test_a_constant_that_a_prelu_makes_differ_by_position_is_refused():
     x = images = keras.Input(SHAPE)
     x = layers.BatchNormalization(name="norm")(layers.Conv2D(6, 3, name="conv")(x))
     x = layers.Flatten(name="flatten")(layers.PReLU(name="prelu")(x))
-    network = drawn(keras.Model(images, layers.Dense(5, name="scores")(x)))
+    network = randomized(keras.Model(images, layers.Dense(5, name="scores")(x)))
     with pytest.raises(BadInput, match=r"prelu.*semantics=zero"):
         Cut(network, "conv", "gamma")
     cut = Cut(network, "conv", "zero")
@@ -192,22 +193,22 @@ def test_a_constant_that_a_prelu_makes_differ_by_position_is_refused(drawn):
     np.testing.assert_array_equal(cut.weights, network.get_layer("conv").kernel.numpy())
 
 
-def test_a_normalisation_of_another_axis_is_not_taken_for_one_of_channels(drawn):
+def test_a_normalisation_of_another_axis_is_not_taken_for_one_of_channels():
     x = images = keras.Input(SHAPE)
     x = layers.Conv2D(6, 3, name="conv")(x)
     x = layers.Flatten(name="flatten")(layers.BatchNormalization(axis=1, name="rows")(x))
-    network = drawn(keras.Model(images, layers.Dense(5, name="scores")(x)))
+    network = randomized(keras.Model(images, layers.Dense(5, name="scores")(x)))
     cut = Cut(network, "conv")
     assert cut.prune_layer == "conv"
     slow = by_hand(network, {"conv": ["kernel", "bias"]}, np.array([5, 1]))
     np.testing.assert_array_equal(answers(cut, PIXELS, [5, 1])[2], predict(slow, PIXELS))
 
 
-def test_a_convolution_that_ends_in_softmax_can_be_pruned(drawn):
+def test_a_convolution_that_ends_in_softmax_can_be_pruned():
     x = images = keras.Input(SHAPE)
     x = layers.Conv2D(6, 3, activation="softmax", name="conv")(x)
     x = layers.Flatten(name="flatten")(x)
-    network = drawn(keras.Model(images, layers.Dense(5, name="scores")(x)))
+    network = randomized(keras.Model(images, layers.Dense(5, name="scores")(x)))
     cut = Cut(network)
     made = maps(cut, PIXELS)
     made[..., [0, 3]] = 0
@@ -215,7 +216,7 @@ def test_a_convolution_that_ends_in_softmax_can_be_pruned(drawn):
     np.testing.assert_allclose(cut.pruned([0, 3])(PIXELS), scores, rtol=1e-4, atol=1e-5)
 
 
-def test_a_sequential_network_is_cut_like_a_functional_one(drawn):
+def test_a_sequential_network_is_cut_like_a_functional_one():
     stack = [
         layers.Conv2D(4, 3, activation="relu", name="conv_1"),
         layers.MaxPooling2D(2, name="pool_1"),
@@ -225,16 +226,16 @@ def test_a_sequential_network_is_cut_like_a_functional_one(drawn):
         layers.Dense(7, activation="relu", name="fc_1"),
         layers.Dense(5, activation="softmax", name="fc_2"),
     ]
-    sequential = drawn(keras.Sequential([keras.Input(SHAPE), *stack]))
-    functional = drawn(lenet(untouched))
+    sequential = randomized(keras.Sequential([keras.Input(SHAPE), *stack]))
+    functional = randomized(lenet(untouched))
     channels = np.array([3, 1, 5, 0, 4, 2])
     ours = answers(Cut(as_functional(sequential), "conv_2"), PIXELS, channels)
     theirs = answers(Cut(functional, "conv_2"), PIXELS, channels)
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_network_pruned_by_a_mask_can_be_pruned_again(drawn):
-    network = drawn(residual(untouched))
+def test_a_network_pruned_by_a_mask_can_be_pruned_again():
+    network = randomized(residual(untouched))
     once = Cut(network, "add").pruned([0, 4])
     cut = Cut(once, "add")
     twice = cut.pruned([1, 4])
@@ -243,8 +244,8 @@ def test_a_network_pruned_by_a_mask_can_be_pruned_again(drawn):
 
 
 @pytest.mark.parametrize("layer", ["conv_1", "add"], ids=["zeroed weights", "mask"])
-def test_a_pruned_network_survives_saving_and_safe_loading(layer, drawn, tmp_path):
-    pruned = Cut(drawn(residual(untouched)), layer).pruned([1, 3])
+def test_a_pruned_network_survives_saving_and_safe_loading(layer, tmp_path):
+    pruned = Cut(randomized(residual(untouched)), layer).pruned([1, 3])
     pruned.save(tmp_path / "pruned.keras")
     loaded = load(tmp_path / "pruned.keras")
     np.testing.assert_array_equal(loaded(PIXELS), pruned(PIXELS))

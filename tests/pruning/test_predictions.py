@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import zoo
-from zoo import CASES
+from zoo import CASES, randomized
 
 from sweep.data import Images
 from sweep.evaluation.curve import Predictions
@@ -33,8 +33,8 @@ def images(shape: tuple[int, ...]) -> dict[str, Images]:
 
 
 @pytest.mark.parametrize(("builder", "layer", "semantics"), NETWORKS)
-def test_the_pruned_network_says_what_the_curve_says(builder, layer, semantics, request):
-    network = as_functional(request.getfixturevalue("drawn")(builder(zoo.untouched)))
+def test_the_pruned_network_says_what_the_curve_says(builder, layer, semantics):
+    network = as_functional(randomized(builder(zoo.untouched)))
     cut = joint_cut.cut_at(network, layer or CASES[builder][0], semantics)
     some = images(network.input_shape[1:])
     at_cut = activations_of(cut, some)

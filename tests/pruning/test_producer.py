@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from zoo import CASES, depthwise, lenet, normalised, separable, transposed, untouched
+from zoo import CASES, depthwise, lenet, normalised, randomized, separable, transposed, untouched
 
 from sweep.data import Images
 from sweep.networks.loading import as_functional
@@ -53,9 +53,9 @@ STACKS = {
 
 
 @pytest.mark.parametrize("name", STACKS)
-def test_preactivations_are_what_the_last_activation_gets(name, drawn):
+def test_preactivations_are_what_the_last_activation_gets(name):
     stack, layer, last = STACKS[name]
-    network = as_functional(drawn(small(*stack)))
+    network = as_functional(randomized(small(*stack)))
     pixels = pixels_for(network)
     cut = Cut(network, layer)
     assert cut.producer.has_preactivation
@@ -66,7 +66,7 @@ def test_preactivations_are_what_the_last_activation_gets(name, drawn):
         np.testing.assert_allclose(np.maximum(expected, 0), maps, rtol=1e-5, atol=1e-6)
 
 
-def test_what_a_custom_activation_gets_is_not_known(drawn):
+def test_what_a_custom_activation_gets_is_not_known():
     @keras.saving.register_keras_serializable("making")
     class Acting(layers.Layer):
         activation = staticmethod(keras.activations.relu)
@@ -74,12 +74,12 @@ def test_what_a_custom_activation_gets_is_not_known(drawn):
         def call(self, x):
             return self.activation(x)
 
-    network = as_functional(drawn(small(layers.Conv2D(5, 3), Acting(name="acting"))))
+    network = as_functional(randomized(small(layers.Conv2D(5, 3), Acting(name="acting"))))
     assert not Cut(network, "acting").producer.has_preactivation
 
 
-def test_the_norm_is_the_last_one_and_gets_what_stands_before_it(drawn):
-    network = as_functional(drawn(normalised(untouched)))
+def test_the_norm_is_the_last_one_and_gets_what_stands_before_it():
+    network = as_functional(randomized(normalised(untouched)))
     cut = Cut(network, "conv_2")
     pixels = pixels_for(network)
     inputs = cut.producer.norm_inputs(pixels)
@@ -107,8 +107,8 @@ def test_a_norm_without_gamma_or_beta_has_ones_and_zeros():
 
 
 @pytest.mark.parametrize("builder", [lenet, normalised, depthwise, transposed])
-def test_gradients_are_those_of_small_changes_of_the_weights(builder, drawn):
-    network = as_functional(drawn(builder(untouched)))
+def test_gradients_are_those_of_small_changes_of_the_weights(builder):
+    network = as_functional(randomized(builder(untouched)))
     layer = CASES[builder][0]
     producer = Cut(network, layer).producer
     pixels, classes = pixels_for(network, 6), network.output_shape[-1]
@@ -152,14 +152,14 @@ def _by_tape(network, kernel, pixels, labels) -> np.ndarray:
     return np.asarray(tape.gradient(mean, kernel.value))
 
 
-def test_a_separable_convolution_has_no_one_gradient(drawn):
-    producer = Cut(as_functional(drawn(separable(untouched))), "separable").producer
+def test_a_separable_convolution_has_no_one_gradient():
+    producer = Cut(as_functional(randomized(separable(untouched))), "separable").producer
     assert producer.weights is not None
     assert not producer.differentiable
 
 
-def test_gradients_of_all_images_come_once_in_batches_drawn_by_seed(drawn):
-    network = as_functional(drawn(lenet(untouched)))
+def test_gradients_of_all_images_come_once_in_batches_drawn_by_seed():
+    network = as_functional(randomized(lenet(untouched)))
     pixels = pixels_for(network, 10)
     labels = np.arange(10) % network.output_shape[-1]
     valid = LayerActivations(Cut(network, "conv_2"), Images(pixels, labels))

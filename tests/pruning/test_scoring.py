@@ -5,7 +5,7 @@ from functools import partial
 import keras
 import numpy as np
 import pytest
-from zoo import lenet, normalised, residual_sum, untouched
+from zoo import lenet, normalised, randomized, residual_sum, untouched
 
 from sweep import NotApplicable, orders
 from sweep.cache import Cache
@@ -42,8 +42,8 @@ def rank(order, valid, *, scope="global", recompute=False, seed=0, pairs=never):
 
 
 @pytest.fixture
-def network(drawn) -> keras.Model:
-    return as_functional(drawn(lenet(untouched)))
+def network() -> keras.Model:
+    return as_functional(randomized(lenet(untouched)))
 
 
 @pytest.fixture
@@ -204,21 +204,21 @@ def test_a_defenders_order_has_no_poisoned_images_to_look_at(two):
         (orders.taylor, "add", "needs the gradient of the loss"),
     ],
 )
-def test_an_order_does_not_apply_where_something_it_needs_is_missing(order, layer, says, drawn):
-    at = cut_at(as_functional(drawn(residual_sum(untouched))), layer)
+def test_an_order_does_not_apply_where_something_it_needs_is_missing(order, layer, says):
+    at = cut_at(as_functional(randomized(residual_sum(untouched))), layer)
     with pytest.raises(NotApplicable, match=f"{says}.* at 'add' there is none"):
         scoring.require(partial(order), at)
 
 
-def test_one_layer_without_what_an_order_needs_is_enough(drawn):
-    network = as_functional(drawn(residual_sum(untouched)))
+def test_one_layer_without_what_an_order_needs_is_enough():
+    network = as_functional(randomized(residual_sum(untouched)))
     convolution = next(name.name for name in network.layers if name.name.startswith("conv"))
     with pytest.raises(NotApplicable, match="at 'add'"):
         scoring.require(orders.l1_norm, cut_at(network, [convolution, "add"]))
 
 
-def test_an_order_with_all_it_needs_applies(drawn):
-    at = cut_at(as_functional(drawn(normalised(untouched))), "conv_2")
+def test_an_order_with_all_it_needs_applies():
+    at = cut_at(as_functional(randomized(normalised(untouched))), "conv_2")
     for order in (orders.bnp, orders.clp, orders.taylor, orders.ep, orders.mean_activation):
         scoring.require(order, at)
     assert requirements.is_oracle(orders.ep)

@@ -373,6 +373,21 @@ def untouched(maps: keras.KerasTensor) -> keras.KerasTensor:
     return maps
 
 
+def randomized(network: keras.Model, seed: int = 0) -> keras.Model:
+    """`network` with random values in every variable, so that nothing cancels out."""
+    rng = np.random.default_rng(seed)
+    for variable in network.weights:
+        value = rng.normal(size=variable.shape)
+        if variable.name == "kernel":
+            value *= 2 / np.sqrt(np.prod(variable.shape[:-1]))
+        if variable.name == "bias":
+            value *= 0.1
+        if variable.name == "moving_variance":
+            value = 0.5 + np.abs(value)
+        variable.assign(value)
+    return network
+
+
 def by_hand(network: keras.Model, changes: dict[str, list[str]], channels: np.ndarray):
     """A copy of `network` in which `channels` of some layers' weights are zero."""
     copy = keras.models.clone_model(network)

@@ -1,5 +1,7 @@
 """What a defender has, and how it draws from it."""
 
+from dataclasses import fields
+
 import keras
 import numpy as np
 import pytest
@@ -107,3 +109,8 @@ def test_what_took_long_is_made_once_for_equal_network_images_seed_and_settings(
     assert [asked(**other) for other in others] == [2, 3, 4, 5, 6]
     assert asked(key="") == 7, "what has no name is like nothing else"
     assert asked(network=dense()) == 1
+
+
+def test_a_defender_has_no_test_images_and_no_poisoned_ones():
+    names = {field.name for field in fields(Defender)}
+    assert names == {"network", "images", "seed", "cache", "original", "_read"}
