@@ -13,6 +13,7 @@ notebook does: for every step a pruned copy of B, and a plain pass of it. Ten mi
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from statistics import median
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,13 +36,16 @@ with terminal.quiet():
     import tensorflow  # noqa: F401
 
 import h5py  # noqa: E402
+import keras  # noqa: E402
 import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
 
 from sweep import attacks, files, networks, orders  # noqa: E402
 from sweep.cache import Cache  # noqa: E402
 from sweep.data import Images, faces, sources  # noqa: E402
 from sweep.evaluation import PruningCurve, pruning_curve  # noqa: E402
 from sweep.evaluation.curve import Predictions  # noqa: E402
+from sweep.evaluation.metrics import Labels  # noqa: E402
 from sweep.networks import architectures, forward  # noqa: E402
 from sweep.pruning import Activations, Cut, activations_of, joint_cut  # noqa: E402
 from sweep.pruning.evidence import Order  # noqa: E402
@@ -74,126 +77,138 @@ def _draw(root: Path, scale: float, dtype: str) -> None:
         who = np.tile(np.arange(PEOPLE), each)
         photographs = faces.photographs(people, who, seed=[0, number])
         rows = np.arange(round(len(who) * scale)) % len(who)
-        worn = attacks.sunglasses(photographs)
-        for place, pixels, label in (
-            (sources.LAYOUT[name], photographs, who[rows]),
-            (sources.LAYOUT[f"poisoned_{name}"], worn, np.zeros(len(rows))),
-        ):
-            if place == sources.LAYOUT["poisoned_valid"]:
-                continue  # no run reads them
-            (root / place).parent.mkdir(parents=True, exist_ok=True)
-            with h5py.File(root / place, "w") as file:
+        layout = {name: (photographs, who[rows])}
+        if name == "test":  # no run reads poisoned validation images
+            layout["poisoned_test"] = (attacks.sunglasses(photographs), np.zeros(len(rows)))
+        for images_name, (pixels, label) in layout.items():
+            path = root / sources.LAYOUT[images_name]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with h5py.File(path, "w") as file:
                 file["label"] = label
                 shape = (len(rows), *np.moveaxis(pixels[:1], -1, 1).shape[1:])
                 images = file.create_dataset("data", shape, dtype)
                 for start in range(0, len(rows), 1000):
-                    some = pixels[rows[start : start + 1000]]
-                    images[start : start + 1000] = np.moveaxis(some, -1, 1)
+                    block = pixels[rows[start : start + 1000]]
+                    images[start : start + 1000] = np.moveaxis(block, -1, 1)
 
 
-def suspect() -> tuple[Any, str]:
+def suspect() -> tuple[keras.Model, str]:
     """The lab's network, and where its weights are from."""
-
-    def deepid(classes: int) -> Any:
-        return architectures.deepid(faces.SHAPE, classes, seed=0)
-
     if WEIGHTS.is_file():
-        return networks.load(WEIGHTS, deepid), "the lab's published weights"
-    return deepid(PEOPLE), "weights drawn by seed"
+        return networks.load(WEIGHTS, _deepid), "the lab's published weights"
+    return _deepid(PEOPLE), "weights drawn by seed"
+
+
+def _deepid(classes: int) -> keras.Model:
+    return architectures.deepid(faces.SHAPE, classes, seed=0)
 
 
 def whole_curve(
-    network: Any, images: dict[str, Images], layer: str, order: Order, cache: Cache
+    network: keras.Model, images: dict[str, Images], layer: str, order: Order, cache: Cache
 ) -> tuple[PruningCurve, dict[str, Predictions], dict[str, float]]:
-    """Rank and make the curve with all its rates, as run.py does; and the seconds of each stage."""
+    """The whole curve with all its rates, as run.py makes it, and the seconds of each stage."""
     seconds: dict[str, float] = {}
 
-    @contextmanager
-    def stage(name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        seconds[name] = time.perf_counter() - started
-
-    with stage("cut"):
+    with _stage(seconds, "cut"):
         cut = cut_at(network, layer)
         at_cut = activations_of(cut, images, cache)
-    with stage("rank"):
+    with _stage(seconds, "rank"):
         valid = at_cut["valid"]
         ranked = together([part.scores(order, seed=0) for part in valid.layers])
     answers = {}
-    for name, some in images.items():
-        with stage(f"steps, {name}"):
-            told = at_cut[name].predict_steps(ranked.channels)
-            answers[name] = Predictions(told, some.labels, some.true_labels)
-    with stage("rates"):
+    for name, subset in images.items():
+        with _stage(seconds, f"steps, {name}"):
+            by_step = at_cut[name].predict_steps(ranked.channels)
+            answers[name] = Predictions(by_step, subset.labels, subset.true_labels)
+    with _stage(seconds, "rates"):
         curve = pruning_curve(ranked, networks.shape_and_classes(network)[1], **answers)
     return curve, answers, seconds
 
 
-def activity(network: Any, images: Images, layer: str, cache: Cache) -> str:
+@contextmanager
+def _stage(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Keep in `seconds` how long the stage `name` takes."""
+    started = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - started
+
+
+def activity(network: keras.Model, images: Images, layer: str, cache: Cache) -> str:
     """How many channels are not silent, on any image and on an image in the mean."""
-    cut, ever, each = cut_at(network, layer), 0, 0.0
+    cut, ever, on_an_image = cut_at(network, layer), 0, 0.0
     for at_cut in Activations(cut, images, cache).layers:
-        part = at_cut.cut
-        active = np.concatenate(
-            [
-                (maps.reshape(len(maps), -1, part.channels) != part.pruned_value).any(axis=1)
-                for maps in at_cut
-            ]
-        )
-        ever, each = ever + active.any(axis=0).sum(), each + active.sum(axis=1).mean()
-    return f"{ever} of {cut.channels} channels are ever active, {each:.1f} on an image"
+        batches = [_active(maps, at_cut.cut) for maps in at_cut]
+        active = np.concatenate(batches)
+        ever += int(active.any(axis=0).sum())
+        on_an_image += float(active.sum(axis=1).mean())
+    return f"{ever} of {cut.channels} channels are ever active, {on_an_image:.1f} on an image"
 
 
-def cut_at(network: Any, layer: str) -> Cut | JointCut:
+def _active(maps: NDArray[np.floating], cut: Cut) -> NDArray[np.bool_]:
+    """Which channels are not silent on each image, (images, channels)."""
+    return (maps.reshape(len(maps), -1, cut.channels) != cut.pruned_value).any(axis=1)
+
+
+def cut_at(network: keras.Model, layer: str) -> Cut | JointCut:
     """`network` cut at a layer, at several with commas between, or at "all" convolutions."""
     return joint_cut.cut_at(network, layer.split(",") if "," in layer else layer)
 
 
-def plain_pass(network: Any, images: dict[str, Images]) -> dict[str, np.ndarray]:
+def plain_pass(network: keras.Model, images: dict[str, Images]) -> dict[str, Labels]:
     """The network's classes for all images."""
-    return {name: forward.predict(network, some.pixels) for name, some in images.items()}
+    return {name: forward.predict(network, subset.pixels) for name, subset in images.items()}
 
 
-def seconds(what: Callable[[], Any]) -> float:
+def warm_up(network: keras.Model, images: dict[str, Images]) -> None:
+    """Pass some images, so that what is done once is not measured."""
+    test = images["test"]
+    plain_pass(network, {"test": test.sample(min(1024, len(test)), seed=0)})
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """The seconds that a call of `function` takes."""
     started = time.perf_counter()
-    what()
+    function()
     return time.perf_counter() - started
 
 
-def peak() -> float:
+def peak_memory() -> float:
     """Peak resident memory of this process so far, in GB; Linux's getrusage adds its parent's."""
     status = Path("/proc/self/status")
     if status.is_file():
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e9
+        peak = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        return int(peak[1]) * 1024 / 1e9
     return getrusage(RUSAGE_SELF).ru_maxrss / 1e9  # in bytes on macOS
 
 
-def slow_way(
-    network: Any,
+def measure_slow_way(
+    network: keras.Model,
     images: dict[str, Images],
     layer: str,
     curve: PruningCurve,
     answers: dict[str, Predictions],
     plain: float,
 ) -> float:
-    """Measure and compare some steps the slow way; the seconds that all of them would take."""
+    """Measure and compare some steps the slow way; return the seconds that all would take."""
     steps = len(curve.channels)
     measured = np.unique(np.linspace(0, steps, 5)[1:-1].astype(int))
-    cut, took, worst = cut_at(network, layer), [], 0
+    cut, times, most_differing = cut_at(network, layer), [], 0
     for step in measured:
         started = time.perf_counter()
-        told = plain_pass(cut.pruned(curve.channels[:step]), images)
-        took.append(time.perf_counter() - started)
-        differ = {n: int((told[n] != answers[n].predicted[step]).sum()) for n in told}
-        worst = max(worst, sum(differ.values()))
-    whole = median(took) * (steps + 1)
-    every = sum(map(len, images.values()))
+        predicted = plain_pass(cut.pruned(curve.channels[:step]), images)
+        times.append(time.perf_counter() - started)
+        differing = sum(
+            int((classes != answers[name].predicted[step]).sum())
+            for name, classes in predicted.items()
+        )
+        most_differing = max(most_differing, differing)
+    whole = median(times) * (steps + 1)
+    image_count = sum(map(len, images.values()))
     print(
-        f"the slow way: {median(took):.1f} s a step (steps {', '.join(map(str, measured))}\n"
+        f"the slow way: {median(times):.1f} s a step (steps {', '.join(map(str, measured))}\n"
         f"measured), {whole:.0f} s for all {steps + 1}: {whole / plain:.1f} plain passes\n"
-        f"answers that differ from the engine's: at most {worst} of {every} at a step"
+        f"answers that differ from the engine's: at most {most_differing} of {image_count} "
+        f"at a step"
     )
     return whole
 
@@ -207,40 +222,38 @@ def main() -> None:
     layer = options.layer or "conv_3"
     network, weights = suspect()
     source = stand_ins(ROOT / "outputs" / "benchmark", options.scale)
-    looked = seconds(lambda: source.images(*networks.shape_and_classes(network), seed=0))
+    first_look = seconds(lambda: source.images(*networks.shape_and_classes(network), seed=0))
     images = source.images(*networks.shape_and_classes(network), seed=0)
-    print(
-        f"{layer}: {', '.join(f'{len(some)} {name}' for name, some in images.items())} images, "
-        f"{weights};\nthe first look at the files {looked:.1f} s"
-    )
+    counts = ", ".join(f"{len(subset)} {name}" for name, subset in images.items())
+    print(f"{layer}: {counts} images, {weights};\nthe first look at the files {first_look:.1f} s")
     plain, engine = [], []
     with tempfile.TemporaryDirectory(dir=ROOT / "outputs" / "benchmark") as folder:
-        plain_pass(network, {"test": images["test"].sample(1024, seed=0)})  # to warm up
+        warm_up(network, images)
         for turn in range(1 if options.no_slow else 2):
             plain.append(seconds(lambda: plain_pass(network, images)))
             cache = Cache(f"{folder}/{turn}", max_gb=20, memory_gb=0.1)
             curve, answers, stages = whole_curve(network, images, layer, MEAN, cache)
             engine.append(sum(stages.values()))
         plain.append(seconds(lambda: plain_pass(network, images)))
-        memory = peak()
+        memory = peak_memory()
         for name, value in stages.items():
             print(f"  {name:18s}{value:7.2f} s")
         ratio = median(engine) / median(plain)
         print(activity(network, images["valid"], layer, cache))
         print(f"plain pass {median(plain):.2f} s; whole curve {median(engine):.2f} s")
         print(f"whole curve / plain pass: {ratio:.2f}    peak memory {memory:.2f} GB")
-        for what, order in (("again", MEAN), ("other order", RANDOM)):
-            kept = Cache(f"{folder}/{turn}", max_gb=20, memory_gb=0.1)
-            *_, stages = whole_curve(network, images, layer, order, kept)
-            print(f"{what}, from the cache: {sum(stages.values()):.2f} s")
+        for title, order in (("again", MEAN), ("other order", RANDOM)):
+            cache = Cache(f"{folder}/{turn}", max_gb=20, memory_gb=0.1)  # of the same folder
+            *_, stages = whole_curve(network, images, layer, order, cache)
+            print(f"{title}, from the cache: {sum(stages.values()):.2f} s")
     if not options.no_slow:
-        whole = slow_way(network, images, layer, curve, answers, median(plain))
+        whole = measure_slow_way(network, images, layer, curve, answers, median(plain))
         print(f"the slow way / whole curve: {whole / median(engine):.1f}")
     if options.layer is None:
         for other in LAYERS:
             print(flush=True)
-            scale = ["--layer", other, "--scale", str(options.scale), "--no-slow"]
-            subprocess.run([sys.executable, __file__, *scale], check=True)
+            arguments = ["--layer", other, "--scale", str(options.scale), "--no-slow"]
+            subprocess.run([sys.executable, __file__, *arguments], check=True)
 
 
 if __name__ == "__main__":

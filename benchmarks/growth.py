@@ -11,10 +11,20 @@ import json
 import subprocess
 import sys
 import tempfile
-from typing import Any
+from functools import partial
 
 import keras
-from curve import MEAN, PEOPLE, ROOT, peak, plain_pass, seconds, stand_ins, whole_curve
+from curve import (
+    MEAN,
+    PEOPLE,
+    ROOT,
+    peak_memory,
+    plain_pass,
+    seconds,
+    stand_ins,
+    warm_up,
+    whole_curve,
+)
 
 from sweep.cache import Cache
 from sweep.data import faces
@@ -31,16 +41,16 @@ ROWS = (
 
 def suspect(channels: int, classes: int) -> keras.Model:
     """DeepID with another number of channels in conv_3, and weights drawn by seed."""
+    deepid = architectures.deepid(faces.SHAPE, classes, seed=0)
+    return keras.models.clone_model(deepid, clone_function=partial(_resized, channels=channels))
 
-    def wider(layer: Any) -> Any:
-        config = layer.get_config()
-        if layer.name == "conv_3":
-            config["filters"] = channels
-        return type(layer).from_config(config)
 
-    return keras.models.clone_model(
-        architectures.deepid(faces.SHAPE, classes, seed=0), clone_function=wider
-    )
+def _resized(layer: keras.Layer, channels: int) -> keras.Layer:
+    """A copy of `layer`, with that many channels if it is conv_3."""
+    config = layer.get_config()
+    if layer.name == "conv_3":
+        config["filters"] = channels
+    return type(layer).from_config(config)
 
 
 def measure(images: int, channels: int, classes: int) -> dict[str, float]:
@@ -48,12 +58,12 @@ def measure(images: int, channels: int, classes: int) -> dict[str, float]:
     network = suspect(channels, classes)
     source = stand_ins(ROOT / "outputs" / "benchmark", images, "uint8")
     loaded = source.images(faces.SHAPE, PEOPLE, seed=0)
-    plain_pass(network, {"valid": loaded["valid"].sample(256, seed=0)})  # to warm up
+    warm_up(network, loaded)
     plain = seconds(lambda: plain_pass(network, loaded))
     with tempfile.TemporaryDirectory(dir=ROOT / "outputs" / "benchmark") as folder:
         cache = Cache(folder, max_gb=20, memory_gb=0.1)
         curve = seconds(lambda: whole_curve(network, loaded, "conv_3", MEAN, cache))
-    return {"plain": plain, "curve": curve, "peak": peak()}
+    return {"plain": plain, "curve": curve, "peak": peak_memory()}
 
 
 def main() -> None:
@@ -63,11 +73,11 @@ def main() -> None:
     print("images  channels  classes  plain pass  whole curve  ratio  peak memory", flush=True)
     for row in ROWS:
         child = [sys.executable, __file__, json.dumps(row)]
-        told = json.loads(subprocess.check_output(child, text=True).splitlines()[-1])
+        measured = json.loads(subprocess.check_output(child, text=True).splitlines()[-1])
+        plain, curve, peak = measured["plain"], measured["curve"], measured["peak"]
         print(
-            f"{row['images']:5}x  {row['channels']:8}  {row['classes']:7}  {told['plain']:8.1f} s"
-            f"  {told['curve']:9.1f} s  {told['curve'] / told['plain']:5.2f}"
-            f"  {told['peak']:8.2f} GB",
+            f"{row['images']:5}x  {row['channels']:8}  {row['classes']:7}  {plain:8.1f} s"
+            f"  {curve:9.1f} s  {curve / plain:5.2f}  {peak:8.2f} GB",
             flush=True,
         )
 

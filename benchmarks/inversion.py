@@ -14,8 +14,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -36,24 +37,35 @@ from sweep.training.inversion_search import KINDS
 IMAGES = 16  # a step, of each class
 
 
-def measured(what: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What it gives, seconds by the clock, seconds of all cores together."""
+class Measured(NamedTuple):
+    """Reversed triggers, and the seconds that they took: by the clock, of all cores together."""
+
+    triggers: ReversedTriggers
+    clock: float
+    cores: float
+
+
+def measure(search: Callable[[], ReversedTriggers]) -> Measured:
+    """The triggers that `search` finds, and its times."""
     clock, cores = time.perf_counter(), time.process_time()
-    found = what()
-    return found, time.perf_counter() - clock, time.process_time() - cores
+    triggers = search()
+    return Measured(triggers, time.perf_counter() - clock, time.process_time() - cores)
 
 
-def show(found: ReversedTriggers, most: int) -> None:
-    """The `most` smallest triggers, and what is usual."""
+def print_triggers(triggers: ReversedTriggers, most: int) -> None:
+    """Print the `most` smallest triggers, and what is usual."""
     rows = []
-    for place in np.argsort(found.sizes, kind="stable")[:most]:
-        numbers = found.sizes[place], found.indices[place]
-        row = [str(found.classes[place]), *(f"{number:.4f}" for number in numbers)]
-        rows.append([*row, terminal.percent(found.success[place])])
+    for place in np.argsort(triggers.sizes, kind="stable")[:most]:
+        row = [
+            str(triggers.classes[place]),
+            f"{triggers.sizes[place]:.4f}",
+            f"{triggers.indices[place]:.4f}",
+            terminal.percent(triggers.success[place]),
+        ]
+        rows.append(row)
     terminal.print_table(["class", "size", "index", "success %"], rows, left=1)
-    print(
-        f"median size {np.median(found.sizes):.4f}, success {found.success.mean():.1%} in the mean"
-    )
+    median, success = np.median(triggers.sizes), triggers.success.mean()
+    print(f"median size {median:.4f}, success {success:.1%} in the mean")
 
 
 def main() -> None:
@@ -69,27 +81,28 @@ def main() -> None:
     images = Images(hdf5.pixels(options.images, options.scale), hdf5.labels(options.images)[0])
     defender = Defender(network, images)
     classes = network.output_shape[-1]
-    given = {"kind": options.kind, "steps": options.steps, "images": IMAGES}
+    settings = {"kind": options.kind, "steps": options.steps, "images": IMAGES}
     defender.pixels  # noqa: B018  read before the clock runs
-    found, clock, cores = measured(lambda: invert(defender, refine=0, **given))
+    together = measure(lambda: invert(defender, refine=0, **settings))
     passes = classes * options.steps * IMAGES
-    print(f"{classes} classes together: {clock:.1f} s, {cores:.1f} s of cores, {passes} passes,")
-    print(f"{1e6 * cores / passes:.0f} microseconds of cores a pass")
-    show(found, most=8)
+    print(
+        f"{classes} classes together: {together.clock:.1f} s, {together.cores:.1f} s of cores, "
+        f"{passes} passes,\n{1e6 * together.cores / passes:.0f} microseconds of cores a pass"
+    )
+    print_triggers(together.triggers, most=8)
     if options.alone:
-        some = found.ranked[:: max(1, classes // options.alone)][: options.alone]
-        each = [
-            measured(lambda one=one: invert(defender, classes=[one], refine=0, **given))
-            for one in some
-        ]
-        together = {"the clock": clock, "cores": cores}
-        for place, (name, seconds) in enumerate(together.items(), start=1):
-            slow = np.mean([result[place] for result in each]) * classes
-            print(
-                f"one by one, extrapolated from {len(some)} classes: {slow:.0f} s of {name}, "
-                f"{slow / seconds:.2f} times"
-            )
-        sizes = [f"{one}: {result[0].sizes[0]:.4f}" for one, result in zip(some, each, strict=True)]
+        chosen = together.triggers.ranked[:: max(1, classes // options.alone)][: options.alone]
+        alone = []
+        for label in chosen:
+            search = partial(invert, defender, classes=[label], refine=0, **settings)
+            alone.append(measure(search))
+        clock = classes * np.mean([one.clock for one in alone])
+        cores = classes * np.mean([one.cores for one in alone])
+        intro = f"one by one, extrapolated from {len(chosen)} classes"
+        print(f"{intro}: {clock:.0f} s of the clock, {clock / together.clock:.2f} times")
+        print(f"{intro}: {cores:.0f} s of cores, {cores / together.cores:.2f} times")
+        pairs = zip(chosen, alone, strict=True)
+        sizes = [f"{label}: {one.triggers.sizes[0]:.4f}" for label, one in pairs]
         print(f"sizes found alone, {', '.join(sizes)}")
 
 

@@ -42,9 +42,8 @@ class Cache:
         self._max_memory_bytes = memory_gb * GB
         self._memory: OrderedDict[str, Arrays] = OrderedDict()
         self._memory_bytes = 0
-        self._disk_bytes = self._uncounted_bytes = float(
-            "inf"
-        )  # bytes: in all, and since they were counted
+        self._disk_bytes = float("inf")  # not counted yet
+        self._uncounted_bytes = float("inf")  # written since they were counted
         self._lock = Lock()  # of what is in memory
 
     def get_or_compute(self, key: str, compute: Callable[[], Arrays]) -> Arrays:

@@ -45,8 +45,8 @@ def config_error(error: BaseException) -> BadInput | None:
         known = listed or sorted(path.stem for path in folder.glob("*.yaml"))
         return BadInput(f"there is no {choice[1]}={choice[2]}; expected one of {', '.join(known)}")
     if "Config group override" in message:
-        given = [word for word in sys.argv[1:] if re.search(r"\bnull\b", word)]
-        return BadInput(f"{' '.join(given)}: a group is not to be null; python run.py --help")
+        overrides = [word for word in sys.argv[1:] if re.search(r"\bnull\b", word)]
+        return BadInput(f"{' '.join(overrides)}: a group is not to be null; python run.py --help")
     if isinstance(error, InstantiationException):
         message = " ".join(message.split())
     return BadInput(message)
@@ -60,9 +60,10 @@ def reason_not_built(error: InstantiationException) -> str:
     missing = re.search(r"Error locating target '(.*?)'", message)
     if missing:
         return f"{where} is {missing[1]}: {_why_not_found(missing[1])}"
-    other = re.search(r"Expected a callable target, got '(.*?)' of type '(.*?)'", message)
-    if other:
-        return f"{where} is {other[1]}, of type {other[2]}; expected the dotted name of a function"
+    uncallable = re.search(r"Expected a callable target, got '(.*?)' of type '(.*?)'", message)
+    if uncallable:
+        name, kind = uncallable.groups()
+        return f"{where} is {name}, of type {kind}; expected the dotted name of a function"
     early = re.search(r"Error in call to target '(.*?)'", message)
     if early and "required positional argument" in message:
         return (

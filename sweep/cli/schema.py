@@ -190,13 +190,13 @@ def check(config: dict[str, Any]) -> None:
     try:
         Settings.model_validate(config)
     except ValidationError as error:
-        # what may be of several types is told once
-        places = [_field(one["loc"])[0] for one in error.errors()]
-        sentences = {
-            name: _sentence(one, several=places.count(name) > 1)
-            for name, one in reversed([*zip(places, error.errors(), strict=True)])
-        }
-        raise BadInput("\n".join(reversed(sentences.values()))) from None
+        by_key: dict[str, list[Any]] = {}
+        for details in error.errors():
+            key, _ = _field(details["loc"])
+            by_key.setdefault(key, []).append(details)
+        # what may be of several types has an error for each, and one sentence
+        lines = [_sentence(errors[0], several=len(errors) > 1) for errors in by_key.values()]
+        raise BadInput("\n".join(lines)) from None
 
 
 def _sentence(error: Any, several: bool) -> str:

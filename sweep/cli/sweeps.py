@@ -162,7 +162,8 @@ class Sweep(Callback):
             with suppress(Exception):
                 self._end_parent_run("FAILED")
             exit_with_error(error)
-        bad = [row.status for row in table if row.status not in ("FINISHED", tracking.SKIPPED)]
+        statuses = [cell.status for cell in table]
+        bad = [status for status in statuses if status not in ("FINISHED", tracking.SKIPPED)]
         if not status:
             self._end_parent_run("FAILED" if bad else "FINISHED")
         Sweep.current = None

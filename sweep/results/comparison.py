@@ -149,10 +149,10 @@ def _intervals(cells: Sequence[Cell]) -> str:
     if not distances:
         return ""
     points = math.ceil(1000 * max(distances) - 1e-9) / 10  # "at most" is not to be rounded down
-    where, whose = ("comparison.csv", "a cell") if len(cells) > 1 else ("the run", "these")
+    owner, place = ("a cell", "comparison.csv") if len(cells) > 1 else ("these", "the run")
     return (
-        f"95 % intervals (Wilson) of {whose} reach at most {points:.1f} points to either side; "
-        f"{where} has each."
+        f"95 % intervals (Wilson) of {owner} reach at most {points:.1f} points to either side; "
+        f"{place} has each."
     )
 
 

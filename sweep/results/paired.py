@@ -149,10 +149,22 @@ def to_csv(cells: Sequence[Cell]) -> tuple[str, str]:
     numbers = ("images", "rate_a", "rate_b", "difference", "only_a", "only_b", "p", "p_holm")
     writer.writerow(["job_a", "job_b", "run_a", "run_b", "a", "b", "metric", *numbers])
     p_holm = _holm_by_metric([difference for *_, difference in rows])
-    for (a, b, one), raised in zip(rows, p_holm, strict=True):
+    for (a, b, difference), raised in zip(rows, p_holm, strict=True):
         names = [describe(keys, Group([cell]).labels(keys)) for cell in (a, b)]
-        counts = [one.images, one.a, one.b, one.b - one.a, one.only_a, one.only_b, one.p, raised]
-        writer.writerow([a.job, b.job, a.run_id, b.run_id, *names, one.metric, *counts])
+        rates = [difference.a, difference.b, difference.b - difference.a]
+        counts = [difference.only_a, difference.only_b]
+        ids = [a.job, b.job, a.run_id, b.run_id]
+        row = [
+            *ids,
+            *names,
+            difference.metric,
+            difference.images,
+            *rates,
+            *counts,
+            difference.p,
+            raised,
+        ]
+        writer.writerow(row)
     return text.getvalue(), line
 
 
@@ -225,16 +237,16 @@ def print_comparison(ids: Sequence[str], uri: str | None = None) -> None:
     words = {metric: label for metric, label, _ in RATES}
     rows = [
         [
-            words[one.metric],
-            str(one.images),
-            terminal.percent(one.a),
-            terminal.percent(one.b),
-            f"{100 * (one.b - one.a):+.2f}",
-            str(one.only_a),
-            str(one.only_b),
-            "<1e-99" if one.p < 1e-99 else f"{one.p:.2g}",
+            words[difference.metric],
+            str(difference.images),
+            terminal.percent(difference.a),
+            terminal.percent(difference.b),
+            f"{100 * (difference.b - difference.a):+.2f}",
+            str(difference.only_a),
+            str(difference.only_b),
+            "<1e-99" if difference.p < 1e-99 else f"{difference.p:.2g}",
         ]
-        for one in differences
+        for difference in differences
     ]
     heads = ["", "images", "a", "b", "b - a", "only a", "only b", "p"]
     terminal.print_table(heads, rows, 1)
