@@ -1,7 +1,6 @@
 """What B, B' and GoodNet are worth, as the metrics that a run logs.
 
-Every rate of some images comes with its 95 % Wilson interval, `<metric>_low` and `<metric>_high`:
-what so many images can tell of it.
+What so many images can tell of a rate is in `intervals.py`.
 """
 
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sweep.evaluation import detection, metrics, significance, tradeoffs
+from sweep.evaluation import detection, metrics, tradeoffs
 from sweep.evaluation.curve import Predictions
 from sweep.evaluation.metrics import Labels
 from sweep.evaluation.rates import Hits, hits_on_clean, hits_on_poisoned
@@ -19,6 +18,9 @@ ALARMS = (1, 5)
 
 #: Points of clean accuracy that may be paid, at which it is logged what an attack has left.
 DROPS = (1, 2, 4, 10)
+
+#: What is logged of B' between pruning and its last repair.
+STAGE_RATES = ("valid_accuracy", "clean_accuracy", "attack_success_rate")
 
 #: Soft GoodNets, in the order of the rows that `evaluate` is given: by doubt, and by divergence.
 SOFT_GOODNETS = ("goodnet", "jensen_shannon")
@@ -56,11 +58,10 @@ def evaluate(
 def repaired_rates(
     name: str, classes: int, curve: Mapping[str, Predictions], predicted: Mapping[str, Labels]
 ) -> dict[str, float]:
-    """The rates of B' alone under `name`, as it is at one moment between pruning and the end."""
-    prefix = "repaired/"
-    logged = evaluate(classes, curve, predicted)
-    rates = {k.removeprefix(prefix): v for k, v in logged.items() if k.startswith(prefix)}
-    return _under(name, rates)
+    """The `STAGE_RATES` of B' under `name`, as it is at one moment between pruning and the end."""
+    rates = evaluate(classes, curve, predicted)
+    of_repaired = {rate: rates.get(f"repaired/{rate}") for rate in STAGE_RATES}
+    return _under(name, {rate: v for rate, v in of_repaired.items() if v is not None})
 
 
 def evaluate_soft(
@@ -88,7 +89,7 @@ def evaluate_soft(
         hits = {f"false_alarm_rate_at_{alarm}": scores["test"] > threshold}
         if "poisoned" in scores:
             hits[f"detection_rate_at_{alarm}"] = scores["poisoned"] > threshold
-        rates |= _with_intervals(hits)
+        rates |= _shares(hits)
     return rates
 
 
@@ -115,7 +116,7 @@ def _clean_rates(
         "repaired/valid_accuracy": repaired["valid"] == valid.labels,
     }
     hits |= hits_on_clean(test.predicted[0], repaired["test"], test.labels, classes)
-    return _with_intervals(hits)
+    return _shares(hits)
 
 
 def _poisoned_rates(classes: int, poisoned: Predictions, repaired: Labels) -> dict[str, float]:
@@ -127,17 +128,12 @@ def _poisoned_rates(classes: int, poisoned: Predictions, repaired: Labels) -> di
         None if true_labels is None else true_labels[counted],
         classes,
     )
-    return _with_intervals(hits)
+    return _shares(hits)
 
 
-def _with_intervals(hits: Hits) -> dict[str, float]:
-    """The share of images that are hits, by name of the rate, and its interval's ends."""
-    rates: dict[str, float] = {}
-    for name, of_images in hits.items():
-        low, high = significance.wilson(np.count_nonzero(of_images), len(of_images))
-        rates |= {name: float(of_images.mean()), f"{name}_low": float(low)}
-        rates[f"{name}_high"] = float(high)
-    return rates
+def _shares(hits: Hits) -> dict[str, float]:
+    """The share of images that are hits, by name of the rate."""
+    return {name: float(of_images.mean()) for name, of_images in hits.items()}
 
 
 def _under(prefix: str, rates: Mapping[str, float]) -> dict[str, float]:

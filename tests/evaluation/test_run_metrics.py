@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sweep.evaluation import evaluate, pruning_curve, repaired_rates, significance
+from sweep.evaluation import evaluate, pruning_curve, repaired_rates
 from sweep.evaluation.curve import Predictions, Ranking
-from sweep.evaluation.run_metrics import evaluate_soft, tradeoff
+from sweep.evaluation.run_metrics import STAGE_RATES, evaluate_soft, tradeoff
 
 CLASSES = 3
 TARGET = 2
@@ -45,17 +45,9 @@ EFFECTIVENESS = {
 }
 
 
-def with_intervals(names: set[str]) -> set[str]:
-    return names | {f"{name}_{end}" for name in names for end in ("low", "high")}
-
-
-def counted(**hits: tuple[int, int]) -> dict[str, float]:
+def shares(**hits: tuple[int, int]) -> dict[str, float]:
     """The metrics of rates that are given as hits and images."""
-    told = {}
-    for name, (some, images) in hits.items():
-        low, high = significance.wilson(some, images)
-        told |= {name: some / images, f"{name}_low": low, f"{name}_high": high}
-    return told
+    return {name: count / images for name, (count, images) in hits.items()}
 
 
 def by_hand() -> tuple[dict[str, Predictions], dict[str, np.ndarray]]:
@@ -94,7 +86,7 @@ def answered(draw: st.DrawFn) -> tuple[dict[str, Predictions], dict[str, np.ndar
 
 
 def test_all_rates_by_hand():
-    rates = counted(
+    rates = shares(
         **{
             "badnet/valid_accuracy": (4, 4),
             "repaired/valid_accuracy": (2, 4),
@@ -119,16 +111,9 @@ def test_all_rates_by_hand():
     assert evaluate(CLASSES, *by_hand()) == pytest.approx(rates | effectiveness)
 
 
-def test_an_interval_by_hand():
-    # 3 of 4, z = 1.96: (3 + 1.9207 -+ 1.96 * sqrt(0.75 + 0.9604)) / (4 + 3.8415)
-    rates = evaluate(CLASSES, *by_hand())
-    assert rates["badnet/clean_accuracy_low"] == pytest.approx(0.30064, abs=1e-5)
-    assert rates["badnet/clean_accuracy_high"] == pytest.approx(0.95441, abs=1e-5)
-
-
 def test_the_names_are_those_of_the_contract_and_the_values_plain_floats():
     rates = evaluate(CLASSES, *by_hand())
-    assert set(rates) == with_intervals(CLEAN | POISONED | TRUE_LABELS) | EFFECTIVENESS
+    assert set(rates) == CLEAN | POISONED | TRUE_LABELS | EFFECTIVENESS
     assert {type(rate) for rate in rates.values()} == {float}
 
 
@@ -136,9 +121,7 @@ def test_without_poisoned_images_only_clean_rates_are_there():
     curve, repaired = by_hand()
     everything = evaluate(CLASSES, curve, repaired)
     del curve["poisoned"], repaired["poisoned"]
-    assert evaluate(CLASSES, curve, repaired) == {
-        name: everything[name] for name in with_intervals(CLEAN)
-    }
+    assert evaluate(CLASSES, curve, repaired) == {name: everything[name] for name in CLEAN}
 
 
 def test_without_true_labels_all_poisoned_images_count_and_what_needs_them_is_absent():
@@ -147,7 +130,7 @@ def test_without_true_labels_all_poisoned_images_count_and_what_needs_them_is_ab
     rates = evaluate(
         CLASSES, curve | {"poisoned": Predictions(poisoned.predicted, poisoned.labels)}, repaired
     )
-    assert set(rates) == with_intervals(CLEAN | POISONED)
+    assert set(rates) == CLEAN | POISONED
     assert rates["badnet/attack_success_rate"] == 3 / 4
     assert rates["repaired/attack_success_rate"] == 2 / 4
     assert rates["goodnet/attack_success_rate"] == 2 / 4
@@ -206,15 +189,6 @@ def test_b_repaired_is_worth_what_the_curve_says_of_its_step(drawn):
         assert rates[metric] == last[name]
 
 
-@modest
-@given(answered())
-def test_every_rate_lies_in_its_interval(drawn):
-    rates = evaluate(CLASSES, *drawn)
-    names = CLEAN | POISONED | TRUE_LABELS
-    assert all(0 <= rates[f"{name}_low"] <= rates[name] for name in names)
-    assert all(rates[name] <= rates[f"{name}_high"] <= 1 for name in names)
-
-
 # B' alone, on its way
 
 
@@ -224,16 +198,15 @@ def test_the_rates_on_the_way_are_those_of_b_repaired_under_another_name(drawn, 
     curve, repaired = drawn
     rates = evaluate(CLASSES, curve, repaired)
     told = repaired_rates(name, CLASSES, curve, repaired)
-    whole = {key: value for key, value in rates.items() if key.startswith("repaired/")}
-    assert told == {key.replace("repaired/", f"{name}/"): value for key, value in whole.items()}
-    assert len(told) == 3 * 4 + 1  # four rates with their intervals, and the effectiveness
+    assert told == {f"{name}/{rate}": rates[f"repaired/{rate}"] for rate in STAGE_RATES}
+    assert len(told) == 3
 
 
 def test_the_rates_on_the_way_without_poisoned_images_are_clean_ones():
     curve, repaired = by_hand()
     del curve["poisoned"], repaired["poisoned"]
     names = {"pruned/valid_accuracy", "pruned/clean_accuracy"}
-    assert set(repaired_rates("pruned", CLASSES, curve, repaired)) == with_intervals(names)
+    assert set(repaired_rates("pruned", CLASSES, curve, repaired)) == names
 
 
 # A soft GoodNet
@@ -252,7 +225,7 @@ def soft() -> dict[str, np.ndarray]:
 
 
 def test_a_soft_goodnet_by_hand():
-    rates = counted(
+    rates = shares(
         false_alarm_rate_at_1=(1, 5),
         false_alarm_rate_at_5=(3, 5),
         detection_rate_at_1=(2, 4),
@@ -264,7 +237,7 @@ def test_a_soft_goodnet_by_hand():
 
 def test_the_names_of_a_soft_goodnet_and_its_values_are_plain_floats():
     told = evaluate_soft(soft())
-    assert set(told) == with_intervals(SOFT | SOFT_POISONED) | {"auroc"}
+    assert set(told) == SOFT | SOFT_POISONED | {"auroc"}
     assert {type(value) for value in told.values()} == {float}
 
 
@@ -272,7 +245,7 @@ def test_without_poisoned_images_a_soft_goodnet_tells_only_its_false_alarms():
     scores = soft()
     everything = evaluate_soft(scores)
     del scores["poisoned"]
-    assert evaluate_soft(scores) == {name: everything[name] for name in with_intervals(SOFT)}
+    assert evaluate_soft(scores) == {name: everything[name] for name in SOFT}
 
 
 def test_poisoned_images_that_do_not_count_are_left_out_of_a_soft_goodnet():
@@ -371,7 +344,7 @@ def test_a_run_is_told_of_both_soft_goodnets_and_of_the_trade_off():
     assert told["goodnet/auroc"] != told["jensen_shannon/auroc"]
     assert told["tradeoff/attack_area"] == pytest.approx(0.8)
     # what was there keeps its name and value
-    assert len(told) == len(evaluate(CLASSES, curve, repaired)) + 2 * (3 * 4 + 1) + 5
+    assert len(told) == len(evaluate(CLASSES, curve, repaired)) + 2 * (4 + 1) + 5
 
 
 def test_without_poisoned_images_a_run_is_told_of_no_attack():
@@ -380,4 +353,4 @@ def test_without_poisoned_images_a_run_is_told_of_no_attack():
     del curve["poisoned"], repaired["poisoned"], apart["poisoned"], rates["attack_success_rate"]
     told = evaluate(CLASSES, curve, repaired, apart, rates)
     soft = {f"{prefix}/{name}" for prefix in ("goodnet", "jensen_shannon") for name in SOFT}
-    assert set(told) == with_intervals(CLEAN | soft)
+    assert set(told) == CLEAN | soft
