@@ -23,8 +23,8 @@ with terminal.quiet():
 from sweep import inspection, networks
 from sweep.cli import Parts, defenders_orders, launch, tracked
 from sweep.data import examples, pairs
-from sweep.detectors import GoodNet
-from sweep.evaluation import evaluate, pruning_curve, repaired_rates
+from sweep.detectors import GoodNet, flagged_csv
+from sweep.evaluation import evaluate, image_counts, pruning_curve, repaired_rates
 from sweep.pruning import RepairedNetwork, activations_of, cut_at, predict_steps, rank, threat_model
 from sweep.results import figures
 from sweep.results.verdict import print_verdict
@@ -46,6 +46,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         images = files.images(shape, classes, cfg.seed)
         log.tags({"network_digest": networks.digest(badnet)})
         log.tags(files.tags(images, choices["attack"]))
+        log.datasets(images, choices["data"], files.paths())
         if not cfg.inspect and (shown := examples(files)):
             log.figure("figures/attack.png", figures.draw_attack(*shown))
 
@@ -78,18 +79,25 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
     with log.stage("repair"):
         now = RepairedNetwork.from_curve(cut, at_cut, by_step, ranking.channels[: stop.step])
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
-        log.metrics(repaired_rates("pruned", classes, by_step, now.predicted))
+        if parts.repairs:
+            log.metrics(repaired_rates("pruned", classes, by_step, now.predicted))
         for name, repair in parts.repairs.items():
             repaired = repair(defender.with_network(now.network))
             now = RepairedNetwork.from_pass(repaired, badnet, images)
             log.metrics(repaired_rates(name, classes, by_step, now.predicted))
     with log.stage("evaluate"):
         goodnet = GoodNet(badnet, now.network)
-        log.metrics(evaluate(classes, by_step, now.predicted, now.disagreement, curve.rates))
+        rates = evaluate(classes, by_step, now.predicted, now.disagreement, curve.rates)
+        log.rates(rates, image_counts(by_step))
+    if cfg.recheck:
+        with log.stage("recheck"):
+            log.metrics(inspection.residual_triggers(defender.with_network(now.network)))
 
     with log.stage("log"):
         log.curve(curve, cut.locate)
-        log.predictions(by_step, now.predicted)
+        log.predictions(by_step, now.predicted, now.disagreement)
+        flagged = flagged_csv(images, files.paths(), by_step, now.predicted, now.disagreement)
+        log.text("flagged.csv", flagged)
         ranked_by = f"{choices['prune/order']} ({threat_model(parts.order)})"
         log.figures(figures.draw_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
         if cfg.tracking.models:

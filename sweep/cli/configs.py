@@ -1,14 +1,17 @@
 """What a cell's config comes to in MLflow: its params, and the name of its run."""
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweep import BadInput, strategies
+from sweep import BadInput, files, strategies
 from sweep.cli.choices import chosen_names
 from sweep.cli.parts import chosen_repairs
+from sweep.redaction import redacted
 from sweep.results import cells
 
 OmegaConf.register_new_resolver("strategies", strategies.listing, replace=True)  # for --help
@@ -22,10 +25,20 @@ def to_dict(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
         raise BadInput(str(error).splitlines()[0]) from error
 
 
+#: What stands in a run's name whether it varies or not.
+NAMED = ("prune/order", "prune/stop", "prune.layer", "repair")
+
+#: Keys that say how a sweep is gone about and where files lie; config.yaml has them.
+NO_PARAMS = ("published", "tracking", "cache", "rerun", "fail_fast", "dry_run")
+NO_PARAM = re.compile(r"_partial_$|\.folder$")
+
+
 def params(cfg: DictConfig) -> dict[str, Any]:
-    """The flattened config without published numbers, and each group's choice by its name."""
-    config = to_dict(cfg)
-    config.pop("published")
+    """The flattened settings that may matter to a number, and each group's choice by its name.
+
+    Of functions those that are not the program's own stand under `_target_`.
+    """
+    config = {key: value for key, value in to_dict(cfg).items() if key not in NO_PARAMS}
     params = dict(_flattened(config))
     params |= {group.replace("/", "."): name for group, name in chosen_names(cfg).items()}
     return params | {"repair": f"[{','.join(chosen_repairs(cfg))}]"}
@@ -37,20 +50,37 @@ def _flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
         key = f"{prefix}{name}"
         if isinstance(value, dict) and value:
             yield from _flattened(value, f"{key}.")
-        elif not key.endswith("_partial_"):
+        elif not NO_PARAM.search(key) and not _is_ours(key, value):
             yield key, value
 
 
-def run_name(cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] | None) -> str:
-    """A run's name: in a sweep what tells it from its siblings, alone its strategy."""
-    if varying is not None:
-        return overrides_text(overrides, varying)
+def _is_ours(key: str, value: Any) -> bool:
+    """Whether a value names one of the program's own functions, which its choice tells already."""
+    return key.endswith("_target_") and str(value).partition(".")[0] == files.OURS
+
+
+def run_name(
+    cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] = (), layer: str = ""
+) -> str:
+    """A run's name, which stands alone: its strategy, and in a sweep what else varies there.
+
+    `layer` is where it was cut, if that is known by now.
+    """
     choices = chosen_names(cfg)
     layers = cfg.prune.layer
-    where = layers if isinstance(layers, str) else "+".join(layers)
+    layer = layer or (layers if isinstance(layers, str) else "+".join(layers))
     if cfg.inspect:
-        return f"inspect {where}"
-    return f"{choices['prune/order']} {choices['prune/stop']} {where}"
+        return f"inspect {layer}"
+    words = [choices["prune/order"], choices["prune/stop"], layer, *chosen_repairs(cfg)]
+    (settings,) = cells.shown_settings([overrides])
+    keys = [key for key in settings if key in varying and key not in NAMED]
+    values = [settings[key] for key in keys]
+    return " ".join(filter(None, [*words, cells.describe(keys, values)]))
+
+
+def command(overrides: Sequence[str], *flags: str) -> str:
+    """The command of a cell, or of a sweep with the flag -m, for a shell; without passwords."""
+    return shlex.join(["python", "run.py", *flags, *map(redacted, overrides)])
 
 
 def overrides_text(overrides: Sequence[str], keys: Sequence[str]) -> str:

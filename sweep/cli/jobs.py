@@ -3,7 +3,7 @@
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -18,12 +18,12 @@ from sweep import BadInput, interrupts, terminal, tracking
 from sweep.cli import hydra_errors
 from sweep.cli.checks import check, checked_parts
 from sweep.cli.choices import chosen_names
-from sweep.cli.configs import overrides_text, params, run_name
+from sweep.cli.configs import command, overrides_text, params, run_name
 from sweep.cli.identity import digest
 from sweep.cli.parts import Parts
 from sweep.cli.plans import Plan, duration
 from sweep.pruning.requirements import threat_model
-from sweep.results import cells, comparison
+from sweep.results import cells, comparison, descriptions
 from sweep.tracking import run_history, store
 
 # wanted also where a sentence would do; workers inherit what the first process was told
@@ -63,11 +63,12 @@ def _run_alone(task: Task, cfg: DictConfig) -> None:
     experiment, overrides = connect(cfg), list(HydraConfig.get().overrides.task)
     run_history.mark_dead_runs(experiment)
     tags = {"job": 0, "sweep": "none"}
-    with _start_run(experiment, cfg, run_name(cfg, overrides, None), tags) as log:
+    with _start_run(experiment, cfg, run_name(cfg, overrides), tags) as log:
         log.tags({"threat_model": threat_model(parts.order)})
         _run_task(task, cfg, parts, log)
+    row = _describe(log.run_id, cfg, overrides)
     if not cfg.inspect:
-        comparison.print_comparison(cells.cells_of([overrides], [mlflow.get_run(log.run_id)]))
+        comparison.print_comparison([replace(row, overrides={})])
     terminal.print_line(f"Look at the run in a browser: {store.view_command()}", wrap=False)
 
 
@@ -88,11 +89,13 @@ def _run_if_planned(task: Task, cfg: DictConfig) -> None:
     connect(cfg)
     if not plan.wants(job):
         return
-    name, started = overrides_text(hydra.overrides.task, plan.varying), time.monotonic()
+    overrides, started = list(hydra.overrides.task), time.monotonic()
+    name = overrides_text(overrides, plan.varying)
     tags = {"job": job, "sweep": plan.parent}
     run_id = None
     try:
-        with _start_run(plan.experiment, cfg, name, tags, plan.parent) as log:
+        full_name = run_name(cfg, overrides, plan.varying)
+        with _start_run(plan.experiment, cfg, full_name, tags, plan.parent) as log:
             run_id = log.run_id
             parts = checked_parts(cfg)
             log.tags({"threat_model": threat_model(parts.order)})
@@ -106,11 +109,28 @@ def _run_if_planned(task: Task, cfg: DictConfig) -> None:
                 terminal.print_traceback(error)
             if run_id is not None:
                 tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
-    row = cells.cell_of(job, {}, mlflow.get_run(run_id) if run_id else None)
+    row = cells.cell_of(job, {}, None)
+    if run_id is not None:
+        row = _describe(run_id, cfg, overrides, plan.varying)
     took = duration(time.monotonic() - started)
     terminal.print_line(f"{plan.progress(job)}: {name}: {comparison.summary(row)} ({took})")
     if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:
         plan.stop()
+
+
+def _describe(
+    run_id: str, cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] = ()
+) -> cells.Cell:
+    """The cell of a run that has ended, which is given its full name and its description."""
+    run = mlflow.get_run(run_id)
+    row, tags = cells.cell_of(int(run.data.tags["job"]), {}, run), run.data.tags
+    if row.finished and not cfg.inspect:
+        name = run_name(cfg, overrides, varying, tags.get("layer", ""))
+        text = descriptions.of_cell(name, row.metrics, row.images, command(overrides))
+        log = tracking.Log(run_id)
+        log.rename(name)
+        log.describe(text)
+    return row
 
 
 def _run_task(task: Task, cfg: DictConfig, parts: Parts, log: tracking.Log) -> None:

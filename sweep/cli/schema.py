@@ -172,6 +172,7 @@ class Settings(Section):
 
     seed: Natural
     verdict: bool = Field(False, description="whether it is told beside the cell")
+    recheck: bool = Field(False, description="whether triggers are reversed anew in B'")
     inspect: bool = Field(False, description="a verdict in place of the cell")
     rerun: bool = Field(False, description="run also what was finished before")
     fail_fast: bool = Field(False, description="stop at the first cell that fails")

@@ -12,12 +12,13 @@ from typing import Any, NoReturn
 import mlflow
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
+from mlflow.entities import Run
 from omegaconf import DictConfig
 
 from sweep import BadInput, NotApplicable, interrupts, terminal, tracking
 from sweep.cli.checks import check, checked_parts, require_inside_project
 from sweep.cli.choices import require_unambiguous
-from sweep.cli.configs import overrides_text, to_dict
+from sweep.cli.configs import command, overrides_text, to_dict
 from sweep.cli.grid import SWEEPER, config_of_cell, overrides_of_cells, redact_files
 from sweep.cli.identity import digest
 from sweep.cli.jobs import (
@@ -28,7 +29,7 @@ from sweep.cli.jobs import (
     stop_on_logging_failure,
 )
 from sweep.cli.plans import Plan
-from sweep.results import cells, comparison, paired, tradeoffs
+from sweep.results import cells, comparison, descriptions, paired, pick, tradeoffs
 from sweep.results.cells import Cell
 from sweep.tracking import run_history, store
 
@@ -257,6 +258,7 @@ class Sweep(Callback):
         table = cells.cells_of(self.overrides, runs, reused)
         log = tracking.Log(self.parent.info.run_id)
         log.tags(cells.reused_tags(reused))
+        self._describe(log, table, [*runs, *reused.values()])
         log.text("comparison.csv", comparison.to_csv(table))
         if any(row.measured for row in table):
             log.figure("figures/comparison.png", comparison.comparison_figure(table))
@@ -267,6 +269,16 @@ class Sweep(Callback):
         if differences:
             log.text("paired.csv", differences)
         return table, note if differences else ""
+
+    def _describe(self, log: tracking.Log, table: list[Cell], runs: list[Run]) -> None:
+        """Log what the sweep came to: its description, its counts, and its pick."""
+        chosen = pick.pick(table)
+        what = descriptions.about(runs[0].data.params) if runs else "nothing yet"
+        repeat = command(self.config.hydra.overrides.task, "-m")
+        log.describe(descriptions.of_sweep(table, chosen, repeat, what))
+        log.metrics(descriptions.parent_metrics(table, chosen))
+        if chosen.cell is not None:
+            log.tags({"pick": chosen.cell.run_id})
 
     def _print_comparison(self, table: list[Cell], paired_note: str) -> None:
         comparison.print_comparison(table)

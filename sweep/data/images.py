@@ -16,12 +16,14 @@ class Images:
     """pixels: float32 (n, height, width, channels); labels, true_labels: int64 (n,).
 
     `key` names the content, pixels and labels, wherever it lies; "" has no name.
+    `numbers`, (n,), are the images' places in their file; None: they are all of it, in order.
     """
 
     pixels: NDArray[np.float32] | Pixels
     labels: NDArray[np.int64]
     true_labels: NDArray[np.int64] | None = None
     key: str = ""
+    numbers: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,7 +62,7 @@ class Images:
             )
         rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
         key = self.key and files.key([self.key, rows.tolist()])
-        return Images(self.pixels.take(rows, axis=0), self.labels[rows], key=key)
+        return Images(self.pixels.take(rows, axis=0), self.labels[rows], key=key, numbers=rows)
 
 
 def fits(image: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:

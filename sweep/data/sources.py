@@ -135,6 +135,11 @@ class Files:
             images["poisoned"] = poisoned
         return images
 
+    def paths(self) -> dict[str, str]:
+        """Return the files of what a run reads, by the names of `images`."""
+        paths = {"valid": self.valid, "test": self.test, "poisoned": self.poisoned_test}
+        return {name: str(path) for name, path in paths.items() if path is not None}
+
     def _valid(self, seed: int) -> Images:
         """Return the clean validation images that a defender has, sampled by seed."""
         valid, count = self.read_clean("valid"), self.valid_images

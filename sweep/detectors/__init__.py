@@ -1,5 +1,6 @@
 """Detectors: what tells poisoned images from clean ones in use. GoodNet is one."""
 
+from sweep.detectors.flagged import flagged_csv
 from sweep.detectors.goodnet import GoodNet
 
-__all__ = ["GoodNet"]
+__all__ = ["GoodNet", "flagged_csv"]

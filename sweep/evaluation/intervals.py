@@ -7,6 +7,7 @@ nothing more to say how sure a rate is.
 import re
 from collections.abc import Mapping
 
+from sweep.evaluation.curve import Predictions
 from sweep.evaluation.significance import wilson
 
 #: By kind of images the rates that are shares of them; those of a soft GoodNet end in `_at_1`.
@@ -15,6 +16,11 @@ RATES = {
     "test": r"clean_accuracy|false_alarm_rate(_at_\d+)?",
     "poisoned": r"attack_success_rate|robust_accuracy|detection_rate(_at_\d+)?",
 }
+
+
+def image_counts(predictions: Mapping[str, Predictions]) -> dict[str, int]:
+    """How many images a rate is a share of, by kind."""
+    return {kind: int(of_kind.counted.sum()) for kind, of_kind in predictions.items()}
 
 
 def images_of(metric: str) -> str | None:

@@ -7,7 +7,9 @@ from types import MappingProxyType
 
 from mlflow.entities import Run
 
+from sweep.evaluation import interval
 from sweep.redaction import redacted
+from sweep.tracking import IMAGE_TAGS
 
 ORACLE = "†"
 
@@ -35,11 +37,16 @@ class Cell:
     artifacts: str = ""
     repaired: bool = False
     reused: bool = False
+    images: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def measured(self) -> bool:
         """Whether the cell came as far as any rate."""
         return any(not name.startswith("time/") for name in self.metrics)
+
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """The 95 % interval of a rate; None where it is not measured, or no share of images."""
+        return interval_of(metric, self.metrics, self.images)
 
     @property
     def finished(self) -> bool:
@@ -144,7 +151,27 @@ def cell_of(job: int, settings: Mapping[str, str], run: Run | None) -> Cell:
         run.data.params.get("prune.order", settings.get(ORDER_KEY, "")),
         run.info.artifact_uri,
         run.data.params.get("repair", "[]") != "[]",
+        images=image_counts(run),
     )
+
+
+def image_counts(run: Run) -> dict[str, int]:
+    """How many images of each kind the rates of `run` are shares of, as far as it says so."""
+    tags = run.data.tags
+    return {kind: int(tags[tag]) for kind, tag in IMAGE_TAGS.items() if tag in tags}
+
+
+def interval_of(
+    metric: str, metrics: Mapping[str, float], images: Mapping[str, int]
+) -> tuple[float, float] | None:
+    """The 95 % interval of one of a run's metrics, None where it has none.
+
+    Runs of version 0.1 hold its ends among their metrics.
+    """
+    ends = (f"{metric}_low", f"{metric}_high")
+    if metrics.keys() >= set(ends):
+        return metrics[ends[0]], metrics[ends[1]]
+    return interval(metric, metrics[metric], images) if metric in metrics else None
 
 
 def shown_settings(cells: Sequence[Sequence[str]]) -> list[dict[str, str]]:

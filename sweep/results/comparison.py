@@ -55,20 +55,33 @@ SEEDS = "Numbers are means over {} seeds (comparison.csv has each)."
 
 
 def to_csv(cells: Sequence[Cell]) -> str:
-    """The text of comparison.csv: a row a cell, with all overrides and all metrics but curves."""
+    """The text of comparison.csv: a row a cell, with all overrides and all metrics but curves.
+
+    Rates stand with the ends of their intervals, `<rate>_low` and `<rate>_high`.
+    """
     keys = list(dict.fromkeys(key for cell in cells for key in cell.overrides))
-    names = {name for cell in cells for name in cell.metrics}
-    metrics = sorted(name for name in names if not name.startswith("curve/"))
+    values = [_with_intervals(cell) for cell in cells]
+    metrics = sorted({name for of_cell in values for name in of_cell})
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["job", "run_id", "status", "reused", "threat_model", *keys, *metrics, "error"])
-    for cell in cells:
+    for cell, of_cell in zip(cells, values, strict=True):
         reused = str(cell.reused).lower()
         row = [cell.job, cell.run_id, cell.status, reused, cell.threat_model]
         row += [cell.overrides.get(key, "") for key in keys]
-        row += [cell.metrics.get(name, "") for name in metrics]
+        row += [of_cell.get(name, "") for name in metrics]
         writer.writerow([*row, cell.error])
     return text.getvalue()
+
+
+def _with_intervals(cell: Cell) -> dict[str, float]:
+    """The metrics of a cell but its curves, and the ends of their intervals."""
+    values = {name: v for name, v in cell.metrics.items() if not name.startswith("curve/")}
+    for name in list(values):
+        ends = cell.interval(name)
+        if ends is not None:
+            values |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
+    return values
 
 
 def comparison_figure(cells: Sequence[Cell]) -> Figure:
@@ -143,13 +156,12 @@ def _intervals(cells: Sequence[Cell]) -> str:
     distances = []
     for cell in cells:
         for name in (*BADNET, *METRICS):
-            for end in (f"{name}_low", f"{name}_high"):
-                if name in cell.metrics and end in cell.metrics:
-                    distances.append(abs(cell.metrics[name] - cell.metrics[end]))
+            for end in cell.interval(name) or ():
+                distances.append(abs(cell.metrics[name] - end))
     if not distances:
         return ""
     points = math.ceil(1000 * max(distances) - 1e-9) / 10  # "at most" is not to be rounded down
-    owner, place = ("a cell", "comparison.csv") if len(cells) > 1 else ("these", "the run")
+    owner, place = ("a cell", "comparison.csv") if len(cells) > 1 else ("these", "rates.json")
     return (
         f"95 % intervals (Wilson) of {owner} reach at most {points:.1f} points to either side; "
         f"{place} has each."

@@ -1,5 +1,5 @@
 """What a run leaves in MLflow, and where that is kept. `log.py` is where to start."""
 
-from sweep.tracking.log import SKIPPED, Log, source_tags, start_run, tag_value
+from sweep.tracking.log import IMAGE_TAGS, SKIPPED, Log, source_tags, start_run, tag_value
 
-__all__ = ["SKIPPED", "Log", "source_tags", "start_run", "tag_value"]
+__all__ = ["IMAGE_TAGS", "SKIPPED", "Log", "source_tags", "start_run", "tag_value"]

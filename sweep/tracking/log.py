@@ -5,41 +5,45 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
 from matplotlib.figure import Figure
-from mlflow.entities import Metric, RunTag
-from mlflow.models import ModelSignature
+from mlflow.entities import DatasetInput, Metric, RunTag
 from mlflow.tracking import MlflowClient
-from mlflow.types.schema import Schema, TensorSpec
+from numpy.typing import NDArray
 
 from sweep import BadInput, NotApplicable, processes
-from sweep.evaluation import PruningCurve
+from sweep.data import Images
+from sweep.evaluation import PruningCurve, interval
 from sweep.evaluation.curve import Predictions
+from sweep.evaluation.intervals import images_of
 from sweep.evaluation.metrics import Labels
 from sweep.redaction import redacted
-from sweep.tracking import artifacts, store
+from sweep.tracking import artifacts, datasets, models, store
 
 if TYPE_CHECKING:
     from sweep.detectors import GoodNet
     from sweep.inspection import Verdict
 
-PYFUNC = Path(__file__).with_name("goodnet_pyfunc.py")
 BATCH = 1000  # metric values an MLflow server takes in one call
 SKIPPED = "SKIPPED"
 ANSWERS = "answers.npz"
+SCORES = "scores.npz"
+#: The tags that say how many images of each kind a rate is a share of.
+IMAGE_TAGS = {"valid": "images_valid", "test": "images_test", "poisoned": "images_attacked"}
+TIMES = ("badnet", "total")  # that are compared; others are looked up
 
 
 class Log:
@@ -50,20 +54,46 @@ class Log:
         self.params = params
         self._client = MlflowClient()
         self._started = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+        self._datasets: dict[str, DatasetInput] = {}
+        self._rates: list[Metric] = []
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage of the run as metric `time/<name>`, in seconds."""
+        """Time a stage of the run."""
         started = time.perf_counter()
         yield
-        self.metrics({f"time/{name}": time.perf_counter() - started})
+        self._seconds[name] = time.perf_counter() - started
 
-    def total_time(self) -> None:
-        """Log the time since the run began as metric `time/total`, in seconds."""
-        self.metrics({"time/total": time.perf_counter() - self._started})
+    def times(self) -> None:
+        """Log the seconds of each stage as timing.json, and those that are compared as metrics.
+
+        `time/total` is since the run began, `time/badnet` what of it made B.
+        """
+        seconds = self._seconds | {"total": time.perf_counter() - self._started}
+        self.text("timing.json", json.dumps(seconds, indent=2))
+        self.metrics({f"time/{name}": seconds[name] for name in TIMES if name in seconds})
 
     def metrics(self, values: Mapping[str, float]) -> None:
+        """Log numbers by their names."""
         self.curves({name: [value] for name, value in values.items()})
+
+    def rates(self, rates: Mapping[str, float], images: Mapping[str, int]) -> None:
+        """Log `rates` as metrics, and as rates.json with their 95 % intervals.
+
+        `images` are how many there are of each kind, see `evaluation.intervals`; tags say so.
+        """
+        now = int(time.time() * 1000)
+        self._rates = [Metric(name, float(value), now, 0) for name, value in rates.items()]
+        self._log_metrics(self._rates)
+        self.tags({IMAGE_TAGS[kind]: count for kind, count in images.items()})
+        table: dict[str, dict[str, float]] = {}
+        for name, value in sorted(rates.items()):
+            table[name] = {"value": value}
+            ends = interval(name, value, images)
+            if ends is not None:
+                table[name] |= {"low": ends[0], "high": ends[1]}
+        self.text("rates.json", json.dumps(table, indent=2))
 
     def curve(self, curve: PruningCurve, locate: Callable[[int], tuple[str, int]]) -> None:
         """Log every rate at every step, as metrics `curve/<rate>` and as curve.csv.
@@ -73,37 +103,66 @@ class Log:
         self.curves({f"curve/{name}": rate for name, rate in curve.rates.items()})
         self.text("curve.csv", curve.to_csv(locate))
 
-    def predictions(self, curve: Mapping[str, Predictions], repaired: Mapping[str, Labels]) -> None:
+    def predictions(
+        self,
+        curve: Mapping[str, Predictions],
+        repaired: Mapping[str, Labels],
+        disagreement: Mapping[str, NDArray[np.floating]],
+    ) -> None:
         """Log what B and B' say of every image as answers.npz, to compare cells image by image.
 
         Of "valid", "test" and, where there are any, "poisoned" images: `<images>_badnet`,
-        `<images>_repaired`, `<images>_label`, of those that count: int32 (images,).
+        `<images>_repaired`, `<images>_label`, of those that count: int32 (images,). How far both
+        are apart stands in scores.npz, by the names of the images: float32 (2, images).
         """
-        arrays = {}
+        answers, scores = {}, {}
         for name, of_curve in curve.items():
             counted = of_curve.counted
-            arrays[f"{name}_badnet"] = of_curve.predicted[0][counted].astype(np.int32)
-            arrays[f"{name}_repaired"] = repaired[name][counted].astype(np.int32)
-            arrays[f"{name}_label"] = of_curve.labels[counted].astype(np.int32)
+            answers[f"{name}_badnet"] = of_curve.predicted[0][counted].astype(np.int32)
+            answers[f"{name}_repaired"] = repaired[name][counted].astype(np.int32)
+            answers[f"{name}_label"] = of_curve.labels[counted].astype(np.int32)
+            scores[name] = disagreement[name][:, counted].astype(np.float32)
+        self._arrays(ANSWERS, answers)
+        self._arrays(SCORES, scores)
+
+    def _arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
+        """Log arrays as one file of that name."""
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / ANSWERS
+            path = Path(folder) / name
             np.savez_compressed(path, **arrays)
             self._client.log_artifact(self.run_id, str(path))
+
+    def datasets(self, images: Mapping[str, Images], name: str, paths: Mapping[str, str]) -> None:
+        """Log sets of `images` as MLflow's datasets: of the data `name`, and from which files."""
+        self._datasets = datasets.of_images(images, name, paths)
+        self._client.log_inputs(self.run_id, list(self._datasets.values()))
 
     def curves(self, curves: Mapping[str, Iterable[float]]) -> None:
         """Log each array as a metric with steps 0, 1, 2 ..."""
         now = int(time.time() * 1000)
-        values = [
-            Metric(name, float(value), now, step)
-            for name, curve in curves.items()
-            for step, value in enumerate(curve)
-        ]
-        for start in range(0, len(values), BATCH):
-            self._client.log_batch(self.run_id, metrics=values[start : start + BATCH])
+        self._log_metrics(
+            [
+                Metric(name, float(value), now, step)
+                for name, curve in curves.items()
+                for step, value in enumerate(curve)
+            ]
+        )
+
+    def _log_metrics(self, metrics: Sequence[Metric]) -> None:
+        for start in range(0, len(metrics), BATCH):
+            self._client.log_batch(self.run_id, metrics=metrics[start : start + BATCH])
 
     def tags(self, values: Mapping[str, object]) -> None:
         tags = [RunTag(name, tag_value(value)) for name, value in values.items()]
         self._client.log_batch(self.run_id, tags=tags)
+
+    def rename(self, name: str) -> None:
+        """Give the run another name."""
+        self._client.update_run(self.run_id, name=redacted(name))
+
+    def describe(self, text: str) -> None:
+        """Show `text`, Markdown, on the run's page."""
+        self.tags({store.DESCRIPTION: text})
 
     def text(self, name: str, text: str) -> None:
         self._client.log_text(self.run_id, redacted(text), name)
@@ -125,30 +184,30 @@ class Log:
             self.text("verdict.csv", verdict.to_csv())
 
     def models(self, goodnet: GoodNet) -> None:
-        """Log B' (`repaired`), GoodNet (`goodnet`, a pyfunc) and `goodnet.keras`."""
-        pixels = TensorSpec(np.dtype(np.float32), (-1, *(size or -1 for size in goodnet.shape)))
-        scores = TensorSpec(np.dtype(np.float32), (-1, goodnet.classes))
-        answers = TensorSpec(np.dtype(np.int64), (-1,))
-        # nothing is to be guessed from an example: signature and requirements are given
-        warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)
-        requirements = [f"{name}=={version(name)}" for name in ("keras", "numpy", "tensorflow")]
-        mlflow.keras.log_model(
-            goodnet.repaired,
-            name="repaired",
-            signature=ModelSignature(Schema([pixels]), Schema([scores])),
-            pip_requirements=requirements,
+        """Log B' (`repaired`), GoodNet (`goodnet`, a pyfunc) and `goodnet.keras`.
+
+        MLflow's page of models compares them by the rates that were logged before.
+        """
+        for name, model_id in models.log(self.run_id, goodnet).items():
+            rates = [rate for rate in self._rates if rate.key.startswith(f"{name}/")]
+            self._log_metrics([self._of_model(rate, model_id) for rate in rates])
+
+    def _of_model(self, rate: Metric, model_id: str) -> Metric:
+        """A rate of the run as one of its model, on the images that it is a share of.
+
+        It keeps its time, so that it stays one point of the run's metric.
+        """
+        images = self._datasets.get(images_of(rate.key) or "")
+        return Metric(
+            rate.key,
+            rate.value,
+            rate.timestamp,
+            rate.step,
+            model_id=model_id,
+            dataset_name=images.dataset.name if images else None,
+            dataset_digest=images.dataset.digest if images else None,
+            run_id=self.run_id,
         )
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "goodnet.keras"
-            goodnet.to_keras().save(path)
-            self._client.log_artifact(self.run_id, str(path))
-            mlflow.pyfunc.log_model(
-                name="goodnet",
-                python_model=str(PYFUNC),
-                artifacts={"goodnet": str(path)},
-                signature=ModelSignature(Schema([pixels]), Schema([answers])),
-                pip_requirements=[f"mlflow=={mlflow.__version__}", *requirements],
-            )
 
 
 @contextmanager
@@ -173,7 +232,7 @@ def start_run(
     try:
         mlflow.log_params({key: redacted(str(value)) for key, value in params.items()})
         yield log
-        log.total_time()
+        log.times()
         status = "FINISHED"
     except NotApplicable as error:
         log.tags({"status": SKIPPED, "error": error})

@@ -19,6 +19,12 @@ from sweep import BadInput, files
 from sweep.redaction import redacted
 
 LOCAL = "sqlite:///"
+DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows as Markdown
+EXPERIMENT = """Each sweep is a run, and its cells are the runs below it; a single run stands alone.
+
+B is the suspect network, B' what pruning and repairs make of it, and GoodNet answers "backdoored"
+where the two disagree. Attack success and detection are known where there are poisoned test images,
+which no defender has."""
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 #: What a server that is not there, or out of order, makes of a request.
 UNREACHABLE = (exceptions.ConnectionError, exceptions.Timeout, exceptions.RetryError)
@@ -56,7 +62,8 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
             mlflow.set_tracking_uri(uri)
             existing = mlflow.get_experiment_by_name(experiment)
             if existing is None:
-                return mlflow.create_experiment(experiment, _artifact_location(uri, experiment))
+                place = _artifact_location(uri, experiment)
+                return mlflow.create_experiment(experiment, place, {DESCRIPTION: EXPERIMENT})
         except BadInput:
             raise
         except Exception as error:  # of MLflow, and of what it stands on

@@ -111,7 +111,7 @@ def _search(
     arrays["paints"] = low * cover + (high - low) * paint
     arrays["pixel_range"] = np.array([low, high], np.float32)
     triggers = ReversedTriggers(search.kind, success=np.zeros(len(classes)), **arrays)
-    return arrays | {"success": _success(defender, triggers)}
+    return arrays | {"success": success(defender, triggers)}
 
 
 def _refine(
@@ -133,8 +133,8 @@ def _refine(
     state.put(rows[reached], refined.rows(reached))
 
 
-def _success(defender: Defender, triggers: ReversedTriggers) -> NDArray[np.float64]:
-    """Share of `SUCCESS_IMAGES` images, those of the class left out, that become it, (classes,)."""
+def success(defender: Defender, triggers: ReversedTriggers) -> NDArray[np.float64]:
+    """The share of `SUCCESS_IMAGES` images of other classes that become each class, (classes,)."""
     predict = forward.predictor(defender.network)
     pixels, labels = defender.sample(SUCCESS_IMAGES, key=1)
     shares = []

@@ -1,6 +1,7 @@
 """The program as its user runs it: commands, exit codes, what stands in MLflow afterwards."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -86,6 +87,14 @@ def read(path: str | Path) -> list[dict[str, str]]:
     return list(csv.DictReader(Path(path).read_text().splitlines()))
 
 
+NUMBERS = ("rates.json", "timing.json", "scores.npz", "flagged.csv")
+
+
+def json_of(project, run: Run, name: str) -> dict:
+    path = project.client().download_artifacts(run.info.run_id, name)
+    return json.loads(Path(path).read_text())
+
+
 def split(runs: list[Run]) -> tuple[Run, list[Run]]:
     """The parent and its children, in the order of their cells."""
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -119,27 +128,36 @@ def test_every_metric_of_the_contract_is_logged_and_lies_in_0_to_1(sweep) -> Non
     _, _, (_, cell) = sweep
     rates = {key: value for key, value in cell.data.metrics.items() if "time/" not in key}
     expected = {f"curve/{name}" for name in CURVE}
-    loading = ("badnet", "pruned", "repaired", "goodnet")
+    loading = ("badnet", "repaired", "goodnet")
     expected |= {f"{who}/clean_accuracy" for who in loading}
     expected |= {f"{who}/attack_success_rate" for who in loading}
     expected |= {f"{who}/robust_accuracy" for who in loading}
     expected |= {f"{who}/defense_effectiveness" for who in loading[1:]}
     expected |= {"goodnet/detection_rate", "goodnet/false_alarm_rate"}
-    expected |= {f"{who}/valid_accuracy" for who in loading[:3]}
+    expected |= {f"{who}/valid_accuracy" for who in loading[:2]}
     softly = {
         f"{rate}_at_{alarm}" for rate in ("detection_rate", "false_alarm_rate") for alarm in (1, 5)
     }
     soft = {f"{how}/{rate}" for how in ("goodnet", "jensen_shannon") for rate in softly}
     counted = {rate for rate in expected if "curve/" not in rate and "defense" not in rate} | soft
-    expected |= soft | {f"{rate}_{end}" for rate in counted for end in ("low", "high")}
+    expected |= soft
     expected |= {"goodnet/auroc", "jensen_shannon/auroc", "tradeoff/attack_area"}
     expected |= {f"tradeoff/attack_success_rate_at_{points}" for points in (1, 2, 4, 10)}
     assert set(rates) == expected | {"prune/channels", "prune/fraction"}
-    for rate in counted:
-        assert rates[f"{rate}_low"] <= rates[rate] <= rates[f"{rate}_high"]
+    assert len(cell.data.metrics) - len(CURVE) <= 40
     assert all(0 <= value <= 1 for key, value in rates.items() if key != "prune/channels")
     assert rates["prune/fraction"] == rates["prune/channels"] / 60
     assert cell.data.metrics["time/total"] > 0
+
+    table = json_of(project, cell, "rates.json")
+    assert {name: row["value"] for name, row in table.items()} == {
+        name: value for name, value in rates.items() if name in table
+    }
+    assert {name for name, row in table.items() if "low" in row} == counted
+    for row in table.values():
+        assert row.get("low", 0) <= row["value"] <= row.get("high", 1)
+    seconds = json_of(project, cell, "timing.json")
+    assert {"data", "badnet", "rank", "curve", "log", "total"} <= set(seconds)
 
 
 def test_curves_have_a_point_a_step_and_the_cell_stands_on_its_curve(project, sweep) -> None:
@@ -196,7 +214,7 @@ def test_artifacts_and_models_of_a_cell(project, sweep) -> None:
     figures = {"figures/curve.png", "figures/activations.png", "figures/attack.png"}
     assert (
         project.artifacts(cell)
-        == {"config.yaml", "curve.csv", "goodnet.keras", "answers.npz"} | figures
+        == {"config.yaml", "curve.csv", "goodnet.keras", "answers.npz", *NUMBERS} | figures
     )
     images = np.random.default_rng(0).uniform(0, 255, (5, 55, 47, 3)).astype(np.float32)
     answers = mlflow.pyfunc.load_model(f"runs:/{cell.info.run_id}/goodnet").predict(images)
@@ -398,9 +416,9 @@ def test_the_pruned_network_is_repaired_in_turn_and_told_before_and_after(projec
     pruned, finetuned, shrunk, repaired = (
         rates_of(cell, name) for name in ("pruned", "finetune", "shrink", "repaired")
     )
-    assert set(pruned) == set(finetuned) == set(shrunk) == set(repaired)
-    assert {"clean_accuracy", "attack_success_rate_low", "defense_effectiveness"} <= set(pruned)
-    assert shrunk == repaired == finetuned != pruned
+    stage = {"valid_accuracy", "clean_accuracy", "attack_success_rate"}
+    assert set(pruned) == set(finetuned) == set(shrunk) == stage
+    assert shrunk == finetuned == {name: repaired[name] for name in stage} != pruned
     step = int(cell.data.metrics["prune/channels"])
     for name in ("valid_accuracy", "clean_accuracy", "attack_success_rate"):
         history = project.client().get_metric_history(cell.info.run_id, f"curve/{name}")
@@ -435,10 +453,10 @@ def test_repairs_are_swept_and_the_cell_without_one_is_what_it_was(project, swee
     names = [name for name in plain.data.metrics if not name.startswith("time/")]
     was = {name: plain.data.metrics[name] for name in names}
     assert {name: without.data.metrics[name] for name in names} == was
-    assert rates_of(without, "pruned") == rates_of(finetuned, "pruned")
-    assert rates_of(without, "pruned") == rates_of(without, "repaired")
+    assert rates_of(finetuned, "pruned").items() <= rates_of(without, "repaired").items()
     assert not rates_of(without, "finetune")
-    assert rates_of(finetuned, "finetune") == rates_of(finetuned, "repaired")
+    assert not rates_of(without, "pruned")
+    assert rates_of(finetuned, "finetune").items() <= rates_of(finetuned, "repaired").items()
     assert [run.data.params["repair"] for run in (without, finetuned)] == ["[]", "[finetune]"]
     lines = printed.splitlines()
     assert [line.split()[0] for line in lines if line.startswith("[")] == ["[]", "[finetune]"]

@@ -436,7 +436,7 @@ def test_the_widest_interval_of_the_rates_shown_is_told_and_not_rounded_down(pri
     lines = " ".join(printed(print_comparison, table))
     assert "95 % intervals (Wilson) of a cell reach at most 1.3 points to either side" in lines
     assert "to either side; comparison.csv has each." in lines
-    assert "to either side; the run has each." in " ".join(printed(print_comparison, table[:1]))
+    assert "to either side; rates.json has each." in " ".join(printed(print_comparison, table[:1]))
     assert "intervals" not in " ".join(printed(print_comparison, ranked("random", "clp")))
 
 

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from mlflow.entities import Run
 
+from sweep.results.cells import image_counts, interval_of
 from sweep.results.pages.sweeps import command, param_values
 from sweep.terminal import percent
 
@@ -103,7 +104,9 @@ def extremes(rates: Sequence[float], show: Callable[[float], str] = percent, to:
 
 def interval(runs: Sequence[Run], metric: str) -> str:
     """The mean, and the lowest lower to the highest upper end of its intervals."""
-    lows, highs = metric_values(runs, f"{metric}_low"), metric_values(runs, f"{metric}_high")
-    if not lows or not highs:
+    known = [interval_of(metric, run.data.metrics, image_counts(run)) for run in runs]
+    ends = [pair for pair in known if pair is not None]
+    if not ends:
         return mean(runs, metric)
-    return f"{mean(runs, metric)} ({percent(min(lows))}-{percent(max(highs))})"
+    lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
+    return f"{mean(runs, metric)} ({percent(lowest)}-{percent(highest)})"

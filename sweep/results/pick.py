@@ -1,0 +1,79 @@
+"""The pick of a sweep: which cell a defender would take, who knows no poisoned image.
+
+Defined here once, for the comparison and for whatever registers or searches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweep.evaluation.significance import TOLERANCE
+from sweep.results.cells import Cell
+
+LARGEST_DROP = 0.02  # of B's accuracy on clean validation images, that a pick may cost
+RESIDUAL = "repaired/reversed_trigger_success"
+ASR = "repaired/attack_success_rate"
+NOT_COMPUTED = (
+    "No pick: triggers were not reversed anew in B'; give recheck=true, and the comparison names "
+    "the cell on which they do least."
+)
+NONE_SAFE = (
+    "No pick: no defender's cell with recheck=true is at most 2 points below B on clean validation "
+    "images."
+)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The cell that is picked, None where there is none, and a sentence on it.
+
+    rank: its place among the defenders' cells by the attack success that is left, 1 the lowest;
+    None where that is not known. of: how many cells that is among.
+    """
+
+    cell: Cell | None
+    sentence: str
+    rank: int | None = None
+    of: int = 0
+
+
+def pick(cells: Sequence[Cell]) -> Pick:
+    """Pick among the defenders' cells at most `LARGEST_DROP` below B on clean validation images.
+
+    Taken is the one on which reversed triggers, found anew in its B', do least; of equal ones the
+    more accurate on clean validation images. Never is attack success looked at.
+    """
+    defenders = [cell for cell in cells if cell.finished and not cell.oracle]
+    computed = [cell for cell in defenders if RESIDUAL in cell.metrics]
+    if not computed:
+        return Pick(None, NOT_COMPUTED)
+    safe = [cell for cell in computed if _drop(cell) <= LARGEST_DROP + TOLERANCE]
+    if not safe:
+        return Pick(None, NONE_SAFE)
+    best = min(safe, key=lambda cell: (cell.metrics[RESIDUAL], _drop(cell), cell.job))
+    success = [cell.metrics[ASR] for cell in defenders if ASR in cell.metrics]
+    sentence = (
+        f"The pick is cell {best.job}: of the {len(safe)} defenders' cells at most 2 points below "
+        f"B on clean validation images, reversed triggers do least there "
+        f"({100 * best.metrics[RESIDUAL]:.1f} % of the images)."
+    )
+    if ASR not in best.metrics:
+        return Pick(best, sentence)
+    rank = 1 + sum(rate < best.metrics[ASR] for rate in success)
+    sentence += f" By the true attack success, which no defender knows, it is {_ordinal(rank)} of "
+    return Pick(best, f"{sentence}{len(success)}.", rank, len(success))
+
+
+def _drop(cell: Cell) -> float:
+    """How far B' is below B on clean validation images."""
+    return cell.metrics["badnet/valid_accuracy"] - cell.metrics["repaired/valid_accuracy"]
+
+
+def _ordinal(number: int) -> str:
+    """A number as a place.
+
+    >>> [_ordinal(number) for number in (1, 2, 3, 4, 11, 22)]
+    ['1st', '2nd', '3rd', '4th', '11th', '22nd']
+    """
+    endings = {1: "st", 2: "nd", 3: "rd"}
+    teens = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if teens else endings.get(number % 10, 'th')}"
