@@ -66,9 +66,9 @@ def _run_alone(task: Task, cfg: DictConfig) -> None:
     with _start_run(experiment, cfg, run_name(cfg, overrides), tags) as log:
         log.tags({"threat_model": threat_model(parts.order)})
         _run_task(task, cfg, parts, log)
-    row = _describe(log.run_id, cfg, overrides)
+    _describe(log.run_id, cfg, overrides)
     if not cfg.inspect:
-        comparison.print_comparison([replace(row, overrides={})])
+        comparison.print_comparison(cells.cells_of([overrides], [mlflow.get_run(log.run_id)]))
     terminal.print_line(f"Look at the run in a browser: {store.view_command()}", wrap=False)
 
 
