@@ -87,6 +87,8 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
             log.metrics(repaired_rates(name, classes, by_step, now.predicted))
     with log.stage("evaluate"):
         goodnet = GoodNet(badnet, now.network)
+        if cfg.tracking.models:
+            log.models(goodnet)
         rates = evaluate(classes, by_step, now.predicted, now.disagreement, curve.rates)
         log.rates(rates, image_counts(by_step))
     if cfg.recheck:
@@ -100,8 +102,6 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         log.text("flagged.csv", flagged)
         ranked_by = f"{choices['prune/order']} ({threat_model(parts.order)})"
         log.figures(figures.draw_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
-        if cfg.tracking.models:
-            log.models(goodnet)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Log:
         self._started = time.perf_counter()
         self._seconds: dict[str, float] = {}
         self._datasets: dict[str, DatasetInput] = {}
-        self._rates: list[Metric] = []
+        self._model_ids: dict[str, str] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -83,9 +83,7 @@ class Log:
 
         `images` are how many there are of each kind, see `evaluation.intervals`; tags say so.
         """
-        now = int(time.time() * 1000)
-        self._rates = [Metric(name, float(value), now, 0) for name, value in rates.items()]
-        self._log_metrics(self._rates)
+        self._log_metrics([self._rate(name, value) for name, value in rates.items()])
         self.tags({IMAGE_TAGS[kind]: count for kind, count in images.items()})
         table: dict[str, dict[str, float]] = {}
         for name, value in sorted(rates.items()):
@@ -94,6 +92,20 @@ class Log:
             if ends is not None:
                 table[name] |= {"low": ends[0], "high": ends[1]}
         self.text("rates.json", json.dumps(table, indent=2))
+
+    def _rate(self, name: str, value: float) -> Metric:
+        """A rate of the run, also of the model that it is of, on the images it is a share of."""
+        images = self._datasets.get(images_of(name) or "")
+        return Metric(
+            name,
+            float(value),
+            int(time.time() * 1000),
+            step=0,
+            model_id=self._model_ids.get(name.partition("/")[0]),
+            dataset_name=images.dataset.name if images else None,
+            dataset_digest=images.dataset.digest if images else None,
+            run_id=self.run_id,
+        )
 
     def curve(self, curve: PruningCurve, locate: Callable[[int], tuple[str, int]]) -> None:
         """Log every rate at every step, as metrics `curve/<rate>` and as curve.csv.
@@ -186,28 +198,9 @@ class Log:
     def models(self, goodnet: GoodNet) -> None:
         """Log B' (`repaired`), GoodNet (`goodnet`, a pyfunc) and `goodnet.keras`.
 
-        MLflow's page of models compares them by the rates that were logged before.
+        The rates that are logged next are theirs too, so MLflow's page of models compares them.
         """
-        for name, model_id in models.log(self.run_id, goodnet).items():
-            rates = [rate for rate in self._rates if rate.key.startswith(f"{name}/")]
-            self._log_metrics([self._of_model(rate, model_id) for rate in rates])
-
-    def _of_model(self, rate: Metric, model_id: str) -> Metric:
-        """A rate of the run as one of its model, on the images that it is a share of.
-
-        It keeps its time, so that it stays one point of the run's metric.
-        """
-        images = self._datasets.get(images_of(rate.key) or "")
-        return Metric(
-            rate.key,
-            rate.value,
-            rate.timestamp,
-            rate.step,
-            model_id=model_id,
-            dataset_name=images.dataset.name if images else None,
-            dataset_digest=images.dataset.digest if images else None,
-            run_id=self.run_id,
-        )
+        self._model_ids = models.log(self.run_id, goodnet)
 
 
 @contextmanager
