@@ -44,9 +44,9 @@ def of_cell(
     <BLANKLINE>
     GoodNet flags 5.00 (2.15-11.18) % of the clean test images.
     <BLANKLINE>
-        python run.py prune/order=clp
-    <BLANKLINE>
     All in %, with 95 % intervals.
+    <BLANKLINE>
+        python run.py prune/order=clp
     """
 
     def shown(metric: str) -> str:
@@ -73,7 +73,7 @@ def of_cell(
         paragraphs += [_table(["", *rates.values()], rows)]
     if flags:
         paragraphs += [f"GoodNet flags {' and '.join(flags)}."]
-    return "\n\n".join([*paragraphs, f"    {command}", "All in %, with 95 % intervals."])
+    return "\n\n".join([*paragraphs, "All in %, with 95 % intervals.", f"    {command}"])
 
 
 def about(params: Mapping[str, str]) -> str:
@@ -157,6 +157,6 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _plain(text: str) -> str:
     """Text that means nothing in Markdown but itself."""
-    for character in "\\`*_|<>[]":
+    for character in "\\`*|<>[]":
         text = text.replace(character, f"\\{character}")
     return text
