@@ -29,8 +29,8 @@ def to_dict(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
 NAMED = ("prune/order", "prune/stop", "prune.layer", "repair")
 
 #: Keys that say how a sweep is gone about and where files lie; config.yaml has them.
-NO_PARAMS = ("published", "tracking", "cache", "rerun", "fail_fast", "dry_run")
-NO_PARAM = re.compile(r"_partial_$|\.folder$")
+NO_PARAMS = ("published", "cache", "rerun", "fail_fast", "dry_run")
+NO_PARAM = re.compile(r"_partial_$|\.folder$|^tracking\.(uri|experiment)$")
 
 
 def params(cfg: DictConfig) -> dict[str, Any]:

@@ -59,21 +59,10 @@ def pick(cells: Sequence[Cell]) -> Pick:
     if ASR not in best.metrics:
         return Pick(best, sentence)
     rank = 1 + sum(rate < best.metrics[ASR] for rate in success)
-    sentence += f" By the true attack success, which no defender knows, it is {_ordinal(rank)} of "
+    sentence += f" By true attack success, which no defender knows, its place is {rank} of "
     return Pick(best, f"{sentence}{len(success)}.", rank, len(success))
 
 
 def _drop(cell: Cell) -> float:
     """How far B' is below B on clean validation images."""
     return cell.metrics["badnet/valid_accuracy"] - cell.metrics["repaired/valid_accuracy"]
-
-
-def _ordinal(number: int) -> str:
-    """A number as a place.
-
-    >>> [_ordinal(number) for number in (1, 2, 3, 4, 11, 22)]
-    ['1st', '2nd', '3rd', '4th', '11th', '22nd']
-    """
-    endings = {1: "st", 2: "nd", 3: "rd"}
-    teens = number % 100 in (11, 12, 13)
-    return f"{number}{'th' if teens else endings.get(number % 10, 'th')}"

@@ -28,7 +28,7 @@ CHEAP = {
 #: Files of a run that none of the examples has.
 NOT_HERE = {"figures/verdict.png", "verdict.csv", "traceback.txt", "figures/activations/LAYER.png"}
 #: Tags that only some runs have, or a checkout under git.
-TAGS_NOT_HERE = {"error", "status", "verdict", "reused.A", "git_commit", "git_dirty"}
+TAGS_NOT_HERE = {"pick", "error", "status", "verdict", "reused.A", "git_commit", "git_dirty"}
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -168,13 +168,16 @@ def test_every_metric_of_a_run_is_told_and_no_others(left):
     found = SimpleNamespace(sizes=np.array([0.4, 0.42, 0.44, 0.46, 0.05]), classes=np.arange(5))
     image = np.zeros((5, 4, 3), np.float32)
     signs = Verdict({"mask": found}, image, 100, 1.0, [], reference_accuracy=0.9)
-    names |= set(signs.metrics)
+    names |= set(signs.metrics) | {"pick/rank_by_attack_success"}
+    names |= {"repaired/reversed_trigger_success"}
     rows = told("Metrics")
     assert unexplained(names, rows) == set()
     assert unused(names, rows) == set()
-    without = ("curve/", "tradeoff/", "time/", "prune/", "inspect/")
+    without = ("curve/", "tradeoff/", "time/", "prune/", "inspect/", "cells/", "pick/")
     bare = {name for name in names if images_of(name) is None and not name.startswith(without)}
-    assert {name.split("/")[1] for name in bare} == {"auroc", "defense_effectiveness"}
+    assert {name.split("/")[1] for name in bare} == {
+        *("auroc", "defense_effectiveness", "reversed_trigger_success")
+    }
 
 
 def test_every_file_of_a_run_is_told_and_no_others(left):

@@ -127,7 +127,7 @@ def test_yamls_of_ones_own_are_chosen_by_their_names_beside_ours(own):
     printed = own.run(*both, *where)
     assert firsts(printed) == ["my_order", "l1_norm"]
     one, other = own.cells("yamls")
-    assert one.info.run_name == "prune/order=my_order"
+    assert one.info.run_name == "my_order my_stop conv_3 my_repair"
     expected = {"prune.stop": "my_stop", "attack": "my_attack", "repair": "[my_repair]"}
     for cell, order in ((one, "my_order"), (other, "l1_norm")):
         assert (expected | {"prune.order": order}).items() <= cell.data.params.items()
@@ -157,7 +157,7 @@ def test_functions_of_ones_own_are_named_as_they_are_and_told_apart(own):
     one, other = own.cells("targets")
     expected = {"prune.stop": "first_loss", "attack": "frame", "repair": "[average]"}
     for cell, order in ((one, "steadiness"), (other, "loudness")):
-        assert cell.info.run_name == f"prune/order={order}"
+        assert cell.info.run_name == f"{order} first_loss conv_3 average"
         assert (expected | {"prune.order": order}).items() <= cell.data.params.items()
     assert one.data.metrics != other.data.metrics
 
@@ -177,9 +177,9 @@ def test_a_setting_of_ones_own_is_set_and_a_cell_alone_is_named_too(own):
     where = ("tracking.experiment=alone", "tracking.models=false")
     own.run("--config-dir", "conf", *how, *where)
     (cell,) = own.cells("alone")
-    assert cell.info.run_name == "my_order accuracy_drop auto"
+    assert cell.info.run_name == "my_order accuracy_drop conv_3"
     assert cell.data.params["prune.order.my_setting"] == "3"
     target = ("prune.order._target_=my_package.orders.loudness", *SMALL, *where)
     own.run(*target, "tracking.experiment=alone too")
     (cell,) = own.cells("alone too")
-    assert cell.info.run_name == "loudness accuracy_drop auto"
+    assert cell.info.run_name == "loudness accuracy_drop conv_3"

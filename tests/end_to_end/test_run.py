@@ -91,6 +91,7 @@ NUMBERS = ("rates.json", "timing.json", "scores.npz", "flagged.csv")
 
 
 def json_of(project, run: Run, name: str) -> dict:
+    """A JSON file that a run logged."""
     path = project.client().download_artifacts(run.info.run_id, name)
     return json.loads(Path(path).read_text())
 
@@ -124,7 +125,7 @@ def test_a_sweep_ends_with_a_table_of_80_columns_and_how_to_look(sweep) -> None:
     assert [line.split()[0] for line in lines if line[:1] in ("B", "0")] == ["B", "0.02", "0.1"]
 
 
-def test_every_metric_of_the_contract_is_logged_and_lies_in_0_to_1(sweep) -> None:
+def test_every_metric_of_the_contract_is_logged_and_lies_in_0_to_1(project, sweep) -> None:
     _, _, (_, cell) = sweep
     rates = {key: value for key, value in cell.data.metrics.items() if "time/" not in key}
     expected = {f"curve/{name}" for name in CURVE}

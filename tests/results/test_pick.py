@@ -23,7 +23,7 @@ def test_the_cell_on_which_triggers_do_least_is_picked_and_ranked_by_true_attack
     assert chosen.cell.job == 1
     assert (chosen.rank, chosen.of) == (2, 3)
     assert "cell 1" in chosen.sentence
-    assert "2nd of 3" in chosen.sentence
+    assert "its place is 2 of 3" in chosen.sentence
 
 
 def test_true_attack_success_moves_no_pick():
