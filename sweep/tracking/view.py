@@ -1,0 +1,227 @@
+"""A view of a sweep on MLflow's page: its cells side by side, sorted, and charts of their rates.
+
+MLflow keeps a view that somebody shares as a tag of the experiment, whose value is the page's state
+as JSON. None of that is documented: tests/end_to_end/test_mlflow_page.py looks at the page that the
+pinned version draws.
+"""
+
+import json
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+TAG = "mlflow.sharedViewState."  # of an experiment, and behind it the sweep's id
+LONGEST = 16_000  # characters of its value; MLflow takes 20,000
+NEWEST = 50  # views that are kept in an experiment
+SWEEPS = "sweeps"  # tag of a cell: the ids of all sweeps that it belongs to
+MOST_SWEEPS = 240  # ids in that tag; MLflow cuts it at 8,000 characters
+MOST_PARAMS = 12
+CHARTED_RUNS = 1000
+
+ASR, CLEAN = "repaired/attack_success_rate", "repaired/clean_accuracy"
+DETECTION, FALSE_ALARM = "goodnet/detection_rate", "goodnet/false_alarm_rate"
+CHANNELS, FRACTION = "prune/channels", "prune/fraction"
+CURVES = ("curve/attack_success_rate", "curve/clean_accuracy")
+COLUMNS = (ASR, CLEAN, DETECTION, FALSE_ALARM, CHANNELS)
+TABLE, CHARTS = "TABLE", "CHART"
+
+Chart = dict[str, Any]
+
+
+def page_state(sweep: str, params: Sequence[str], metrics: Collection[str]) -> dict[str, Any]:
+    """The state of the page of runs that shows the cells of `sweep`, a parent run's id.
+
+    params: what was swept, by its names in MLflow; metrics: all that the cells have logged. Cells
+    are sorted by attack success, or by clean accuracy where no image was poisoned.
+    """
+    attacked = ASR in metrics
+    columns = [_column("params", name) for name in params]
+    columns += [_column("metrics", name) for name in COLUMNS if name in metrics]
+    columns.append(_column("tags", "threat_model"))
+    sections = _sections(params, metrics)
+    others = sorted({name.rpartition("/")[0] for name in metrics} - {""})
+    return {
+        "searchFilter": f"tags.{SWEEPS} LIKE '%{sweep}%'",
+        "orderByKey": _column("metrics", ASR if attacked else CLEAN),
+        "orderByAsc": attacked,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": {column: _width(column) for column in columns},
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "runsHiddenMode": "SHOW_ALL",
+        "viewMaximized": False,
+        "groupBy": None,
+        "hideEmptyCharts": True,
+        "useGroupedValuesInCharts": True,
+        "isAccordionReordered": True,
+        "globalLineChartConfig": {
+            "xAxisKey": "step",
+            "lineSmoothness": 0,
+            "selectedXAxisMetricKey": "",
+        },
+        "compareRunCharts": [
+            {**chart, "uuid": f"{title}-{number}", "metricSectionId": title, **GIVEN}
+            for title, charts in sections.items()
+            for number, chart in enumerate(charts)
+        ],
+        "compareRunSections": [
+            *(_section(title, opened=True) for title in sections),
+            *(_section(prefix, opened=False) for prefix in others),
+        ],
+    }
+
+
+def shortened_state(sweep: str, params: Sequence[str], metrics: Collection[str]) -> str:
+    """The page's state as JSON of at most `LONGEST` characters.
+
+    Where it would be longer, sections of MLflow's own charts go first, which then stand open, and
+    after them swept keys from the last.
+    """
+    few = [name for name in metrics if name in {*COLUMNS, *CURVES, FRACTION}]
+    shown = list(params)[:MOST_PARAMS]
+    attempts = [(shown, metrics)]
+    attempts += [(shown[:count], few) for count in range(len(shown), -1, -1)]
+    values = (json.dumps(page_state(sweep, *attempt)) for attempt in attempts)
+    return next(value for value in values if len(value) <= LONGEST)
+
+
+def save(parent: Run, runs: Sequence[Run], params: Sequence[str]) -> str:
+    """Save the view of a sweep in its experiment, and return the path at which a server shows it.
+
+    runs: its cells, also those that earlier sweeps have finished; params: what was swept. Of older
+    views the newest are kept; `python -m sweep.view` makes others anew.
+    """
+    client, sweep = MlflowClient(), parent.info.run_id
+    experiment = parent.info.experiment_id
+    for run in runs:
+        known = [name for name in run.data.tags.get(SWEEPS, "").split(",") if name]
+        if sweep not in known:
+            client.set_tag(run.info.run_id, SWEEPS, ",".join([*known, sweep][-MOST_SWEEPS:]))
+    logged = {name for run in runs for name in run.data.params}
+    metrics = {name for run in runs for name in run.data.metrics}
+    value = shortened_state(sweep, [name for name in params if name in logged], metrics)
+    saved = f'{{"prunesweep": {time.time():.0f}, {value[1:]}'
+    client.set_experiment_tag(experiment, TAG + sweep, saved)
+    for tag in _oldest(client.get_experiment(experiment).tags):
+        client.delete_experiment_tag(experiment, tag)
+    return path(experiment, sweep)
+
+
+def path(experiment: str, sweep: str, mode: str = TABLE) -> str:
+    """The path of a server's page that shows the saved view of a sweep, as a table or charts."""
+    shown = "" if mode == TABLE else f"&compareRunsMode={mode}"
+    page = f"/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    return f"{page}&viewStateShareKey={sweep}{shown}"
+
+
+def swept_params(runs: Sequence[Run]) -> list[str]:
+    """The params that all `runs` have and that are not the same in all, as far as can be guessed.
+
+    For a sweep of which it is not known what was swept.
+    """
+    params = [run.data.params for run in runs]
+    shared = [name for name in (params[0] if params else {}) if all(name in one for one in params)]
+    differing = [name for name in shared if len({one[name] for one in params}) > 1]
+    return sorted(name for name in differing if not name.endswith(("_target_", ".folder")))
+
+
+#: What MLflow expects of every chart and section that was not made by itself.
+GIVEN = {"deleted": False, "isGenerated": False}
+
+
+def _sections(params: Sequence[str], metrics: Collection[str]) -> dict[str, list[Chart]]:
+    """The charts of each section, as far as their metrics are there.
+
+    MLflow sorts nothing where sections are numbered, and puts its own behind them.
+    """
+    rates = [rate for rate in (ASR, CLEAN) if rate in metrics]
+    told = [_bars(rate, name) for rate, name in ((ASR, "Attack success"),) if rate in metrics]
+    told += [_bars(CLEAN, "Clean accuracy")] if CLEAN in metrics else []
+    told += _scatter(CLEAN, ASR, "Attack success over clean accuracy", metrics)
+    if ASR not in metrics:
+        told += _scatter(FRACTION, CLEAN, "Clean accuracy over channels pruned", metrics)
+    detections = _scatter(FALSE_ALARM, DETECTION, "Detection over false alarms", metrics)
+    lines = [_line(name) for name in CURVES if name in metrics]
+    parallel = [_parallel(params, rates)] if params and rates else []
+    sections = {
+        "1 What is left of the attack" if ASR in metrics else "1 What is left of the task": told,
+        "2 The pruning curve": lines,
+        "3 What was swept": parallel,
+        "4 GoodNet": detections,
+    }
+    return {title: charts for title, charts in sections.items() if charts}
+
+
+def _bars(metric: str, title: str) -> Chart:
+    return {
+        "type": "BAR",
+        "metricKey": metric,
+        "displayName": title,
+        "runsCountToCompare": CHARTED_RUNS,
+    }
+
+
+def _line(metric: str) -> Chart:
+    return {
+        "type": "LINE",
+        "metricKey": metric,
+        "selectedMetricKeys": [metric],
+        "xAxisKey": "step",
+        "xAxisScaleType": "linear",
+        "scaleType": "linear",
+        "yAxisKey": "metric",
+        "range": {},
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+        "runsCountToCompare": CHARTED_RUNS,
+    }
+
+
+def _scatter(x: str, y: str, title: str, metrics: Collection[str]) -> list[Chart]:
+    """A chart of y over x; none where one of them is missing."""
+    axes = {"xaxis": {"key": x, "type": "METRIC"}, "yaxis": {"key": y, "type": "METRIC"}}
+    chart = {"type": "SCATTER", **axes, "displayName": title, "runsCountToCompare": CHARTED_RUNS}
+    return [chart] if x in metrics and y in metrics else []
+
+
+def _parallel(params: Sequence[str], metrics: Sequence[str]) -> Chart:
+    return {
+        "type": "PARALLEL",
+        "selectedParams": list(params),
+        "selectedMetrics": list(metrics),
+        "showAllRuns": True,
+        "runsCountToCompare": CHARTED_RUNS,
+    }
+
+
+def _section(title: str, *, opened: bool) -> dict[str, Any]:
+    """A section of charts; those that MLflow adds itself are folded, and their titles known."""
+    return {"uuid": title, "name": title, "display": opened, "isReordered": True, **GIVEN}
+
+
+def _column(kind: str, name: str) -> str:
+    return f"{kind}.`{name}`"
+
+
+def _width(column: str) -> int:
+    """Pixels in which a heading can be read, with the arrow that sorts by it."""
+    return min(40 + 8 * len(column.partition("`")[2]), 300)
+
+
+def _oldest(tags: dict[str, str]) -> list[str]:
+    """The tags of an experiment that are views saved here, but for the newest."""
+    saved = {}
+    for tag, value in tags.items():
+        if tag.startswith(TAG) and value.startswith('{"prunesweep": '):
+            saved[tag] = json.loads(value)["prunesweep"]
+    return sorted(saved, key=saved.__getitem__, reverse=True)[NEWEST:]
