@@ -24,7 +24,7 @@ from sweep.cli.parts import Parts
 from sweep.cli.plans import Plan, duration
 from sweep.pruning.requirements import threat_model
 from sweep.results import cells, comparison
-from sweep.tracking import run_history, store
+from sweep.tracking import run_history, store, view
 
 # wanted also where a sentence would do; workers inherit what the first process was told
 TRACEBACKS = bool(os.environ.get("SWEEP_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")))
@@ -89,7 +89,7 @@ def _run_if_planned(task: Task, cfg: DictConfig) -> None:
     if not plan.wants(job):
         return
     name, started = overrides_text(hydra.overrides.task, plan.varying), time.monotonic()
-    tags = {"job": job, "sweep": plan.parent}
+    tags = {"job": job, "sweep": plan.parent, view.SWEEPS: plan.parent}
     run_id = None
     try:
         with _start_run(plan.experiment, cfg, name, tags, plan.parent) as log:

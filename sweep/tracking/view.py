@@ -70,13 +70,19 @@ def page_state(sweep: str, params: Sequence[str], metrics: Collection[str]) -> d
             "selectedXAxisMetricKey": "",
         },
         "compareRunCharts": [
-            {**chart, "uuid": f"{title}-{number}", "metricSectionId": title, **GIVEN}
+            {
+                "uuid": f"{title}-{number}",
+                "metricSectionId": title,
+                "runsCountToCompare": CHARTED_RUNS,
+                **chart,
+                **GIVEN,
+            }
             for title, charts in sections.items()
             for number, chart in enumerate(charts)
         ],
         "compareRunSections": [
-            *(_section(title, opened=True) for title in sections),
-            *(_section(prefix, opened=False) for prefix in others),
+            *(_section(title, len(charts)) for title, charts in sections.items()),
+            *(_section(prefix) for prefix in others),
         ],
     }
 
@@ -125,14 +131,19 @@ def path(experiment: str, sweep: str, mode: str = TABLE) -> str:
 
 
 def swept_params(runs: Sequence[Run]) -> list[str]:
-    """The params that all `runs` have and that are not the same in all, as far as can be guessed.
+    """The params that all `runs` have and that are not the same in all.
 
-    For a sweep of which it is not known what was swept.
+    A guess, for a sweep of which it is not known what was swept. Of params that follow each other
+    the one with the shortest name is taken.
     """
     params = [run.data.params for run in runs]
-    shared = [name for name in (params[0] if params else {}) if all(name in one for one in params)]
-    differing = [name for name in shared if len({one[name] for one in params}) > 1]
-    return sorted(name for name in differing if not name.endswith(("_target_", ".folder")))
+    shared = set.intersection(*(set(one) for one in params)) if params else set()
+    swept: dict[tuple[str, ...], str] = {}
+    for name in sorted(shared, key=lambda name: (len(name), name)):
+        values = tuple(one[name] for one in params)
+        if len(set(values)) > 1 and not name.endswith(("_target_", ".folder")):
+            swept.setdefault(values, name)
+    return sorted(swept.values())
 
 
 #: What MLflow expects of every chart and section that was not made by itself.
@@ -140,35 +151,32 @@ GIVEN = {"deleted": False, "isGenerated": False}
 
 
 def _sections(params: Sequence[str], metrics: Collection[str]) -> dict[str, list[Chart]]:
-    """The charts of each section, as far as their metrics are there.
+    """The charts of each section, by its title, as far as their metrics are there.
 
-    MLflow sorts nothing where sections are numbered, and puts its own behind them.
+    Titles begin with a number, by which MLflow sorts, where it does.
     """
-    rates = [rate for rate in (ASR, CLEAN) if rate in metrics]
-    told = [_bars(rate, name) for rate, name in ((ASR, "Attack success"),) if rate in metrics]
-    told += [_bars(CLEAN, "Clean accuracy")] if CLEAN in metrics else []
-    told += _scatter(CLEAN, ASR, "Attack success over clean accuracy", metrics)
-    if ASR not in metrics:
-        told += _scatter(FRACTION, CLEAN, "Clean accuracy over channels pruned", metrics)
-    detections = _scatter(FALSE_ALARM, DETECTION, "Detection over false alarms", metrics)
-    lines = [_line(name) for name in CURVES if name in metrics]
-    parallel = [_parallel(params, rates)] if params and rates else []
+    rates = [rate for rate in (CLEAN, ASR) if rate in metrics]  # lines are coloured by the last
+    if ASR in metrics:
+        title, x, y = "1 What is left of the attack", CLEAN, ASR
+    else:
+        title, x, y = "1 What is left of the task", FRACTION, CLEAN
     sections = {
-        "1 What is left of the attack" if ASR in metrics else "1 What is left of the task": told,
-        "2 The pruning curve": lines,
-        "3 What was swept": parallel,
-        "4 GoodNet": detections,
+        title: [*_scatter(x, y, metrics), *map(_bars, rates[-1:])],
+        "2 The pruning curve": [_line(name) for name in CURVES if name in metrics],
+        "3 What was swept": [_parallel(params, rates)] if params and rates else [],
+        "4 GoodNet": _scatter(FALSE_ALARM, DETECTION, metrics),
     }
     return {title: charts for title, charts in sections.items() if charts}
 
 
-def _bars(metric: str, title: str) -> Chart:
-    return {
-        "type": "BAR",
-        "metricKey": metric,
-        "displayName": title,
-        "runsCountToCompare": CHARTED_RUNS,
-    }
+def _scatter(x: str, y: str, metrics: Collection[str]) -> list[Chart]:
+    """A chart of y over x; none where one of them is missing."""
+    axes = {"xaxis": {"key": x, "type": "METRIC"}, "yaxis": {"key": y, "type": "METRIC"}}
+    return [{"type": "SCATTER", **axes}] if x in metrics and y in metrics else []
+
+
+def _bars(metric: str) -> Chart:
+    return {"type": "BAR", "metricKey": metric}
 
 
 def _line(metric: str) -> Chart:
@@ -183,15 +191,7 @@ def _line(metric: str) -> Chart:
         "range": {},
         "useGlobalXaxisKey": True,
         "useGlobalLineSmoothing": True,
-        "runsCountToCompare": CHARTED_RUNS,
     }
-
-
-def _scatter(x: str, y: str, title: str, metrics: Collection[str]) -> list[Chart]:
-    """A chart of y over x; none where one of them is missing."""
-    axes = {"xaxis": {"key": x, "type": "METRIC"}, "yaxis": {"key": y, "type": "METRIC"}}
-    chart = {"type": "SCATTER", **axes, "displayName": title, "runsCountToCompare": CHARTED_RUNS}
-    return [chart] if x in metrics and y in metrics else []
 
 
 def _parallel(params: Sequence[str], metrics: Sequence[str]) -> Chart:
@@ -200,13 +200,13 @@ def _parallel(params: Sequence[str], metrics: Sequence[str]) -> Chart:
         "selectedParams": list(params),
         "selectedMetrics": list(metrics),
         "showAllRuns": True,
-        "runsCountToCompare": CHARTED_RUNS,
     }
 
 
-def _section(title: str, *, opened: bool) -> dict[str, Any]:
-    """A section of charts; those that MLflow adds itself are folded, and their titles known."""
-    return {"uuid": title, "name": title, "display": opened, "isReordered": True, **GIVEN}
+def _section(title: str, charts: int = 0) -> dict[str, Any]:
+    """A section that stands open with `charts` charts; with 0 folded, for what MLflow adds."""
+    section = {"uuid": title, "name": title, "display": charts > 0, "isReordered": True, **GIVEN}
+    return section | ({"columns": charts} if charts else {})
 
 
 def _column(kind: str, name: str) -> str:
@@ -215,7 +215,7 @@ def _column(kind: str, name: str) -> str:
 
 def _width(column: str) -> int:
     """Pixels in which a heading can be read, with the arrow that sorts by it."""
-    return min(40 + 8 * len(column.partition("`")[2]), 300)
+    return max(100, min(50 + 6 * len(column.partition("`")[2]), 300))
 
 
 def _oldest(tags: dict[str, str]) -> list[str]:
