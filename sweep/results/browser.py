@@ -78,6 +78,7 @@ def open_view(run_id: str | None, uri: str | None, *, open_browser: bool) -> Non
     if uri.startswith("http"):
         _show(parent, uri.rstrip("/") + path, open_browser)
         return
+    interrupts.raise_on_signals()
     with _mlflow_ui(uri) as (server, process):
         _show(parent, server + path, open_browser)
         terminal.print_line("Ctrl-C ends MLflow.")
@@ -204,7 +205,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--uri", help="where MLflow keeps the runs (default: as run.py)")
     parser.add_argument("--no-browser", action="store_true", help="only print the link")
     options = parser.parse_args(arguments)
-    interrupts.raise_on_signals()
     try:
         open_view(options.run, options.uri, open_browser=not options.no_browser)
     except BadInput as error:

@@ -42,7 +42,8 @@ def page_state(sweep: str, params: Sequence[str], metrics: Collection[str]) -> d
     columns += [_column("metrics", name) for name in COLUMNS if name in metrics]
     columns.append(_column("tags", "threat_model"))
     sections = _sections(params, metrics)
-    others = sorted({name.rpartition("/")[0] for name in metrics} - {""})
+    charted = {chart.get("metricKey") for charts in sections.values() for chart in charts}
+    others = {name.rpartition("/")[0] for name in metrics if name not in charted} - {""}
     return {
         "searchFilter": f"tags.{SWEEPS} LIKE '%{sweep}%'",
         "orderByKey": _column("metrics", ASR if attacked else CLEAN),
@@ -82,7 +83,7 @@ def page_state(sweep: str, params: Sequence[str], metrics: Collection[str]) -> d
         ],
         "compareRunSections": [
             *(_section(title, len(charts)) for title, charts in sections.items()),
-            *(_section(prefix) for prefix in others),
+            *(_section(prefix) for prefix in sorted(others)),
         ],
     }
 
@@ -110,9 +111,7 @@ def save(parent: Run, runs: Sequence[Run], params: Sequence[str]) -> str:
     client, sweep = MlflowClient(), parent.info.run_id
     experiment = parent.info.experiment_id
     for run in runs:
-        known = [name for name in run.data.tags.get(SWEEPS, "").split(",") if name]
-        if sweep not in known:
-            client.set_tag(run.info.run_id, SWEEPS, ",".join([*known, sweep][-MOST_SWEEPS:]))
+        _add_sweep(client, run, sweep)
     logged = {name for run in runs for name in run.data.params}
     metrics = {name for run in runs for name in run.data.metrics}
     value = shortened_state(sweep, [name for name in params if name in logged], metrics)
@@ -121,6 +120,14 @@ def save(parent: Run, runs: Sequence[Run], params: Sequence[str]) -> str:
     for tag in _oldest(client.get_experiment(experiment).tags):
         client.delete_experiment_tag(experiment, tag)
     return path(experiment, sweep)
+
+
+def _add_sweep(client: MlflowClient, run: Run, sweep: str) -> None:
+    """Add a sweep to those of a cell, as it is now: other sweeps may have reused it meanwhile."""
+    if sweep not in run.data.tags.get(SWEEPS, ""):
+        tag = client.get_run(run.info.run_id).data.tags.get(SWEEPS, "")
+        sweeps = [*filter(None, tag.split(",")), sweep]
+        client.set_tag(run.info.run_id, SWEEPS, ",".join(sweeps[-MOST_SWEEPS:]))
 
 
 def path(experiment: str, sweep: str, mode: str = TABLE) -> str:
