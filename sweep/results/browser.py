@@ -75,12 +75,14 @@ def open_view(run_id: str | None, uri: str | None, *, open_browser: bool) -> Non
         raise
     except Exception as error:  # of MLflow, and of what it stands on
         raise BadInput(f"{uri} cannot be read by MLflow ({_reason(error)})") from error
+    terminal.print_line(f"{parent.info.run_name}:")
     if uri.startswith("http"):
-        _show(parent, uri.rstrip("/") + path, open_browser)
+        _show(uri.rstrip("/") + path, open_browser)
         return
+    terminal.print_line("MLflow starts, which takes some seconds ...")
     interrupts.raise_on_signals()
     with _mlflow_ui(uri) as (server, process):
-        _show(parent, server + path, open_browser)
+        _show(server + path, open_browser)
         terminal.print_line("Ctrl-C ends MLflow.")
         process.wait()
     raise BadInput("mlflow ui has ended by itself; give the command again")
@@ -133,8 +135,7 @@ def _saved_path(parent: Run) -> str:
     return view.save(parent, runs, view.swept_params(runs))
 
 
-def _show(parent: Run, link: str, open_browser: bool) -> None:
-    terminal.print_line(f"{parent.info.run_name}:")
+def _show(link: str, open_browser: bool) -> None:
     terminal.print_line(link, wrap=False)
     screen = sys.platform != "linux" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
     if open_browser and screen:  # else it would be one of text, in this terminal

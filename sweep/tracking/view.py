@@ -31,16 +31,19 @@ TABLE, CHARTS = "TABLE", "CHART"
 Chart = dict[str, Any]
 
 
-def page_state(sweep: str, params: Sequence[str], metrics: Collection[str]) -> dict[str, Any]:
+def page_state(
+    sweep: str, params: Sequence[str], metrics: Collection[str], *, oracles: bool = False
+) -> dict[str, Any]:
     """The state of the page of runs that shows the cells of `sweep`, a parent run's id.
 
-    params: what was swept, by its names in MLflow; metrics: all that the cells have logged. Cells
-    are sorted by attack success, or by clean accuracy where no image was poisoned.
+    params: what was swept, by its names in MLflow; metrics: all that the cells have logged;
+    oracles: whether there are some among them, which a column then tells from defenders. Cells are
+    sorted by attack success, or by clean accuracy where no image was poisoned.
     """
     attacked = ASR in metrics
     columns = [_column("params", name) for name in params]
+    columns += [_column("tags", "threat_model")] if oracles else []
     columns += [_column("metrics", name) for name in COLUMNS if name in metrics]
-    columns.append(_column("tags", "threat_model"))
     sections = _sections(params, metrics)
     charted = {chart.get("metricKey") for charts in sections.values() for chart in charts}
     others = {name.rpartition("/")[0] for name in metrics if name not in charted} - {""}
@@ -88,7 +91,9 @@ def page_state(sweep: str, params: Sequence[str], metrics: Collection[str]) -> d
     }
 
 
-def shortened_state(sweep: str, params: Sequence[str], metrics: Collection[str]) -> str:
+def shortened_state(
+    sweep: str, params: Sequence[str], metrics: Collection[str], *, oracles: bool = False
+) -> str:
     """The page's state as JSON of at most `LONGEST` characters.
 
     Where it would be longer, sections of MLflow's own charts go first, which then stand open, and
@@ -98,7 +103,7 @@ def shortened_state(sweep: str, params: Sequence[str], metrics: Collection[str])
     shown = list(params)[:MOST_PARAMS]
     attempts = [(shown, metrics)]
     attempts += [(shown[:count], few) for count in range(len(shown), -1, -1)]
-    values = (json.dumps(page_state(sweep, *attempt)) for attempt in attempts)
+    values = (json.dumps(page_state(sweep, *attempt, oracles=oracles)) for attempt in attempts)
     return next(value for value in values if len(value) <= LONGEST)
 
 
@@ -114,7 +119,9 @@ def save(parent: Run, runs: Sequence[Run], params: Sequence[str]) -> str:
         _add_sweep(client, run, sweep)
     logged = {name for run in runs for name in run.data.params}
     metrics = {name for run in runs for name in run.data.metrics}
-    value = shortened_state(sweep, [name for name in params if name in logged], metrics)
+    oracles = any(run.data.tags.get("threat_model") == "oracle" for run in runs)
+    shown = [name for name in params if name in logged]
+    value = shortened_state(sweep, shown, metrics, oracles=oracles)
     saved = f'{{"prunesweep": {time.time():.0f}, {value[1:]}'
     client.set_experiment_tag(experiment, TAG + sweep, saved)
     for tag in _oldest(client.get_experiment(experiment).tags):

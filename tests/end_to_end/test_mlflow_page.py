@@ -102,9 +102,9 @@ def server(runs) -> Iterator[str]:
     """The address of `mlflow ui` as `python -m sweep.view` starts it; Ctrl-C ends all of it."""
     command = [sys.executable, "-m", "sweep.view", "--no-browser", "--uri", runs.uri, runs.first]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    lines = [process.stdout.readline() for _ in range(3)]
-    assert lines[2:] == ["Ctrl-C ends MLflow.\n"], lines
-    link = lines[1].strip()
+    lines = [process.stdout.readline() for _ in range(4)]
+    assert lines[3:] == ["Ctrl-C ends MLflow.\n"], lines
+    link = lines[2].strip()
     assert link.endswith(view.path(runs.experiment, runs.first))
     started = psutil.Process(process.pid).children(recursive=True)
     assert started

@@ -42,7 +42,6 @@ def test_cells_are_sorted_by_attack_success_and_the_swept_keys_stand_first():
         "metrics.`goodnet/detection_rate`",
         "metrics.`goodnet/false_alarm_rate`",
         "metrics.`prune/channels`",
-        "tags.`threat_model`",
     ]
 
 
@@ -66,7 +65,7 @@ def test_what_mlflow_adds_by_itself_is_folded_and_stands_behind():
     shown = [section["name"] for section in sections if section["display"]]
     assert shown == sorted(shown) == [section["name"] for section in sections[: len(shown)]]
     added = {section["name"] for section in sections if not section["display"]}
-    assert added == {"badnet", "curve", "goodnet", "prune", "repaired", "time"}
+    assert added == {"badnet", "goodnet", "prune", "repaired", "time"}
 
 
 def test_without_poisoned_images_cells_are_sorted_by_clean_accuracy_and_no_chart_asks_for_more():
@@ -90,7 +89,15 @@ def test_of_cells_that_all_failed_there_is_a_table():
     assert state["selectedColumns"] == [
         "params.`prune.order`",
         "params.`prune.frac`",
+    ]
+
+
+def test_oracles_are_told_from_defenders_by_a_column_before_the_rates():
+    state = view.page_state(SWEEP, PARAMS, ATTACKED, oracles=True)
+    assert state["columnOrder"][1:4] == [
+        "params.`prune.frac`",
         "tags.`threat_model`",
+        "metrics.`repaired/attack_success_rate`",
     ]
 
 
