@@ -58,7 +58,7 @@ def print_links(path: str) -> None:
     terminal.print_line(server + path, wrap=False)
     if not uri.startswith("http"):
         option = "" if uri == store.default_uri() else f" --uri {uri}"
-        terminal.print_line(f"Both in one: {COMMAND}{option}", wrap=False)
+        terminal.print_line(f"Or in one step: {COMMAND}{option}", wrap=False)
 
 
 def open_view(run_id: str | None, uri: str | None, *, open_browser: bool) -> None:

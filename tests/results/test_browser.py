@@ -138,5 +138,5 @@ def test_the_link_is_a_line_of_its_own_and_all_else_fits_80_columns(
     first, says, link, command = capsys.readouterr().out.splitlines()
     assert first.startswith("Compare the runs in a browser: mlflow ui")
     assert link.startswith("http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=0")
-    assert command == "Both in one: python -m sweep.view"
+    assert command == "Or in one step: python -m sweep.view"
     assert len(says) <= 80
