@@ -2,7 +2,7 @@
 
 python run.py                                      one cell, on the embedded faces
 python run.py -m prune.frac=0.02,0.04,0.1          the lab's sweep
-mlflow ui                                          compare the runs in a browser
+python -m sweep.view                               compare the cells in a browser
 """
 
 from sweep import interrupts

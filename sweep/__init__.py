@@ -23,7 +23,7 @@ What it is made of:
     cli         Hydra's side: configs checked, cells planned, sweeps
 
 Tools: files, cache, processes, interrupts, terminal, redaction. Commands, `python -m sweep.NAME`:
-gtsrb, paired, results, strategies.
+gtsrb, paired, results, strategies, view.
 """
 
 import os

@@ -24,7 +24,7 @@ from sweep.cli.parts import Parts
 from sweep.cli.plans import Plan, duration
 from sweep.pruning.requirements import threat_model
 from sweep.results import cells, comparison, descriptions
-from sweep.tracking import run_history, store
+from sweep.tracking import run_history, store, view
 
 # wanted also where a sentence would do; workers inherit what the first process was told
 TRACEBACKS = bool(os.environ.get("SWEEP_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")))
@@ -91,7 +91,7 @@ def _run_if_planned(task: Task, cfg: DictConfig) -> None:
         return
     overrides, started = list(hydra.overrides.task), time.monotonic()
     name = overrides_text(overrides, plan.varying)
-    tags = {"job": job, "sweep": plan.parent}
+    tags = {"job": job, "sweep": plan.parent, view.SWEEPS: plan.parent}
     run_id = None
     try:
         full_name = run_name(cfg, overrides, plan.varying)

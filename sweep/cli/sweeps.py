@@ -29,9 +29,9 @@ from sweep.cli.jobs import (
     stop_on_logging_failure,
 )
 from sweep.cli.plans import Plan
-from sweep.results import cells, comparison, descriptions, paired, pick, tradeoffs
+from sweep.results import browser, cells, comparison, descriptions, paired, pick, tradeoffs
 from sweep.results.cells import Cell
-from sweep.tracking import run_history, store
+from sweep.tracking import run_history
 
 FAILURES = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not run"}
 
@@ -259,6 +259,7 @@ class Sweep(Callback):
         log = tracking.Log(self.parent.info.run_id)
         log.tags(cells.reused_tags(reused))
         self._describe(log, table, [*runs, *reused.values()])
+        self.view = browser.save_view(self.parent, table, [*runs, *reused.values()])
         log.text("comparison.csv", comparison.to_csv(table))
         if any(row.measured for row in table):
             log.figure("figures/comparison.png", comparison.comparison_figure(table))
@@ -286,7 +287,7 @@ class Sweep(Callback):
             comparison.print_published(table, to_dict(self.published, resolve=False))
         if paired_note:
             terminal.print_line(paired_note)
-        terminal.print_line(f"Compare the runs in a browser: {store.view_command()}", wrap=False)
+        browser.print_links(self.view)
 
     def _end_parent_run(self, status: str) -> None:
         mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)

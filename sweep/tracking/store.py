@@ -40,7 +40,7 @@ def default_uri(root: Path | None = None) -> str:
 def use_existing(uri: str | None = None) -> None:
     """Point MLflow at the runs at `uri`; BadInput where it is a database that is not there."""
     uri = uri or default_uri()
-    database = _database_file(uri)
+    database = database_file(uri)
     if database is not None and not database.is_file():
         raise BadInput(f"{database} is not there; expected the database that run.py keeps runs in")
     mlflow.set_tracking_uri(uri)
@@ -137,7 +137,7 @@ def is_unreachable(error: BaseException) -> bool:
     """Whether `error` says that a server of runs, or of their database, does not answer."""
     if not isinstance(error, MlflowException):
         return False
-    database = _database_file(mlflow.get_tracking_uri()) is None
+    database = database_file(mlflow.get_tracking_uri()) is None
     unavailable = error.error_code == "TEMPORARILY_UNAVAILABLE"  # a local file may be locked
     asked = isinstance(error.__context__, UNREACHABLE) or "Max retries exceeded" in str(error)
     return asked or (database and unavailable)
@@ -150,14 +150,14 @@ def _reason(error: BaseException) -> str:
     return match[0] if match else textwrap.shorten(redacted(str(error)), 100, placeholder=" ...")
 
 
-def _database_file(uri: str) -> Path | None:
+def database_file(uri: str) -> Path | None:
     """The file of a SQLite database; None: another store."""
     return Path(uri.removeprefix(LOCAL)) if uri.startswith(LOCAL) else None
 
 
 def _create_database(uri: str) -> None:
     """Create a SQLite database that is not there, whole: MLflow can't go on with half of one."""
-    database = _database_file(uri)
+    database = database_file(uri)
     if database is not None and not database.exists():
         with files.atomic_write(database) as unfinished:
             mlflow.MlflowClient(f"{LOCAL}{unfinished}")
@@ -165,7 +165,7 @@ def _create_database(uri: str) -> None:
 
 def _artifact_location(uri: str, experiment: str) -> str | None:
     """Where artifacts go: beside a SQLite file; a server has a place of its own."""
-    database = _database_file(uri)
+    database = database_file(uri)
     if database is None:
         return None
     folder = quote(experiment, safe=" ")  # a name, not a path that leads elsewhere

@@ -51,12 +51,16 @@ LEVELS: list[dict[str, set[str]]] = [
         "strategies": set(),
         "gtsrb": set(),
     },
-    {"cli": {"hydra", "keras", "mlflow", "numpy", "omegaconf", "pydantic"}, "paired": set()},
+    {
+        "cli": {"hydra", "keras", "mlflow", "numpy", "omegaconf", "pydantic"},
+        "paired": set(),
+        "view": set(),
+    },
     {"run": {"hydra", "omegaconf", "tensorflow"}},
 ]
 
 #: Modules that are commands of a few lines, `python -m sweep.NAME`.
-COMMANDS = {"gtsrb", "paired"}
+COMMANDS = {"gtsrb", "paired", "view"}
 #: Imports nothing of this package, so that a logged model works where the package is not.
 ALONE = "tracking.goodnet_pyfunc"
 LIBRARIES = {name: libraries for level in LEVELS for name, libraries in level.items()}

@@ -116,8 +116,10 @@ def test_a_sweep_ends_with_a_table_of_80_columns_and_how_to_look(sweep) -> None:
     printed, _, _ = sweep
     lines = printed.rstrip().splitlines()
     look = "Compare the runs in a browser: mlflow ui --backend-store-uri sqlite:///"
-    assert lines[-1].startswith(look)
-    assert max(map(len, lines[:-1])) <= 80
+    assert lines[-4].startswith(look)
+    assert lines[-2].startswith("http://127.0.0.1:5000/#/experiments/")  # MLflow's page itself is
+    assert lines[-1].startswith("Or in one step: python -m sweep.view")  # seen in test_mlflow_page
+    assert max(map(len, [*lines[:-4], lines[-3]])) <= 80
     (head,) = [line for line in lines if line.startswith("frac")]
     assert head.split() == [
         *("frac", "pruned", "valid", "clean", "ASR", "clean", "ASR", "det.", "alarm")
