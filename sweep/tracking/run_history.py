@@ -16,6 +16,11 @@ def child_runs(experiment_id: str, parent: str) -> list[Run]:
     return _search(experiment_id, f"tags.mlflow.parentRunId = '{parent}'")
 
 
+def cell_runs(experiment_id: str) -> list[Run]:
+    """The runs of all cells of an experiment, of any sweep or none, however they ended."""
+    return _search(experiment_id, "tags.job != ''")
+
+
 def find_finished(experiment_id: str, cell: str, *, models: bool = False) -> Run | None:
     """The newest run of the experiment that finished this cell, and still has what it logged.
 

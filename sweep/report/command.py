@@ -1,0 +1,144 @@
+"""The command `python -m sweep.report`, and `write`, which makes the report at a sweep's end."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import mlflow
+
+from sweep import BadInput, files, terminal
+from sweep.report import attachments, page, tables
+from sweep.report.answer import Answer, answer
+from sweep.report.data import Report, report
+from sweep.report.sources import Entry, find, of_sweep
+from sweep.results import paired
+from sweep.results.paired import Hits
+
+BOTH_DETECTORS = 100  # cells up to which both scores of GoodNet are shown; beyond only the first
+T = TypeVar("T")
+ENDINGS = {"html": "html", "csv": "csv", "md": "md", "latex": "tex"}
+
+
+def write(parent: str, path: Path) -> None:
+    """Write the report of a sweep, whose parent run this is, to `path`."""
+    run = mlflow.get_run(parent)
+    _write(path, to_html(*_read(str(run.info.run_name), of_sweep(run))))
+
+
+def to_html(made: Report, hits: Sequence[Hits | None]) -> str:
+    """The whole report as one HTML file."""
+    answers = _answers(made, hits)
+    places, cells = _places(made.entries), [entry.cell for entry in made.entries]
+    stops = [int(cell.metrics.get("prune/channels", 0)) for cell in cells]
+    where, count = list(places.values()), len(cells)
+    read_curves = attachments.curves(where, [stops[number] for number in places])
+    curves = _of_all(places, read_curves, None, count)
+    read_detections = attachments.detections(where, 2 if count <= BOTH_DETECTORS else 1)
+    detections = _of_all(places, read_detections, {}, count)
+    room = page.room_for_pictures(made, answers, curves, detections)
+    layers = [
+        sorted({layer for layer, _ in curve.channels}) if (curve := curves[number]) else []
+        for number in places
+    ]
+    pictures = attachments.pictures(where, layers, room)
+    pictures.of_runs = _of_all(places, pictures.of_runs, {}, count)
+    return page.page(made, answers, curves, detections, pictures)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: 0 well, 2 bad input, told in one sentence."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sweep.report",
+        description="Write what came out of sweeps into one file that needs no server and no "
+        "network.",
+    )
+    parser.add_argument(
+        "target",
+        nargs="*",
+        metavar="EXPERIMENT or RUN_ID",
+        help="an experiment (each of its cells once), or ids of sweeps or of single runs "
+        "(default: the latest sweep of the experiment prunesweep)",
+    )
+    parser.add_argument("--uri", help="where MLflow keeps the runs (default: as run.py)")
+    parser.add_argument("--output", type=Path, help="the file (default: report.html, or .csv, ...)")
+    parser.add_argument("--format", choices=sorted(ENDINGS), help="default: by the file's ending")
+    given = parser.parse_args(arguments)
+    form = given.format or _form_of(given.output)
+    path = given.output or Path(f"report.{ENDINGS[form]}")
+    for library in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # what is raised is told
+    try:
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise BadInput(f"--output {path}: expected a file in a folder that is there")
+        made, hits = _read(*find(given.target, given.uri))
+        answers = _answers(made, hits)
+        if form == "html":
+            text = to_html(made, hits)
+        elif form == "csv":
+            text = tables.to_csv(made)
+        elif form == "md":
+            text = tables.to_markdown(made, _sentences(made, answers))
+        else:
+            text = tables.to_latex(made)
+        _write(path, text)
+    except BadInput as error:
+        terminal.print_error(str(error))
+        return 2
+    for sentence in _sentences(made, answers):
+        terminal.print_line(sentence)
+    terminal.print_line(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB)", wrap=False)
+    return 0
+
+
+def _form_of(path: Path | None) -> str:
+    endings = {f".{ending}": form for form, ending in ENDINGS.items()}
+    return endings.get(path.suffix if path else "", "html")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with files.atomic_write(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror})") from error
+
+
+def _read(title: str, entries: Sequence[Entry]) -> tuple[Report, list[Hits | None]]:
+    """The report's numbers, and which images each cell hits where that was logged."""
+    places = {
+        number: place
+        for number, place in _places(entries).items()
+        if entries[number].cell.finished
+    }
+    hits = _of_all(places, paired.read_hits(list(places.values())), None, len(entries))
+    return report(title, entries, hits), hits
+
+
+def _places(entries: Sequence[Entry]) -> dict[int, str]:
+    """Where the artifacts of each measured cell lie, by its number."""
+    return {
+        number: entry.cell.artifacts
+        for number, entry in enumerate(entries)
+        if entry.run is not None and entry.cell.measured
+    }
+
+
+def _of_all(places: dict[int, str], known: Sequence[T], absent: T, count: int) -> list[T]:
+    """Spread over all cells what is `known` of those at `places`; of others it is `absent`."""
+    by_number = dict(zip(places, known, strict=True))
+    return [by_number.get(number, absent) for number in range(count)]
+
+
+def _answers(made: Report, hits: Sequence[Hits | None]) -> list[Answer]:
+    return [answer(made, panel, hits) for panel in made.panels]
+
+
+def _sentences(made: Report, answers: Sequence[Answer]) -> list[str]:
+    """The answers in a line each, by panel where there are several."""
+    several = len(answers) > 1
+    return [
+        " ".join([f"{panel.name}:" if several else "", f"{one.headline}.", *one.sentences]).strip()
+        for panel, one in zip(made.panels, answers, strict=True)
+    ]
