@@ -15,7 +15,7 @@ from hydra.experimental.callback import Callback
 from mlflow.entities import Run
 from omegaconf import DictConfig
 
-from sweep import BadInput, NotApplicable, interrupts, terminal, tracking
+from sweep import BadInput, NotApplicable, interrupts, report, terminal, tracking
 from sweep.cli.checks import check, checked_parts, require_inside_project
 from sweep.cli.choices import require_unambiguous
 from sweep.cli.configs import command, overrides_text, to_dict
@@ -269,6 +269,7 @@ class Sweep(Callback):
         differences, note = paired.to_csv(table)
         if differences:
             log.text("paired.csv", differences)
+        report.log(self.parent)
         return table, note if differences else ""
 
     def _describe(self, log: tracking.Log, table: list[Cell], runs: list[Run]) -> None:
@@ -288,6 +289,7 @@ class Sweep(Callback):
         if paired_note:
             terminal.print_line(paired_note)
         browser.print_links(self.view)
+        report.print_place(self.parent)
 
     def _end_parent_run(self, status: str) -> None:
         mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)

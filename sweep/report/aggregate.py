@@ -38,14 +38,12 @@ def rate(value: float, images: int | None) -> Rate:
     return Rate(value, round(float(low), 4), round(float(high), 4))
 
 
-def over_seeds(rates: Sequence[Rate]) -> Rate | None:
+def over_seeds(rates: Sequence[Rate]) -> Rate:
     """The mean of one strategy's rates, from the lowest lower to the highest upper end.
 
     >>> over_seeds([Rate(0.25, 0.125, 0.5), Rate(0.75, 0.5, 0.875)])
     Rate(value=0.5, low=0.125, high=0.875)
     """
-    if not rates:
-        return None
     lows = [one.low for one in rates if one.low is not None]
     highs = [one.high for one in rates if one.high is not None]
     value = fmean(one.value for one in rates)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweep.evaluation.significance import TOLERANCE, paired
-from sweep.report.aggregate import Rate, Versus, in_every_seed, versus
+from sweep.report.aggregate import LEVEL, Rate, Versus, in_every_seed, overlap, versus
 from sweep.report.data import ASR, CLEAN, COST, SEEDS, VALID, Group, Panel, Report
-from sweep.results.paired import Hits
+from sweep.results.paired import OF_BADNET, Hits
 
 #: Points of clean validation accuracy that may be paid; None: any. The first is the project's aim.
 BUDGETS = (0.02, 0.05, 0.1, None)
+LARGEST = 0.1
 REMOVED = 0.05  # attack success at which a backdoor is called removed
 
 
@@ -49,17 +50,23 @@ def answer(report: Report, panel: Panel, hits: Sequence[Hits | None]) -> Answer:
         return _unknown(groups)
     base = panel.badnet.get(VALID)
     choices = [_choose(report, defenders, budget, base, hits) for budget in BUDGETS]
-    chosen = next(choice for choice in choices if choice.best is not None)
-    assert chosen.best is not None
-    before = panel.badnet[ASR].value if ASR in panel.badnet else None
-    headline = _headline(chosen, choices[0])
-    sentences = [_cost(chosen, panel), _chance(chosen)]
-    if before is not None and chosen.best.rates[ASR].value > REMOVED:
-        sentences.append(f"Of B itself attack success is {percent(before)} %.")
+    chosen = _most_telling(choices)
+    against = _against_badnet(report, chosen, panel, hits)
+    sentences = [_cost(chosen, panel), _chance(chosen), against]
     oracles = [group for group in groups if group.oracle and group.attacked]
     if oracles:
         sentences.append(_bound(oracles, base, chosen.budget))
-    return Answer(headline, [sentence for sentence in sentences if sentence], choices)
+    return Answer(_headline(chosen, choices[-1]), [one for one in sentences if one], choices)
+
+
+def _most_telling(choices: Sequence[Choice]) -> Choice:
+    """The smallest budget that removes the backdoor; else that has two to compare; else one."""
+    tests = (
+        lambda one: one.budget is not None and _removed(one),
+        lambda one: one.others > 0,
+        lambda one: one.best is not None,
+    )
+    return next(one for holds in tests for one in choices if holds(one))
 
 
 def percent(value: float) -> str:
@@ -140,37 +147,47 @@ def _test(
         return None
     tests, images = [], 0
     for seed, one in first.items():
-        other = second[seed]
-        if one is None or other is None:
+        test = _paired(one, ASR, second[seed], ASR)
+        if test is None:
             return None
-        known = one.images.get("poisoned")
-        if known is None or known != other.images.get("poisoned"):
-            return None
-        lost, gained, p = paired(one.hits[ASR], other.hits[ASR])
-        tests.append((float(gained - lost), p))
-        images = known[0]
+        difference, p, images = test
+        tests.append((difference, p))
     return in_every_seed(tests), images, len(tests)
+
+
+def _paired(
+    a: Hits | None, a_metric: str, b: Hits | None, b_metric: str
+) -> tuple[float, float, int] | None:
+    """How many more poisoned images b hits, McNemar's p, and of how many; None of other images."""
+    if a is None or b is None:
+        return None
+    known = a.images.get("poisoned")
+    if known is None or known != b.images.get("poisoned"):
+        return None
+    lost, gained, p = paired(a.hits[a_metric], b.hits[b_metric])
+    return float(gained - lost), p, known[0]
 
 
 def _seed(report: Report, place: int) -> tuple[str, ...]:
     return tuple(report.entries[place].settings.get(key, "") for key in SEEDS)
 
 
-def _headline(chosen: Choice, aim: Choice) -> str:
+def _removed(choice: Choice) -> bool:
+    return choice.best is not None and choice.best.rates[ASR].value <= REMOVED
+
+
+def _headline(chosen: Choice, at_any_cost: Choice) -> str:
     best = chosen.best
     assert best is not None
-    left = best.rates[ASR]
-    if chosen is aim and left.value <= REMOVED:
-        return f"{best.label} removes the backdoor here: {percent(left.value)} % of attacks succeed"
-    if left.value <= REMOVED:
+    left = percent(best.rates[ASR].value)
+    if chosen.budget is not None and _removed(chosen):
         cost = best.rates[COST].value if COST in best.rates else 0.0
-        return (
-            f"{best.label} removes the backdoor here, at a price: {100 * cost:.2f} points of clean "
-            f"accuracy"
-        )
+        price = f" for {100 * cost:.2f} points of clean accuracy"
+        return f"{best.label} removes the backdoor here{price if cost > 0 else ''}"
+    limit = f" for {100 * LARGEST:.0f} points of clean accuracy or less"
     return (
-        f"No strategy here removes the backdoor; {best.label} does best, and "
-        f"{percent(left.value)} % of attacks succeed"
+        f"No defence here removes the backdoor{limit if _removed(at_any_cost) else ''}: "
+        f"{left} % of attacks succeed after the best"
     )
 
 
@@ -183,9 +200,11 @@ def _cost(chosen: Choice, panel: Panel) -> str:
         points = 100 * (panel.badnet[CLEAN].value - clean.value)
         cost = f", {abs(points):.2f} points {'below' if points >= 0 else 'above'} B"
     seeds = f" (mean of {len(best.cells)} seeds)" if len(best.cells) > 1 else ""
+    control = ", the control that knows nothing," if best.control else ""
     return (
-        f"Of the defences {_among(chosen.budget)}, {best.label} leaves the least attack success: "
-        f"{with_interval(best.rates[ASR])}, at clean accuracy {with_interval(clean)}{cost}{seeds}."
+        f"Of the defences {_among(chosen.budget)}, {best.label}{control} leaves the least attack "
+        f"success: {with_interval(best.rates[ASR])}, at clean accuracy {with_interval(clean)}"
+        f"{cost}{seeds}."
     )
 
 
@@ -216,6 +235,30 @@ def _chance(chosen: Choice) -> str:
             else f" It differs from all {chosen.others} others by more than chance."
         )
     return f"{lead} {verdict} ({how}).{more}"
+
+
+def _against_badnet(
+    report: Report, chosen: Choice, panel: Panel, hits: Sequence[Hits | None]
+) -> str:
+    """What B itself does, and where the attack is left whether even the best changes that."""
+    best = chosen.best
+    if best is None or ASR not in panel.badnet:
+        return ""
+    left, before = best.rates[ASR], panel.badnet[ASR]
+    told = f"Of B itself attack success is {with_interval(before)}"
+    if left.value <= REMOVED:
+        return f"{told}."
+    tests = [_paired(one, OF_BADNET, one, ASR) for one in map(hits.__getitem__, best.cells)]
+    known = [test for test in tests if test is not None]
+    if known and len(known) == len(tests):
+        p = in_every_seed([(difference, p) for difference, p, _ in known])
+        chance, how = p >= LEVEL, f"McNemar, p = {p_value(p)}"
+    elif left.known and before.known:
+        chance = overlap(left, before)
+        how = f"95 % intervals {'overlap' if chance else 'do not overlap'}"
+    else:
+        return f"{told}."
+    return f"{told}; the best is {'not ' if chance else ''}below that by more than chance ({how})."
 
 
 def p_value(p: float) -> str:

@@ -17,8 +17,12 @@ from sweep.evaluation.significance import TOLERANCE
 from sweep.tracking import artifacts
 
 #: The rates of a curve that are drawn, by their names in curve.csv.
-CURVE = ("clean_accuracy", "attack_success_rate", "goodnet_detection_rate")
-CURVE += ("goodnet_false_alarm_rate",)
+CURVE = (
+    "clean_accuracy",
+    "attack_success_rate",
+    "goodnet_detection_rate",
+    "goodnet_false_alarm_rate",
+)
 STEPS = 120  # points of a curve at most
 DETECTORS = ("doubt", "jensen_shannon")  # rows of scores.npz
 #: False alarms on clean validation images at which the threshold's slider stops, 200 of them.
@@ -113,9 +117,7 @@ class Pictures:
     left_out: int = 0
 
 
-def pictures(
-    places: Sequence[str], layers: Sequence[Sequence[str]], most_bytes: int
-) -> Pictures:
+def pictures(places: Sequence[str], layers: Sequence[Sequence[str]], most_bytes: int) -> Pictures:
     """The runs' figures as thumbnails, so small that all together take at most `most_bytes`.
 
     `layers` are those at which each run pruned: of several each has a picture of its own.

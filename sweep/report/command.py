@@ -24,7 +24,7 @@ ENDINGS = {"html": "html", "csv": "csv", "md": "md", "latex": "tex"}
 def write(parent: str, path: Path) -> None:
     """Write the report of a sweep, whose parent run this is, to `path`."""
     run = mlflow.get_run(parent)
-    _write(path, to_html(*_read(str(run.info.run_name), of_sweep(run))))
+    _write_whole(path, to_html(*_read(str(run.info.run_name), of_sweep(run))))
 
 
 def to_html(made: Report, hits: Sequence[Hits | None]) -> str:
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = tables.to_markdown(made, _sentences(made, answers))
         else:
             text = tables.to_latex(made)
-        _write(path, text)
+        _write_whole(path, text)
     except BadInput as error:
         terminal.print_error(str(error))
         return 2
@@ -97,7 +97,7 @@ def _form_of(path: Path | None) -> str:
     return endings.get(path.suffix if path else "", "html")
 
 
-def _write(path: Path, text: str) -> None:
+def _write_whole(path: Path, text: str) -> None:
     try:
         with files.atomic_write(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
@@ -108,9 +108,7 @@ def _write(path: Path, text: str) -> None:
 def _read(title: str, entries: Sequence[Entry]) -> tuple[Report, list[Hits | None]]:
     """The report's numbers, and which images each cell hits where that was logged."""
     places = {
-        number: place
-        for number, place in _places(entries).items()
-        if entries[number].cell.finished
+        number: place for number, place in _places(entries).items() if entries[number].cell.finished
     }
     hits = _of_all(places, paired.read_hits(list(places.values())), None, len(entries))
     return report(title, entries, hits), hits

@@ -27,11 +27,11 @@ ASR, CLEAN = "repaired/attack_success_rate", "repaired/clean_accuracy"
 VALID, ALARM = "repaired/valid_accuracy", "goodnet/false_alarm_rate"
 COST = "cost"  # made here: points of clean test accuracy below B
 COLUMNS = (
-    Column(ASR, "B′ ASR", "attack success of B′: poisoned test images that get the target",
+    Column(ASR, "B' ASR", "attack success of B': poisoned test images that get the target",
            "poisoned", -1),
-    Column(CLEAN, "B′ clean", "accuracy of B′ on clean test images", "test", 1),
-    Column(COST, "cost", "clean test accuracy of B less that of B′, in points", "", -1),
-    Column(VALID, "B′ valid", "accuracy of B′ on clean validation images", "valid", 1),
+    Column(CLEAN, "B' clean", "accuracy of B' on clean test images", "test", 1),
+    Column(COST, "cost", "clean test accuracy of B less that of B', in points", "", -1),
+    Column(VALID, "B' valid", "accuracy of B' on clean validation images", "valid", 1),
     Column("goodnet/detection_rate", "G detects", "poisoned test images that GoodNet flags",
            "poisoned", 1),
     Column(ALARM, "G alarms", "clean test images that GoodNet flags", "test", -1),
@@ -118,6 +118,7 @@ def report(title: str, entries: Sequence[Entry], hits: Sequence[Hits | None]) ->
     panels = list(dict.fromkeys(names))
     plain = [key for key in keys if key not in SEEDS and not _of_network(key)]
     swept = [key for key in plain if key in varying]
+    telling = _telling(settings, swept, names)
     by_settings: dict[tuple[str, ...], list[int]] = {}
     for place, values in enumerate(settings):
         alike = (names[place], *(values.get(key, "") for key in swept))
@@ -125,14 +126,13 @@ def report(title: str, entries: Sequence[Entry], hits: Sequence[Hits | None]) ->
     groups = []
     for (name, *_), places in by_settings.items():
         groups += [
-            _group(panels.index(name), same, plain, swept, entries, settings, rates)
+            _group(panels.index(name), same, plain, telling, entries, settings, rates)
             for same in _apart(places, settings)
         ]
-    made = [
-        _panel(name, [at for at, one in enumerate(groups) if one.panel == number], groups,
-               entries, hits)
-        for number, name in enumerate(panels)
-    ]  # fmt: skip
+    made = []
+    for number, name in enumerate(panels):
+        its_groups = [at for at, one in enumerate(groups) if one.panel == number]
+        made.append(_panel(name, its_groups, groups, entries, hits))
     return Report(title, entries, rates, plain, swept, groups, made)
 
 
@@ -212,19 +212,46 @@ def _panel_names(
     entries: Sequence[Entry], settings: Sequence[Mapping[str, str]], varying: Sequence[str]
 ) -> list[str]:
     """Of each cell the name of its network and, of several sweeps, of its sweep."""
+    names = [
+        values.get("data", "") if values.get("case", "none") == "none" else values["case"]
+        for values in settings
+    ]
+    telling = _telling(settings, varying, names)
     sweeps = list(dict.fromkeys(_sweep_id(entry) for entry in entries))
     whole = len(sweeps) > 1 and all(entry.whole for entry in entries)
-    names = []
-    for entry, values in zip(entries, settings, strict=True):
-        case = values.get("case", "none")
-        parts = [values.get("data", "") if case == "none" else case]
-        more = [key for key in varying if key not in ("case", "data")]
-        labels = [shown(values.get(key, "")) for key in more]
-        parts += [describe(more, labels)] if more else [values.get("attack", "")]
+    full = []
+    for name, entry, values in zip(names, entries, settings, strict=True):
+        labels = [shown(values.get(key, "")) for key in telling]
+        parts = [name, describe(telling, labels) if telling else values.get("attack", "")]
         if whole:
             parts.append(f"sweep {sweeps.index(_sweep_id(entry)) + 1}")
-        names.append(", ".join(part for part in parts if part and part != "none"))
-    return names
+        full.append(", ".join(part for part in parts if part and part != "none"))
+    return full
+
+
+def _telling(
+    settings: Sequence[Mapping[str, str]], keys: Sequence[str], names: Sequence[str]
+) -> list[str]:
+    """The keys that tell cells apart which their names and the keys before do not."""
+    telling: list[str] = []
+    known = list(names)
+    for key in keys:
+        more = [
+            f"{name}\0{values.get(key, '')}" for name, values in zip(known, settings, strict=True)
+        ]
+        if len(set(more)) > len(set(known)):
+            telling.append(key)
+            known = more
+    return telling
+
+
+def _label(values: Mapping[str, str], telling: Sequence[str], mark: str) -> str:
+    """A strategy by its name, or its order, and by what else tells it from others: "tac† u=3"."""
+    named = [key for key in ("strategy", "prune.order") if key in telling]
+    first = [values[key] for key in named] or [values.get("prune.order", "")]
+    rest = [key for key in telling if key not in named]
+    first[0] += mark
+    return " ".join(filter(None, [*first, describe(rest, [values[key] for key in rest])]))
 
 
 def _apart(places: Sequence[int], settings: Sequence[Mapping[str, str]]) -> list[list[int]]:
@@ -237,7 +264,7 @@ def _group(
     panel: int,
     places: Sequence[int],
     columns: Sequence[str],
-    swept: Sequence[str],
+    telling: Sequence[str],
     entries: Sequence[Entry],
     settings: Sequence[Mapping[str, str]],
     rates: Sequence[Mapping[str, Rate]],
@@ -246,17 +273,15 @@ def _group(
     values = {key: shown(settings[places[0]].get(key, "")) for key in columns}
     oracle, control = any(cell.oracle for cell in cells), any(cell.control for cell in cells)
     mark = ORACLE if oracle else ""
-    label = describe(swept, [values[key] for key in swept]) or values.get("prune.order", "cell")
-    means = {
-        column.metric: mean
-        for column in COLUMNS
-        if (mean := over_seeds([
-            rates[place][column.metric] for place in places if column.metric in rates[place]
-        ])) is not None
-    }  # fmt: skip
+    means = {}
+    for column in COLUMNS:
+        known = [rates[place][column.metric] for place in places if column.metric in rates[place]]
+        if known:
+            means[column.metric] = over_seeds(known)
+    label = _label(values, telling, mark)
     if "prune.order" in values:
         values["prune.order"] += mark
-    return Group(panel, label + mark, values, list(places), oracle, control, means)
+    return Group(panel, label, values, list(places), oracle, control, means)
 
 
 def _rates(entry: Entry, hits: Hits | None) -> dict[str, Rate]:
@@ -300,9 +325,8 @@ def _panel(
             found = _rates(entries[place], hits[place])
             if of_b in found:
                 by_network.setdefault(entries[place].tag("network_digest"), found[of_b])
-        mean = over_seeds(list(by_network.values()))
-        if mean is not None:
-            badnet[metric] = mean
+        if by_network:
+            badnet[metric] = over_seeds(list(by_network.values()))
     said = Counter(without_places(entries[place].tag("verdict")) for place in places)
     return Panel(name, badnet, list(numbers), [verdict for verdict in said if verdict])
 

@@ -17,7 +17,7 @@ from mlflow.entities import Run
 
 from sweep.redaction import redacted
 from sweep.report.aggregate import Rate, front
-from sweep.report.answer import Answer, percent, p_value, with_interval, within
+from sweep.report.answer import Answer, p_value, percent, with_interval, within
 from sweep.report.attachments import ALARMS, Curve, Detection, Pictures
 from sweep.report.data import (
     ASR,

@@ -7,11 +7,14 @@ const ASR = "repaired/attack_success_rate";
 const CLEAN = "repaired/clean_accuracy";
 const DETECTION = "goodnet/detection_rate";
 const ALARM = "goodnet/false_alarm_rate";
-// Okabe and Ito's colours, safe for the colour-blind, without the yellow that is pale on white.
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+// Okabe and Ito's colours, safe for the colour-blind: those that can be seen on white, on black.
+const ON_LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+const ON_DARK = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442"];
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 const BORDERS = { solid: "solid", dash: "dashed", dot: "dotted", dashdot: "dashed" };
-const DETECTORS = { doubt: "doubt: 1 − p(B's class) under B′", jensen_shannon: "Jensen-Shannon divergence" };
+const DETECTORS = { doubt: "doubt: 1 − p(B's class) under B'", jensen_shannon: "Jensen-Shannon divergence" };
+// Rates of the leaderboard that are always shown.
+const FEW = [ASR, CLEAN, "cost", "repaired/valid_accuracy", DETECTION, ALARM, "prune/fraction"];
 const ROWS = 50;
 const CELLS = 30;
 
@@ -21,6 +24,7 @@ const state = {
   filters: {}, // setting -> value
   text: "",
   all: false, // rows of the leaderboard
+  wide: false, // all rates of the leaderboard
   cells: CELLS,
 };
 
@@ -73,13 +77,20 @@ function draw(id, traces, layout, label) {
   return Plotly.react(target, traces, {
     font: { family: "system-ui, sans-serif", size: 12.5, color: css("--ink") },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 52, r: 12, t: 10, b: 46 }, hovermode: "closest", showlegend: false,
+    margin: { l: 52, r: 12, t: 30, b: 46 }, hovermode: "closest", showlegend: false,
     hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") }, align: "left" },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--muted"), activecolor: css("--accent") },
     ...layout,
   }, {
     displaylogo: false, responsive: true,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    modeBarButtons: [["toImage", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
   });
+}
+
+/** The colours for the page as it is now; what is printed is light. */
+function colours() {
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches && !matchMedia("print").matches;
+  return dark ? ON_DARK : ON_LIGHT;
 }
 
 /** Lengths of error bars to the ends of intervals, in points. */
@@ -100,15 +111,16 @@ function points(groups, name, x, y, marker) {
   };
 }
 
-const LEGEND = { showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 52, r: 12, t: 34, b: 46 } };
+const LEGEND = { showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 52, r: 12, t: 58, b: 46 } };
 
 /** Defences, the control and oracles as points of two rates. */
 function kinds(groups, x, y) {
   const known = groups.filter((g) => value(g, x) != null && value(g, y) != null);
+  const [blue, orange] = colours();
   const sorts = [
-    ["defence", (g) => !g.oracle && !g.control, { color: "#0072b2", size: 9 }],
+    ["defence", (g) => !g.oracle && !g.control, { color: blue, size: 9 }],
     ["random (control)", (g) => g.control, { color: "#8a8f98", size: 9, symbol: "x" }],
-    ["oracle †", (g) => g.oracle, { color: "#d55e00", size: 10, symbol: "diamond-open", line: { width: 2 } }],
+    ["oracle †", (g) => g.oracle, { color: orange, size: 10, symbol: "diamond-open", line: { width: 2 } }],
   ];
   return sorts
     .map(([name, holds, marker]) => [known.filter(holds), name, marker])
@@ -138,7 +150,7 @@ function drawScatter() {
     if (front.length > 1) {
       traces.unshift({
         x: front.map((g) => 100 * value(g, CLEAN)), y: front.map((g) => 100 * value(g, ASR)),
-        name: "Pareto front", mode: "lines", line: { shape: "vh", color: "#0072b2", width: 1.5, dash: "dot" }, hoverinfo: "skip", showlegend: true,
+        name: "Pareto front", mode: "lines", line: { shape: "vh", color: colours()[0], width: 1.5, dash: "dot" }, hoverinfo: "skip", showlegend: true,
       });
     }
     if (panel.badnet[CLEAN] && panel.badnet[ASR]) {
@@ -152,7 +164,7 @@ function drawScatter() {
     const best = groups.filter((g) => !g.oracle && value(g, ASR) != null).sort((a, b) => value(a, ASR) - value(b, ASR))[0];
     draw(chart, traces, {
       height: panels.length > 2 ? 330 : 430, ...LEGEND,
-      xaxis: axis("clean test accuracy of B′, %"), yaxis: axis("attack success of B′, %", { rangemode: "tozero" }),
+      xaxis: axis("clean test accuracy of B', %"), yaxis: axis("attack success of B', %", { rangemode: "tozero" }),
     }, `Attack success over clean accuracy of ${groups.length} strategies on ${panel.name}.` +
       (best ? ` Least attack success of a defence: ${best.label}, ${percent(value(best, ASR))} % at clean accuracy ${percent(value(best, CLEAN))} %.` : "") +
       " The leaderboard has all numbers.");
@@ -169,8 +181,8 @@ function drawScatter() {
 /** The colour and dash of each chosen group, and a letter for its chip. */
 function styles() {
   return new Map([...state.chosen].map((number, place) => [number, {
-    color: COLOURS[place % COLOURS.length],
-    dash: DASHES[Math.floor(place / COLOURS.length) % DASHES.length],
+    color: colours()[place % ON_LIGHT.length],
+    dash: DASHES[Math.floor(place / ON_LIGHT.length) % DASHES.length],
   }]));
 }
 
@@ -207,7 +219,7 @@ function curveTraces(cell, style, name, narrow) {
       traces.push({
         x: [at(cell.stop)], y: [100 * found], mode: "markers", type: "scatter",
         marker: { color: style.color, size: 9, line: { color: css("--card"), width: 1.5 } }, ...axes,
-        hovertemplate: `<b>${escaped(name)}</b><br>B′, ${cell.stop} pruned: %{y:.2f} %<extra></extra>`,
+        hovertemplate: `<b>${escaped(name)}</b><br>B', ${cell.stop} pruned: %{y:.2f} %<extra></extra>`,
       });
     }
   });
@@ -218,13 +230,13 @@ function curveLayout(attacked, narrow, height) {
   const across = $("curve-x").value === "share" ? "channels pruned, %" : "channels pruned";
   const range = { range: [-2, 102] };
   const layout = {
-    height: narrow && attacked ? height * 1.6 : height,
+    height: narrow && attacked ? height * 1.9 : height,
     xaxis: axis(across), yaxis: axis("clean accuracy, %", range),
   };
   if (attacked) {
     layout.xaxis2 = axis(across);
     layout.yaxis2 = axis("attack success, %", range);
-    layout.grid = { rows: narrow ? 2 : 1, columns: narrow ? 1 : 2, pattern: "independent", xgap: 0.16, ygap: 0.24 };
+    layout.grid = { rows: narrow ? 2 : 1, columns: narrow ? 1 : 2, pattern: "independent", xgap: 0.16, ygap: 0.3 };
   }
   return layout;
 }
@@ -272,7 +284,7 @@ function columns() {
     ...(several ? [{ id: "panel", name: "network", of: (g) => DATA.panels[g.panel].name }] : []),
     ...DATA.keys.map((key, at) => ({ id: key.id, name: key.name, title: key.id, of: (g) => g.settings[at] })),
     ...(seeds ? [{ id: "seeds", name: "seeds", number: true, of: (g) => g.cells.length }] : []),
-    ...DATA.columns.map((column) => ({ ...column, number: true, rate: true, title: column.meaning, of: (g) => value(g, column.id) })),
+    ...DATA.columns.filter((column) => state.wide || FEW.includes(column.id)).map((column) => ({ ...column, number: true, rate: true, title: column.meaning, of: (g) => value(g, column.id) })),
   ];
 }
 
@@ -318,7 +330,12 @@ function makeFilters() {
   };
   if (DATA.panels.length > 1) add("panel", "network", DATA.panels.map((panel) => panel.name));
   DATA.keys.forEach((key, at) => add(key.id, key.name, [...new Set(DATA.groups.map((g) => g.settings[at]))]));
-  bar.append(element("button", { type: "button", onclick: resetFilters }, "Reset"));
+  bar.append(
+    element("button", { type: "button", onclick: resetFilters }, "Reset"),
+    element("label", { class: "check" }, element("input", {
+      type: "checkbox", id: "wide", onchange: (event) => { state.wide = event.target.checked; drawLeaderboard(); },
+    }), "all rates"),
+  );
 }
 
 function resetFilters() {
@@ -358,8 +375,9 @@ function row(group, front) {
   const cells = columns().map((column, at) => {
     if (column.rate) return element("td", { class: "number" }, ...rate(group.rates[column.id]));
     const text = String(column.of(group) ?? "");
-    if (at !== first) return element("td", { class: column.number ? "number" : "setting" }, text);
-    return element("th", { scope: "row", class: "setting" }, text,
+    const width = column.number ? "number" : text.length > 30 ? "setting long" : "setting";
+    if (at !== first) return element("td", { class: width }, text);
+    return element("th", { scope: "row", class: width }, text,
       front.has(number) ? element("span", { class: "badge", title: "on the Pareto front" }, "front") : null,
       group.status ? element("span", { class: "badge bad" }, group.status) : null);
   });
@@ -458,8 +476,8 @@ function makeDetection() {
   $("threshold-controls").hidden = !known.length;
   if (!known.length) $("threshold-controls").style.display = "none";
   $("detection-note").textContent = known.length
-    ? "Points: GoodNet, which flags an image where B and B′ disagree. Lines: a GoodNet with a score and any threshold, of the chosen strategies; ● is the threshold of the slider, which is set on clean validation images alone."
-    : "GoodNet flags an image where B and B′ disagree. There is no slider: these runs have logged no scores of single images (scores.npz).";
+    ? "Points: GoodNet, which flags an image where B and B' disagree. Lines: a GoodNet with a score and any threshold, of the chosen strategies; ● is the threshold of the slider, which is set on clean validation images alone."
+    : "GoodNet flags an image where B and B' disagree. There is no slider: these runs have logged no scores of single images (scores.npz).";
   $("detector").addEventListener("change", drawDetection);
   $("threshold").addEventListener("input", drawDetection);
   drawDetection();
@@ -629,7 +647,7 @@ function drawCellCurve(details, cell) {
   const target = details.querySelector(".cell-curve");
   if (!target) return;
   const attacked = "attack_success_rate" in DATA.curves[cell.curve].rates;
-  draw(target, curveTraces(cell, { color: COLOURS[0], dash: "solid" }, cellName(cell)), curveLayout(attacked, target.clientWidth < 560, 260), `Pruning curve of ${cellName(cell)}`);
+  draw(target, curveTraces(cell, { color: colours()[0], dash: "solid" }, cellName(cell)), curveLayout(attacked, target.clientWidth < 560, 260), `Pruning curve of ${cellName(cell)}`);
 }
 
 function copy(code, button) {

@@ -223,7 +223,8 @@ def of_sweep(parent: Run) -> list[Entry]:
 def _by_id(ids: set[str]) -> list[Run]:
     """The runs of these ids, wherever they are."""
     experiments = [one.experiment_id for one in mlflow.search_experiments()] if ids else []
-    ordered, runs = sorted(ids), []
+    ordered = sorted(ids)
+    runs: list[Run] = []
     for start in range(0, len(ordered), AT_ONCE):
         listed = ", ".join(f"'{run_id}'" for run_id in ordered[start : start + AT_ONCE])
         runs += MlflowClient().search_runs(experiments, f"attributes.run_id IN ({listed})")
@@ -240,9 +241,7 @@ def _settings_of(rows: Sequence[Row], runs: Sequence[Run]) -> list[str]:
     """The columns of a comparison.csv that are settings: those between its head and its metrics."""
     metrics = {name for run in runs for name in run.data.metrics}
     names = list(rows[0])
-    return [
-        name for name in names[names.index("threat_model") + 1 : -1] if name not in metrics
-    ]
+    return [name for name in names[names.index("threat_model") + 1 : -1] if name not in metrics]
 
 
 def _given(row: Row, names: Sequence[str]) -> dict[str, str]:

@@ -14,7 +14,6 @@ LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "†": r"$\dagger$",
-    "′": "$'$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
 }
@@ -54,9 +53,7 @@ def to_csv(report: Report) -> str:
         settings = [group.settings[key] for key in report.columns]
         network = report.panels[group.panel].name
         oracle = str(group.oracle).lower()
-        out.writerow(
-            [network, group.label, *settings, oracle, len(cells), finished, *numbers]
-        )
+        out.writerow([network, group.label, *settings, oracle, len(cells), finished, *numbers])
     return text.getvalue()
 
 

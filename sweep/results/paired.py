@@ -35,6 +35,7 @@ RATES = (
     ("repaired/attack_success_rate", "B' attack success", "poisoned"),
     ("goodnet/attack_success_rate", "G attack success", "poisoned"),
 )
+OF_BADNET = "badnet/attack_success_rate"
 WORDS = {"test": "clean test images", "poisoned": "poisoned images"}
 MAX_PAIRS = 4950  # all those of 100 cells; beyond, only some are compared
 CHANCE = "paired.csv tells which differences between cells are more than chance."
@@ -78,6 +79,7 @@ def hits_of(predictions: Mapping[str, NDArray[np.integer]]) -> Hits:
     These are `<images>_label`, `<images>_badnet` and `<images>_repaired`.
 
     GoodNet hits where B and B' do: where they disagree it says "backdoored", which is no class.
+    Beside the `RATES` stands the attack success of B itself.
     """
     hits, images = {}, {}
     for metric, _, name in RATES:
@@ -87,6 +89,8 @@ def hits_of(predictions: Mapping[str, NDArray[np.integer]]) -> Hits:
             if metric.startswith("goodnet/"):
                 hits[metric] &= badnet == label
             images[name] = (len(label), _digest(label), _digest(badnet))
+            if name == "poisoned":
+                hits[OF_BADNET] = badnet == label
     return Hits(images, hits)
 
 
