@@ -1,8 +1,8 @@
 """One HTML file that tells what a sweep came to, to be handed on: `python -m sweep.report`.
 
-`command.py` is where to start. `sources.py` finds the runs, `data.py` makes groups of cells of
-them, `answer.py` the sentence on top; `page.py` puts all of it with `template.html` into one file,
-and `tables.py` into CSV, Markdown or LaTeX.
+`command.py` is where to start. `sources.py` finds the runs, `data.py` groups their cells into
+strategies, `answer.py` writes the sentences on top; `page.py` puts it all with `template.html` into
+one file, `tables.py` into CSV, Markdown or LaTeX. Charts are drawn in the browser by `report.js`.
 """
 
 from sweep.report.command import write

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from sweep.evaluation.significance import TOLERANCE, paired
 from sweep.report.aggregate import LEVEL, Rate, Versus, in_every_seed, overlap, versus
-from sweep.report.data import ASR, CLEAN, COST, SEEDS, VALID, Group, Panel, Report
+from sweep.report.data import ASR, CLEAN, COST, VALID, Group, Panel, Report
+from sweep.report.settings import SEEDS
 from sweep.results.paired import OF_BADNET, Hits
 
 #: Points of clean validation accuracy that may be paid; None: any. The first is the project's aim.
-BUDGETS = (0.02, 0.05, 0.1, None)
 LARGEST = 0.1
+BUDGETS = (0.02, 0.05, LARGEST, None)
 REMOVED = 0.05  # attack success at which a backdoor is called removed
 
 
@@ -35,11 +36,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one panel says: a headline, sentences below it, and the choice for each budget."""
+    """What one panel says: a headline, sentences below it, and the choice for each budget.
+
+    `told`: the strategies that the sentences name.
+    """
 
     headline: str
     sentences: Sequence[str]
     choices: Sequence[Choice]
+    told: Sequence[Group] = ()
 
 
 def answer(report: Report, panel: Panel, hits: Sequence[Hits | None]) -> Answer:
@@ -53,20 +58,26 @@ def answer(report: Report, panel: Panel, hits: Sequence[Hits | None]) -> Answer:
     chosen = _most_telling(choices)
     against = _against_badnet(report, chosen, panel, hits)
     sentences = [_cost(chosen, panel), _chance(chosen), against]
+    told = [chosen.best, chosen.following]
     oracles = [group for group in groups if group.oracle and group.attacked]
     if oracles:
-        sentences.append(_bound(oracles, base, chosen.budget))
-    return Answer(_headline(chosen, choices[-1]), [one for one in sentences if one], choices)
+        bound = _bound(oracles, base, chosen.budget)
+        told.append(bound)
+        sentences.append(
+            f"An oracle, which is shown poisoned images and is no defence, gets to "
+            f"{percent(bound.rates[ASR].value)} % ({bound.label}, clean "
+            f"{percent(bound.rates[CLEAN].value)} %)."
+        )
+    headline = _headline(chosen, choices[-1])
+    named = [group for group in told if group is not None]
+    return Answer(headline, [one for one in sentences if one], choices, named)
 
 
 def _most_telling(choices: Sequence[Choice]) -> Choice:
-    """The smallest budget that removes the backdoor; else that has two to compare; else one."""
-    tests = (
-        lambda one: one.budget is not None and _removed(one),
-        lambda one: one.others > 0,
-        lambda one: one.best is not None,
-    )
-    return next(one for holds in tests for one in choices if holds(one))
+    """The smallest budget that removes the backdoor; else the largest that has a defence."""
+    removing = [one for one in choices if one.budget is not None and _removed(one)]
+    possible = [one for one in choices if one.budget is not None and one.best is not None]
+    return [*removing[:1], *possible[::-1], choices[-1]][0]
 
 
 def percent(value: float) -> str:
@@ -187,7 +198,7 @@ def _headline(chosen: Choice, at_any_cost: Choice) -> str:
     limit = f" for {100 * LARGEST:.0f} points of clean accuracy or less"
     return (
         f"No defence here removes the backdoor{limit if _removed(at_any_cost) else ''}: "
-        f"{left} % of attacks succeed after the best"
+        f"after the best, {best.label}, {left} % of attacks succeed"
     )
 
 
@@ -270,11 +281,7 @@ def p_value(p: float) -> str:
     return "<1e-99" if p < 1e-99 else f"{p:.2g}"
 
 
-def _bound(oracles: Sequence[Group], base: Rate | None, budget: float | None) -> str:
+def _bound(oracles: Sequence[Group], base: Rate | None, budget: float | None) -> Group:
+    """The best oracle within the budget, or else of all."""
     affordable = [group for group in oracles if _affordable(group, budget, base)] or oracles
-    best = min(affordable, key=lambda group: group.rates[ASR].value)
-    return (
-        f"An oracle, which is shown poisoned images and is no defence, gets to "
-        f"{percent(best.rates[ASR].value)} % ({best.label}, clean "
-        f"{percent(best.rates[CLEAN].value)} %)."
-    )
+    return min(affordable, key=lambda group: group.rates[ASR].value)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import mlflow
 
-from sweep import BadInput, files, terminal
+from sweep import BadInput, files, interrupts, terminal
 from sweep.report import attachments, page, tables
 from sweep.report.answer import Answer, answer
 from sweep.report.data import Report, report
@@ -86,9 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInput as error:
         terminal.print_error(str(error))
         return 2
-    for sentence in _sentences(made, answers):
-        terminal.print_line(sentence)
-    terminal.print_line(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB)", wrap=False)
+    try:
+        for sentence in _sentences(made, answers):
+            terminal.print_line(sentence)
+        terminal.print_line(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB)", wrap=False)
+    except KeyboardInterrupt as interrupt:  # whoever read the output has gone
+        return interrupts.exit_code(interrupt)
     return 0
 
 

@@ -17,6 +17,7 @@ const DETECTORS = { doubt: "doubt: 1 − p(B's class) under B'", jensen_shannon:
 const FEW = [ASR, CLEAN, "cost", "repaired/valid_accuracy", DETECTION, ALARM, "prune/fraction"];
 const ROWS = 50;
 const CELLS = 30;
+const MANY = 30; // strategies
 
 const state = {
   chosen: new Set(), // numbers of groups whose curves are drawn
@@ -105,8 +106,9 @@ function bars(groups, metric, colour) {
 function points(groups, name, x, y, marker) {
   return {
     x: groups.map((g) => 100 * value(g, x)), y: groups.map((g) => 100 * value(g, y)),
+    // of many strategies the bars would hide the points; the leaderboard has every interval
+    ...(DATA.groups.length > MANY ? {} : { error_x: bars(groups, x, marker.color), error_y: bars(groups, y, marker.color) }),
     customdata: groups.map((g) => DATA.groups.indexOf(g)), name, mode: "markers", type: "scatter", marker,
-    error_x: bars(groups, x, marker.color), error_y: bars(groups, y, marker.color),
     text: groups.map((g) => `<b>${escaped(g.label)}</b>`), showlegend: true,
   };
 }
@@ -254,13 +256,13 @@ function drawCurves() {
     }
   }
   const target = $("curve-chart");
+  target.hidden = !traces.length;
+  $("no-curve").hidden = Boolean(traces.length);
   if (!traces.length) {
-    Plotly.purge(target);
     const any = DATA.cells.some((cell) => cell.curve != null);
-    target.replaceChildren(element("p", {}, any ? "Nothing is chosen: tick strategies in the leaderboard." : "No cell has logged a curve."));
+    $("no-curve").textContent = any ? "Nothing is chosen: tick strategies in the leaderboard." : "No cell has logged a curve.";
     return;
   }
-  if (target.querySelector("p")) target.replaceChildren();
   const narrow = target.clientWidth < 560;
   draw(target, traces, curveLayout(attacked, narrow, 340),
     `Clean accuracy${attacked ? " and attack success" : ""} over channels pruned, of ${[...state.chosen].map((at) => nameOf(DATA.groups[at])).join("; ")}.`);
@@ -454,7 +456,7 @@ function drawHeat() {
     const depth = high > low ? Math.round((85 * (one - low)) / (high - low)) + 8 : 8;
     const made = element("td", {}, percent(one));
     made.style.background = `color-mix(in srgb, var(--heat) ${depth}%, var(--card))`;
-    if (depth > 55) made.style.color = "var(--heat-ink)";
+    if (depth > (colours() === ON_DARK ? 55 : 85)) made.style.color = "var(--heat-ink)";
     return made;
   };
   table.replaceChildren(
@@ -517,15 +519,14 @@ function drawDetection() {
     draw(target, traces, {
       height: 360, ...LEGEND, xaxis: axis("clean test images flagged, %", { range: [-2, 102] }), yaxis: axis("poisoned images flagged, %", { range: [-2, 102] }),
     }, "Poisoned images that GoodNet flags over clean ones that it flags; the leaderboard has the numbers.");
-  } else {
-    Plotly.purge(target);
-    target.replaceChildren(element("p", {}, "There is no detection to draw: no poisoned images."));
   }
+  target.hidden = !traces.length;
+  $("no-detection").hidden = Boolean(traces.length);
   const heads = ["strategy", "seed", "threshold", "clean flagged, %", "poisoned flagged, %"];
   $("at-threshold").replaceChildren(...(lines.length ? [
     element("thead", {}, element("tr", {}, ...heads.map((one, at) => element("th", { scope: "col", class: at > 1 ? "number" : "" }, one)))),
     element("tbody", {}, ...lines.map(([name, seed, threshold, alarm, found]) => element("tr", {},
-      element("th", { scope: "row", class: "setting" }, name), element("td", {}, seed), element("td", { class: "number" }, String(threshold)),
+      element("th", { scope: "row", class: "setting" }, name), element("td", { class: "nowrap" }, seed), element("td", { class: "number" }, String(threshold)),
       element("td", { class: "number" }, percent(alarm)), element("td", { class: "number" }, found == null ? "–" : percent(found))))),
   ] : []));
 }
@@ -546,7 +547,7 @@ function makeUnwell() {
   }
   const rows = [...unwell.values()].map((places) => {
     const cell = DATA.cells[places[0]];
-    const names = [...new Set(places.map((at) => nameOf(DATA.groups[DATA.cells[at].group])))];
+    const names = [...new Set(places.map((at) => (places.length < 6 ? cellName(DATA.cells[at]) : nameOf(DATA.groups[DATA.cells[at].group]))))];
     return element("tr", {}, element("th", { scope: "row" }, cell.status), element("td", { class: "number" }, String(places.length)),
       element("td", {}, cell.error || "no reason was logged"),
       element("td", {}, names.slice(0, 12).join("; ") + (names.length > 12 ? ` and ${names.length - 12} more` : "")));
@@ -660,23 +661,18 @@ function copy(code, button) {
 // ---- all of it ---------------------------------------------------------------------------------
 
 function firstChoice() {
-  // the fronts' ends and the best oracle: what the first look is about
-  for (const panel of DATA.panels.slice(0, 3)) {
-    const known = panel.groups.filter((at) => value(DATA.groups[at], ASR) != null && DATA.groups[at].cells.some((one) => DATA.cells[one].curve != null));
-    const by = (a, b) => value(DATA.groups[a], ASR) - value(DATA.groups[b], ASR);
-    const defences = known.filter((at) => !DATA.groups[at].oracle).sort(by);
-    const oracles = known.filter((at) => DATA.groups[at].oracle).sort(by);
-    defences.slice(0, DATA.panels.length > 1 ? 1 : 3).forEach((at) => state.chosen.add(at));
-    oracles.slice(0, DATA.panels.length > 1 ? 0 : 1).forEach((at) => state.chosen.add(at));
+  const drawn = (at) => DATA.groups[at].cells.some((one) => DATA.cells[one].curve != null);
+  const several = DATA.panels.length > 1;
+  for (const panel of DATA.panels.slice(0, 4)) {
+    panel.chosen.filter(drawn).slice(0, several ? 1 : 4).forEach((at) => state.chosen.add(at));
   }
-  if (!state.chosen.size) {
-    const any = DATA.groups.findIndex((group) => group.cells.some((at) => DATA.cells[at].curve != null));
-    if (any >= 0) state.chosen.add(any);
-  }
+  const any = DATA.groups.findIndex((group, at) => drawn(at));
+  if (!state.chosen.size && any >= 0) state.chosen.add(any);
 }
 
 function drawCharts() {
   drawScatter();
+  drawHeat();
   drawCurves();
   drawDetection();
   document.querySelectorAll("details[open]").forEach((details) => drawCellCurve(details, DATA.cells[Number(details.id.slice(5))]));
@@ -692,7 +688,12 @@ drawCells();
 drawScatter();
 drawCurves();
 $("curve-x").addEventListener("change", () => drawCharts());
-$("clear").addEventListener("click", () => [...state.chosen].forEach((number) => choose(number, false)));
+$("clear").addEventListener("click", () => {
+  state.chosen.clear();
+  document.querySelectorAll("input[data-group]").forEach((box) => { box.checked = false; });
+  drawCurves();
+  drawDetection();
+});
 $("more-rows").addEventListener("click", () => { state.all = true; drawLeaderboard(); });
 $("more-cells").addEventListener("click", () => { state.cells += 100; drawCells(); });
 $("find-cell").addEventListener("input", () => { state.cells = CELLS; drawCells(); });

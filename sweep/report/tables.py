@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from io import StringIO
 
 from sweep.report.aggregate import Rate
-from sweep.report.data import ASR, CLEAN, COLUMNS, COST, Group, Report, headings
+from sweep.report.data import ASR, CLEAN, COLUMNS, COST, Group, Report
+from sweep.report.settings import headings
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -90,8 +91,9 @@ def latex(text: str) -> str:
 def _markdown(text: str) -> str:
     """Text as Markdown shows it, whatever signs are in it."""
     line = " ".join(text.split()).replace("\\", "\\\\")
-    for sign in "|*_`[]":
+    for sign in "|*_`":
         line = line.replace(sign, f"\\{sign}")
+    line = line.replace("](", "]\\(")  # no link
     return line.replace("&", "&amp;").replace("<", "&lt;")
 
 

@@ -268,7 +268,9 @@ def test_the_parts_below_tracking_reach_neither_hydra_nor_mlflow(name):
 
 
 def test_the_results_load_without_keras():
-    code = "import sweep.results.pages, sweep.results.paired, sys; print(*sys.modules)"
+    code = (
+        "import sweep.results.pages, sweep.results.paired, sweep.report, sys; print(*sys.modules)"
+    )
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).split()
     assert "mlflow" in loaded
     assert not {"tensorflow", "keras"} & set(loaded)

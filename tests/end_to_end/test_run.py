@@ -247,7 +247,7 @@ def test_the_parent_holds_the_comparison_with_run_ids(project, sweep) -> None:
     _, parent, cells = sweep
     assert parent.info.status == "FINISHED"
     figures = {"figures/comparison.png", "figures/tradeoff.png"}
-    assert project.artifacts(parent) == {"comparison.csv", "paired.csv"} | figures
+    assert project.artifacts(parent) == {"comparison.csv", "paired.csv", "report.html"} | figures
     path = project.client().download_artifacts(parent.info.run_id, "comparison.csv")
     rows = read(path)
     assert [row["run_id"] for row in rows] == [cell.info.run_id for cell in cells]

@@ -112,7 +112,8 @@ def _cell(job: int, settings: Mapping[str, str], poisoned: bool) -> dict:
     """What one cell came to: its metrics, its curve, its answers."""
     rng = np.random.default_rng(job)
     steps = np.linspace(0, 1, CHANNELS + 1)
-    order = ORDERS.index(settings.get("prune/order", "mean_activation"))
+    name = settings.get("prune/order", "mean_activation")
+    order = ORDERS.index(name) if name in ORDERS else 0
     clean = 0.98 - 0.9 * steps ** (3 + order % 3) + rng.normal(0, 0.004, len(steps))
     attack = 1 / (1 + np.exp(12 * (steps - 1 + 0.07 * order))) + rng.normal(0, 0.004, len(steps))
     curve = {"valid_accuracy": clean, "clean_accuracy": clean, "attack_success_rate": attack}
