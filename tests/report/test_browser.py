@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from browser import browser, console_errors, needs_browser, requested
+from browser import browser, console_errors, look, needs_browser, requested
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -30,25 +30,28 @@ def pages(sweeps, tmp_path_factory):
     return page
 
 
+@pytest.fixture(scope="session")
+def driver():
+    with browser() as driver:
+        yield driver
+
+
 @pytest.fixture
-def opened(pages):
+def opened(pages, driver):
     """Open the report of a sweep; at the end nothing went wrong in it and nothing was loaded."""
-    drivers = []
 
     def opened(*kinds, width: int = 1600, dark: bool = False) -> Chrome:
-        context = browser(width, 1000, dark=dark)
-        driver = context.__enter__()
-        drivers.append((context, driver))
         page = pages(*kinds)
+        look(driver, width, 1000, dark=dark)
         driver.get(page.as_uri())
         assert requested(driver) == [page.as_uri()]
         return driver
 
     yield opened
-    for context, driver in drivers:
-        errors, loaded = console_errors(driver), requested(driver)
-        context.__exit__(None, None, None)
-        assert (errors, loaded) == ([], [])
+    errors, loaded = console_errors(driver), requested(driver)
+    driver.get("about:blank")
+    requested(driver)
+    assert (errors, loaded) == ([], [])
 
 
 def css(driver: Chrome, selector: str):
@@ -251,7 +254,7 @@ def test_it_is_dark_where_that_is_preferred(opened):
 
 def test_it_prints_light_and_without_its_controls(opened):
     driver = opened(3, dark=True)
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    look(driver, 1000, 1000, dark=True, media="print")
     code = "return getComputedStyle(document.body).backgroundColor"
     assert driver.execute_script(code) == "rgb(255, 255, 255)"
     assert not css(driver, "#filters")[0].is_displayed()

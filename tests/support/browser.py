@@ -31,13 +31,19 @@ def browser(width: int = 1600, height: int = 1200, *, dark: bool = False) -> Ite
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
     try:
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        look(driver, width, height, dark=dark)
         yield driver
     finally:
         driver.quit()
+
+
+def look(driver: Chrome, width: int, height: int, *, dark: bool = False, media: str = "") -> None:
+    """Look at pages so large, in the light or in the dark, on a screen or as they are printed."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    emulated = {"media": media, "features": [scheme]}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", emulated)
 
 
 def console_errors(driver: Chrome) -> list[str]:
