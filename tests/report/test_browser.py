@@ -76,8 +76,9 @@ def width(driver: Chrome) -> int:
 
 
 @pytest.mark.parametrize("cells", [3, 60, 300])
-def test_it_renders_with_its_answer_first(opened, cells):
+def test_it_renders_with_its_answer_first(opened, pages, cells):
     driver = opened(cells)
+    assert pages(cells).stat().st_size <= 6_000_000
     headline = css(driver, ".answer h2")[0]
     assert "removes the backdoor" in headline.text
     assert "more than chance" in css(driver, ".answer .said")[0].text
