@@ -75,6 +75,7 @@ function draw(id, traces, layout, label) {
   const target = typeof id === "string" ? $(id) : id;
   target.setAttribute("role", "img");
   target.setAttribute("aria-label", label);
+  target.style.height = `${layout.height}px`; // on paper too
   return Plotly.react(target, traces, {
     font: { family: "system-ui, sans-serif", size: 12.5, color: css("--ink") },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",

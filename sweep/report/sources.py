@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
+from itertools import takewhile
 
 import mlflow
 from mlflow import MlflowException
@@ -241,7 +242,8 @@ def _settings_of(rows: Sequence[Row], runs: Sequence[Run]) -> list[str]:
     """The columns of a comparison.csv that are settings: those between its head and its metrics."""
     metrics = {name for run in runs for name in run.data.metrics}
     names = list(rows[0])
-    return [name for name in names[names.index("threat_model") + 1 : -1] if name not in metrics]
+    rest = names[names.index("threat_model") + 1 : -1]
+    return list(takewhile(lambda name: name not in metrics, rest))
 
 
 def _given(row: Row, names: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from runs import parent, run
 
 from sweep import BadInput
 from sweep.report.data import report
-from sweep.report.sources import find, shell, sweep_command
+from sweep.report.sources import _settings_of, find, shell, sweep_command
 from sweep.results.cells import MISSING
 
 
@@ -123,3 +123,12 @@ def test_a_cell_by_itself_has_no_command_of_a_sweep():
     assert entry(0, sweep=run("p", overrides="prune.frac=0.1,0.2"), prune__frac="0.2").command == (
         "python run.py prune.frac=0.2"
     )
+
+
+def test_settings_are_the_columns_before_the_first_metric():
+    made = run("a", {"badnet/clean_accuracy": 0.9, "repaired/clean_accuracy": 0.8})
+    head = ["job", "run_id", "status", "reused", "threat_model", "prune/order", "seed"]
+    rates = ["badnet/clean_accuracy", "badnet/clean_accuracy_low", "repaired/clean_accuracy"]
+    row = dict.fromkeys([*head, *rates, "error"], "")
+    assert _settings_of([row], [made]) == ["prune/order", "seed"]
+    assert _settings_of([dict.fromkeys([*head, "error"], "")], []) == ["prune/order", "seed"]
