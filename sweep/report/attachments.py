@@ -43,7 +43,7 @@ class Curve:
     """
 
     pruned: list[int]
-    rates: dict[str, list[float]]
+    rates: dict[str, list[float | None]]
     channels: list[tuple[str, int]]
 
 
@@ -64,9 +64,15 @@ def _curve(text: bytes, stop: int) -> Curve | None:
     thin = {round(point * last / (STEPS - 1)) for point in range(STEPS)} | {min(stop, last)}
     steps = range(len(rows)) if len(rows) <= STEPS else sorted(thin)
     names = [name for name in CURVE if name in rows[0]]
-    rates = {name: [round(float(rows[step][name]), 4) for step in steps] for name in names}
+    rates = {name: [_finite(rows[step][name]) for step in steps] for name in names}
     channels = [(row["layer"], int(row["channel"])) for row in rows[1:]]
     return Curve(list(steps), rates, channels)
+
+
+def _finite(text: str) -> float | None:
+    """A rate; None where it is not a number."""
+    value = float(text)
+    return round(value, 4) if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)

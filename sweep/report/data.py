@@ -1,5 +1,6 @@
 """From cells to what a report shows: strategies side by side on one network, a `Panel` each."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -162,7 +163,8 @@ def _group(
 
 def _rates(entry: Entry, hits: Hits | None) -> dict[str, Rate]:
     """The rates of one cell, with the intervals that its images allow."""
-    metrics, found = entry.cell.metrics, {}
+    metrics = {name: one for name, one in entry.cell.metrics.items() if math.isfinite(one)}
+    found = {}
     names = {column.metric: column.images for column in COLUMNS}
     names |= {BADNET[column.metric]: column.images for column in COLUMNS if column.metric in BADNET}
     for metric, images in names.items():

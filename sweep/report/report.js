@@ -213,7 +213,7 @@ function curveTraces(cell, style, name, narrow) {
     if (!rates) return;
     const axes = { xaxis: `x${number}`, yaxis: `y${number}` };
     traces.push({
-      x: curve.pruned.map(at), y: rates.map((one) => 100 * one), mode: "lines", type: "scatter",
+      x: curve.pruned.map(at), y: rates.map((one) => (one == null ? null : 100 * one)), mode: "lines", type: "scatter",
       line: { ...style, width: 2 }, ...axes,
       hovertemplate: `<b>${escaped(name)}</b><br>%{x:.3~g} pruned: %{y:.2f} %<extra></extra>`,
     });

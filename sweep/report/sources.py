@@ -100,20 +100,26 @@ def find(targets: Sequence[str], uri: str | None) -> tuple[str, list[Entry]]:
     with _told(MlflowException):
         if not targets:
             return _latest()
-        experiment = mlflow.get_experiment_by_name(targets[0]) if len(targets) == 1 else None
-        if experiment is not None:
-            return f"experiment {targets[0]}", _of_experiment(targets[0], experiment.experiment_id)
-        runs = [_run(target) for target in dict.fromkeys(targets)]
-        sweeps = [run for run in runs if "cells" in run.data.tags]
-        alone = [run for run in runs if "job" in run.data.tags]
-        for run in runs:
-            if run not in sweeps and run not in alone:
+        names: list[str] = []
+        entries: list[Entry] = []
+        alone: list[Run] = []
+        for target in dict.fromkeys(targets):
+            experiment = mlflow.get_experiment_by_name(target)
+            if experiment is not None:
+                entries += _of_experiment(target, experiment.experiment_id)
+                names.append(f"experiment {target}")
+                continue
+            run = _run(target)
+            if "cells" in run.data.tags:
+                entries += of_sweep(run)
+                names.append(str(run.info.run_name))
+            elif "job" in run.data.tags:
+                alone.append(run)
+            else:
                 raise BadInput(
                     f"run {run.info.run_id} ({run.info.run_name}) is not one of this program; "
                     f"expected a sweep or a cell, made by run.py"
                 )
-        entries = [entry for sweep in sweeps for entry in of_sweep(sweep)]
-        names = [str(run.info.run_name) for run in sweeps]
         if alone:
             entries += _single(alone)
             names.append(f"{len(alone)} run{'s' if len(alone) > 1 else ''}")
@@ -267,5 +273,7 @@ def _entry(
             settings["prune.layer"] = run.data.tags["layer"]
     cell = cell_of(job, given, run)
     if run is None and row is not None and row["status"] != MISSING:
-        cell = Cell(job, given, row["run_id"], row["status"], error=row["error"])
+        cell = Cell(
+            job, given, row["run_id"], error=row["error"] or "its run is not there any more"
+        )
     return Entry(cell, run, sweep, settings, given, whole)

@@ -8,7 +8,7 @@ import pytest
 
 SKIPPED = "this order needs a BatchNormalization of the channels, and at 'conv_3' there is none"
 FAILED = "OSError: /home/lodger/images.h5 is <b>damaged</b>"
-HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>"
+HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>" + "x" * 100
 
 
 class Sweeps:

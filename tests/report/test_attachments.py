@@ -59,6 +59,12 @@ def test_a_curve_without_an_attack_and_one_that_is_not_there(tmp_path):
     assert second is None
 
 
+def test_what_is_not_a_number_is_left_out(tmp_path):
+    data = curve_csv(2).replace(b"1.0", b"nan")
+    (curve,) = attachments.curves([folder(tmp_path / "a", curve_dot_csv=data)], [0])
+    assert curve.rates["clean_accuracy"] == [None, 0.5]
+
+
 def test_thresholds_are_those_that_the_program_itself_sets():
     rng = np.random.default_rng(0)
     scores = {name: rng.random((2, 137)).astype(np.float32) for name in ("valid", "test")}

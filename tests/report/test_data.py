@@ -95,3 +95,7 @@ def test_folders_are_taken_out_of_sentences(text, becomes):
 def test_of_a_file_its_name_is_shown():
     assert shown("/home/me/bd_net.h5") == "bd_net.h5"
     assert shown("[finetune,shrink]") == "[finetune,shrink]"
+
+
+def test_a_rate_that_is_not_a_number_is_not_known():
+    assert ASR not in made(entry(0, float("nan"))).rates[0]
