@@ -23,8 +23,7 @@ ENDINGS = {"html": "html", "csv": "csv", "md": "md", "latex": "tex"}
 
 def write(parent: str, path: Path) -> None:
     """Write the report of a sweep, whose parent run this is, to `path`."""
-    run = mlflow.get_run(parent)
-    _write_whole(path, to_html(*_read(str(run.info.run_name), of_sweep(run))))
+    _write_whole(path, to_html(*_read(of_sweep(mlflow.get_run(parent)))))
 
 
 def to_html(made: Report, hits: Sequence[Hits | None]) -> str:
@@ -72,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if path.is_dir() or not path.absolute().parent.is_dir():
             raise BadInput(f"--output {path}: expected a file in a folder that is there")
-        made, hits = _read(*find(given.target, given.uri))
+        made, hits = _read(find(given.target, given.uri))
         answers = _answers(made, hits)
         if form == "html":
             text = to_html(made, hits)
@@ -108,13 +107,13 @@ def _write_whole(path: Path, text: str) -> None:
         raise BadInput(f"{path} cannot be written ({error.strerror})") from error
 
 
-def _read(title: str, entries: Sequence[Entry]) -> tuple[Report, list[Hits | None]]:
+def _read(entries: Sequence[Entry]) -> tuple[Report, list[Hits | None]]:
     """The report's numbers, and which images each cell hits where that was logged."""
     places = {
         number: place for number, place in _places(entries).items() if entries[number].cell.finished
     }
     hits = _of_all(places, paired.read_hits(list(places.values())), None, len(entries))
-    return report(title, entries, hits), hits
+    return report(entries, hits), hits
 
 
 def _places(entries: Sequence[Entry]) -> dict[int, str]:

@@ -99,7 +99,6 @@ class Report:
     `columns` are the settings that are shown; `swept` those of them that differ.
     """
 
-    title: str
     entries: Sequence[Entry]
     rates: Sequence[Mapping[str, Rate]]
     columns: Sequence[str]
@@ -108,7 +107,7 @@ class Report:
     panels: Sequence[Panel]
 
 
-def report(title: str, entries: Sequence[Entry], hits: Sequence[Hits | None]) -> Report:
+def report(entries: Sequence[Entry], hits: Sequence[Hits | None]) -> Report:
     """The report of these cells; `hits` say which images each hits, where that is known."""
     settings = filled(entries)
     keys = told_keys(entries, settings)
@@ -134,7 +133,7 @@ def report(title: str, entries: Sequence[Entry], hits: Sequence[Hits | None]) ->
     for number, name in enumerate(panels):
         its_groups = [at for at, one in enumerate(groups) if one.panel == number]
         made.append(_panel(name, its_groups, groups, entries, hits))
-    return Report(title, entries, rates, plain, swept, groups, made)
+    return Report(entries, rates, plain, swept, groups, made)
 
 
 def _group(

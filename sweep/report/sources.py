@@ -89,8 +89,8 @@ def dotted(key: str) -> str:
     return key.lstrip("+").replace("/", ".")
 
 
-def find(targets: Sequence[str], uri: str | None) -> tuple[str, list[Entry]]:
-    """What the report is about, and its cells; none named: the latest sweep.
+def find(targets: Sequence[str], uri: str | None) -> list[Entry]:
+    """The cells that the report is about; none named: those of the latest sweep.
 
     Raises BadInput where a target is not there, is empty, or is not of this program.
     """
@@ -98,32 +98,28 @@ def find(targets: Sequence[str], uri: str | None) -> tuple[str, list[Entry]]:
     with _told(Exception):  # of MLflow, and of what it stands on
         mlflow.search_experiments(max_results=1)
     with _told(MlflowException):
-        if not targets:
-            return _latest()
-        names: list[str] = []
-        entries: list[Entry] = []
-        alone: list[Run] = []
-        for target in dict.fromkeys(targets):
-            experiment = mlflow.get_experiment_by_name(target)
-            if experiment is not None:
-                entries += _of_experiment(target, experiment.experiment_id)
-                names.append(f"experiment {target}")
-                continue
-            run = _run(target)
-            if "cells" in run.data.tags:
-                entries += of_sweep(run)
-                names.append(str(run.info.run_name))
-            elif "job" in run.data.tags:
-                alone.append(run)
-            else:
-                raise BadInput(
-                    f"run {run.info.run_id} ({run.info.run_name}) is not one of this program; "
-                    f"expected a sweep or a cell, made by run.py"
-                )
-        if alone:
-            entries += _single(alone)
-            names.append(f"{len(alone)} run{'s' if len(alone) > 1 else ''}")
-        return " and ".join(names), entries
+        return _named(targets) if targets else of_sweep(_latest())
+
+
+def _named(targets: Sequence[str]) -> list[Entry]:
+    entries: list[Entry] = []
+    single: list[Run] = []
+    for target in dict.fromkeys(targets):
+        experiment = mlflow.get_experiment_by_name(target)
+        if experiment is not None:
+            entries += _of_experiment(target, experiment.experiment_id)
+            continue
+        run = _run(target)
+        if "cells" in run.data.tags:
+            entries += of_sweep(run)
+        elif "job" in run.data.tags:
+            single.append(run)
+        else:
+            raise BadInput(
+                f"run {run.info.run_id} ({run.info.run_name}) is not one of this program; expected "
+                f"a sweep or a cell, made by run.py"
+            )
+    return entries + _single(single)
 
 
 @contextmanager
@@ -139,7 +135,7 @@ def _told(kind: type[Exception]) -> Iterator[None]:
         raise BadInput(f"{place} cannot be read by MLflow ({reason})") from error
 
 
-def _latest() -> tuple[str, list[Entry]]:
+def _latest() -> Run:
     experiment = mlflow.get_experiment_by_name(EXPERIMENT)
     if experiment is not None:
         client = MlflowClient()
@@ -147,7 +143,7 @@ def _latest() -> tuple[str, list[Entry]]:
             [experiment.experiment_id], "tags.cells != ''", max_results=1, order_by=NEWEST
         )
         if sweeps:
-            return str(sweeps[0].info.run_name), of_sweep(sweeps[0])
+            return sweeps[0]
     raise BadInput(
         f"MLflow's experiment {EXPERIMENT!r} at {redacted(mlflow.get_tracking_uri())} holds no "
         f"sweep; run one (python run.py -m prune.frac=0.02,0.04,0.1), or name an experiment or runs"

@@ -10,7 +10,7 @@ from sweep.report.data import report
 def said(*entries, known=None):
     """The answer to these cells, all of one network."""
     known = known or [None] * len(entries)
-    made = report("sweep", entries, known)
+    made = report(entries, known)
     (panel,) = made.panels
     return answer(made, panel, known)
 

@@ -11,7 +11,7 @@ from sweep.report.settings import shown, without_places
 
 
 def made(*entries):
-    return report("sweep", entries, [None] * len(entries))
+    return report(entries, [None] * len(entries))
 
 
 def labels(*entries) -> list[str]:

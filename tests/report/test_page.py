@@ -16,7 +16,7 @@ HOSTILE = '</script><script>alert("x")</script><!--<img src=x onerror=alert(1)>&
 
 
 def written(*entries, uris=()) -> str:
-    made = report("sweep", entries, [None] * len(entries))
+    made = report(entries, [None] * len(entries))
     answers = [answer(made, panel, [None] * len(entries)) for panel in made.panels]
     nothing = [None] * len(entries), [{}] * len(entries)
     return page.page(made, answers, *nothing, Pictures(list(uris), [{}] * len(entries)))

@@ -12,7 +12,7 @@ from sweep.results.cells import MISSING
 
 
 def test_a_sweep_has_every_cell_in_its_order_those_without_a_run_too(sweeps):
-    _, entries = find([sweeps[60]], sweeps.uri)
+    entries = find([sweeps[60]], sweeps.uri)
     assert [one.cell.job for one in entries] == list(range(60))
     assert entries[7].cell.status == "FAILED"
     assert entries[59].cell.status == MISSING
@@ -21,13 +21,13 @@ def test_a_sweep_has_every_cell_in_its_order_those_without_a_run_too(sweeps):
 
 
 def test_what_a_missing_cell_shares_with_the_others_is_known(sweeps):
-    made = report("", find([sweeps[60]], sweeps.uri)[1], [None] * 60)
+    made = report(find([sweeps[60]], sweeps.uri), [None] * 60)
     (panel,) = made.panels
     assert panel.name == "faces, sunglasses"
 
 
 def test_the_command_of_a_cell_gives_what_the_sweep_was_given(sweeps):
-    _, entries = find([sweeps[60]], sweeps.uri)
+    entries = find([sweeps[60]], sweeps.uri)
     assert entries[1].command == (
         "python run.py prune/order=mean_activation prune/stop=knee seed=1 data.root=DIR"
     )
@@ -55,7 +55,7 @@ def test_of_a_sweep_that_has_not_ended_its_cells_are_there_and_the_others_missin
     cell = client.create_run(experiment, tags=about).info.run_id
     client.log_param(cell, "prune.frac", "0.2")
     client.log_metric(cell, "repaired/clean_accuracy", 0.9)
-    _, entries = find([begun], sweeps.uri)
+    entries = find([begun], sweeps.uri)
     assert [one.cell.status for one in entries] == [MISSING, "RUNNING", MISSING]
     assert entries[1].command == "python run.py prune.frac=0.2"
     client.delete_run(begun)
@@ -63,24 +63,24 @@ def test_of_a_sweep_that_has_not_ended_its_cells_are_there_and_the_others_missin
 
 
 def test_single_runs_and_whole_experiments(sweeps):
-    _, entries = find([sweeps[3]], sweeps.uri)
+    entries = find([sweeps[3]], sweeps.uri)
     ids = [one.cell.run_id for one in entries[:2]]
-    title, some = find(ids, sweeps.uri)
-    assert (title, [one.cell.run_id for one in some]) == ("2 runs", ids)
+    some = find(ids, sweeps.uri)
+    assert [one.cell.run_id for one in some] == ids
     assert some[1].command == "python run.py prune.frac=0.04 data.root=DIR"
-    assert [group.label for group in report("", some, [None] * 2).groups] == [
+    assert [group.label for group in report(some, [None] * 2).groups] == [
         "mean_activation frac=0.02",
         "mean_activation frac=0.04",
     ]
     fake_sweep.make(sweeps.folder, {"seed": ["0", "1"]}, experiment="another")
-    _, all_of_it = find(["another"], sweeps.uri)
+    all_of_it = find(["another"], sweeps.uri)
     assert len(all_of_it) == 2
 
 
 def test_the_latest_sweep_of_prunesweep_is_the_default(sweeps):
     sweeps[3]
     newest = fake_sweep.make(sweeps.folder, {"seed": ["0"]}, at=2_000_000_000_000)
-    _, entries = find([], sweeps.uri)
+    entries = find([], sweeps.uri)
     assert {one.sweep.info.run_id for one in entries} == {newest}
 
 

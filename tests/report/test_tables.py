@@ -14,7 +14,7 @@ ENTRIES = (
     entry(2, 0.5, 0.95, prune__order="50%_&#", seed="0"),
     entry(3, 0.0, 0.9, prune__order="tac", oracle=True, seed="0"),
 )
-REPORT = report("sweep", ENTRIES, [None] * len(ENTRIES))
+REPORT = report(ENTRIES, [None] * len(ENTRIES))
 
 
 def test_defences_stand_by_attack_success_and_oracles_after_them():
