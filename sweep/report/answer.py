@@ -59,9 +59,8 @@ def answer(report: Report, panel: Panel, hits: Sequence[Hits | None]) -> Answer:
     against = _against_badnet(report, chosen, panel, hits)
     sentences = [_cost(chosen, panel), _chance(chosen), against]
     told = [chosen.best, chosen.following]
-    oracles = [group for group in groups if group.oracle and group.attacked]
-    if oracles:
-        bound = _bound(oracles, base, chosen.budget)
+    bound = _bound(groups, base, chosen)
+    if bound is not None:
         told.append(bound)
         sentences.append(
             f"An oracle, which is shown poisoned images and is no defence, gets to "
@@ -235,7 +234,7 @@ def _chance(chosen: Choice) -> str:
         how = f"their 95 % intervals {'overlap' if test.chance else 'do not overlap'}"
     else:
         every = f" in each of {test.seeds} seeds" if test.seeds > 1 else ""
-        how = f"McNemar on the same {test.images:,} poisoned images{every}, p = {p_value(test.p)}"
+        how = f"McNemar on the same {test.images:,} poisoned images{every}, {p_value(test.p)}"
         if chosen.others > 1:
             how += f", raised for {chosen.others} comparisons"
     more = ""
@@ -263,7 +262,7 @@ def _against_badnet(
     known = [test for test in tests if test is not None]
     if known and len(known) == len(tests):
         p = in_every_seed([(difference, p) for difference, p, _ in known])
-        chance, how = p >= LEVEL, f"McNemar, p = {p_value(p)}"
+        chance, how = p >= LEVEL, f"McNemar, {p_value(p)}"
     elif left.known and before.known:
         chance = overlap(left, before)
         how = f"95 % intervals {'overlap' if chance else 'do not overlap'}"
@@ -276,12 +275,21 @@ def p_value(p: float) -> str:
     """A p as it is printed.
 
     >>> p_value(0.031), p_value(1e-120)
-    ('0.031', '<1e-99')
+    ('p = 0.031', 'p < 1e-99')
     """
-    return "<1e-99" if p < 1e-99 else f"{p:.2g}"
+    return "p < 1e-99" if p < 1e-99 else f"p = {p:.2g}"
 
 
-def _bound(oracles: Sequence[Group], base: Rate | None, budget: float | None) -> Group:
-    """The best oracle within the budget, or else of all."""
-    affordable = [group for group in oracles if _affordable(group, budget, base)] or oracles
-    return min(affordable, key=lambda group: group.rates[ASR].value)
+def _bound(groups: Sequence[Group], base: Rate | None, chosen: Choice) -> Group | None:
+    """The oracle that leaves the least within the budget, where that is less than the best does."""
+    assert chosen.best is not None
+    left = chosen.best.rates[ASR].value
+    better = [
+        group
+        for group in groups
+        if group.oracle
+        and group.attacked
+        and group.rates[ASR].value < left
+        and _affordable(group, chosen.budget, base)
+    ]
+    return min(better, key=lambda group: group.rates[ASR].value, default=None)

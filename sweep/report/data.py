@@ -96,13 +96,15 @@ class Panel:
 class Report:
     """All that a report says: its cells, the strategies they are of, and the panels of these.
 
-    `columns` are the settings that are shown; `swept` those of them that differ.
+    `columns` are the settings that are shown, `swept` those of them that differ, `telling` those
+    that tell strategies apart.
     """
 
     entries: Sequence[Entry]
     rates: Sequence[Mapping[str, Rate]]
     columns: Sequence[str]
     swept: Sequence[str]
+    telling: Sequence[str]
     groups: Sequence[Group]
     panels: Sequence[Panel]
 
@@ -133,7 +135,7 @@ def report(entries: Sequence[Entry], hits: Sequence[Hits | None]) -> Report:
     for number, name in enumerate(panels):
         its_groups = [at for at, one in enumerate(groups) if one.panel == number]
         made.append(_panel(name, its_groups, groups, entries, hits))
-    return Report(entries, rates, plain, swept, groups, made)
+    return Report(entries, rates, plain, swept, telling, groups, made)
 
 
 def _group(

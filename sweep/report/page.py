@@ -113,7 +113,7 @@ def _budgets(answer: Answer) -> str:
             if test is None:
                 words.append("the only one")
             else:
-                how = "intervals" if test.p is None else f"p = {p_value(test.p)}"
+                how = "intervals" if test.p is None else p_value(test.p)
                 words.append(f"{'no' if test.chance else 'yes'} ({how})")
         first, *rest = (html.escape(word) for word in words)
         rows.append(

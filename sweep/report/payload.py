@@ -13,7 +13,8 @@ from sweep.report.aggregate import Rate, front
 from sweep.report.answer import Answer
 from sweep.report.attachments import ALARMS, Curve, Detection
 from sweep.report.data import ASR, CLEAN, COLUMNS, Panel, Report
-from sweep.report.settings import SEEDS, headings, shown, without_places
+from sweep.report.settings import SEEDS, shown, without_places
+from sweep.results.cells import short_names
 from sweep.tracking import SKIPPED
 
 DIGESTS = ("network_digest", "data_digest", "poisoned_by", "asr_counts")
@@ -58,7 +59,7 @@ def payload(
         ],
         "keys": [
             {"id": key, "name": name, "swept": key in report.swept}
-            for key, name in zip(keys, headings(keys), strict=True)
+            for key, name in zip(keys, short_names(keys), strict=True)
         ],
         "panels": [
             _panel(report, panel, one) for panel, one in zip(report.panels, answers, strict=True)
@@ -132,7 +133,7 @@ def _cell(
         "error": without_places(redacted(cell.error)) if cell.error else "",
         "seed": ", ".join(
             f"{name} {entry.settings[key]}"
-            for key, name in zip(seeds, headings(seeds), strict=True)
+            for key, name in zip(seeds, short_names(seeds), strict=True)
             if key == "seed" or entry.settings[key] != "0"
         ),
         "reached": cell.stop_reached,
@@ -168,5 +169,5 @@ def title_of(report: Report) -> str:
     """The title of a report: its networks, and what was swept."""
     names = " · ".join(panel.name for panel in report.panels[:3])
     more = f" and {len(report.panels) - 3} more" if len(report.panels) > 3 else ""
-    swept = ", ".join(headings([*report.swept])) if report.swept else ""
+    swept = ", ".join(short_names(report.telling))
     return f"{names}{more}" + (f": {swept}" if swept else "")

@@ -164,10 +164,11 @@ function drawScatter() {
       });
     }
     const chart = target.children[at].querySelector(".chart");
+    const highest = Math.max(...traces.flatMap((trace) => trace.y));
     const best = groups.filter((g) => !g.oracle && value(g, ASR) != null).sort((a, b) => value(a, ASR) - value(b, ASR))[0];
     draw(chart, traces, {
       height: panels.length > 2 ? 330 : 430, ...LEGEND,
-      xaxis: axis("clean test accuracy of B', %"), yaxis: axis("attack success of B', %", { rangemode: "tozero" }),
+      xaxis: axis("clean test accuracy of B', %"), yaxis: axis("attack success of B', %", { range: [-4, highest + 5] }),
     }, `Attack success over clean accuracy of ${groups.length} strategies on ${panel.name}.` +
       (best ? ` Least attack success of a defence: ${best.label}, ${percent(value(best, ASR))} % at clean accuracy ${percent(value(best, CLEAN))} %.` : "") +
       " The leaderboard has all numbers.");

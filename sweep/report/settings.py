@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from sweep.report.sources import Entry
-from sweep.results.cells import describe, short_names
+from sweep.results.cells import describe
 
 SEEDS = ("seed", "badnet.seed")
 STRATEGY = ("strategy", "prune.order", "prune.stop", "prune.layer", "repair")
@@ -131,14 +131,15 @@ def telling_keys(
 
 
 def label_of(values: Mapping[str, str], telling: Sequence[str], mark: str) -> str:
-    """A strategy by its name, or its order, and by what else tells it from others: "tac† u=3"."""
-    named = [key for key in ("strategy", "prune.order") if key in telling]
-    first = [values[key] for key in named] or [values.get("prune.order", "")]
-    rest = [key for key in telling if key not in named]
-    first[0] += mark
-    return " ".join(filter(None, [*first, describe(rest, [values[key] for key in rest])]))
+    """A strategy by its name or its order, and by what else tells it from others: "tac† u=3".
 
-
-def headings(keys: Sequence[str]) -> list[str]:
-    """The settings' names as short as tells them apart."""
-    return short_names(keys)
+    >>> label_of({"prune.order": "tac", "prune.u": "3"}, ["prune.u"], "†")
+    'tac† u=3'
+    >>> label_of({"strategy": "answer", "prune.order": "tac"}, ["strategy"], "")
+    'strategy=answer'
+    """
+    rest = [key for key in telling if key != "prune.order"]
+    words = describe(rest, [values[key] for key in rest])
+    if "strategy" in telling:
+        return words + mark
+    return f"{values.get('prune.order', '')}{mark} {words}".strip()

@@ -7,7 +7,7 @@ from io import StringIO
 
 from sweep.report.aggregate import Rate
 from sweep.report.data import ASR, CLEAN, COLUMNS, COST, Group, Report
-from sweep.report.settings import headings
+from sweep.results.cells import short_names
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -113,7 +113,7 @@ def _table(report: Report) -> tuple[list[str], list[list[str]]]:
     metrics = [metric for metric in PRINTED if metric in names and metric in _metrics(report)]
     keys = list(report.columns)
     several = len(report.panels) > 1
-    heads = [*(["network"] if several else []), *headings(keys), "seeds"]
+    heads = [*(["network"] if several else []), *short_names(keys), "seeds"]
     rows = []
     for group in ranked(report):
         row = [report.panels[group.panel].name] if several else []
