@@ -288,8 +288,8 @@ class Sweep(Callback):
             comparison.print_published(table, to_dict(self.published, resolve=False))
         if paired_note:
             terminal.print_line(paired_note)
-        browser.print_links(self.view)
         report.print_place(self.parent)
+        browser.print_links(self.view)
 
     def _end_parent_run(self, status: str) -> None:
         mlflow.MlflowClient().set_terminated(self.parent.info.run_id, status)

@@ -5,6 +5,6 @@ strategies, `answer.py` writes the sentences on top; `page.py` puts it all with 
 one file, `tables.py` into CSV, Markdown or LaTeX. Charts are drawn in the browser by `report.js`.
 """
 
-from sweep.report.command import write
+from sweep.report.command import log, print_place, write
 
-__all__ = ["write"]
+__all__ = ["log", "print_place", "write"]

@@ -1,12 +1,14 @@
-"""The command `python -m sweep.report`, and `write`, which makes the report at a sweep's end."""
+"""The command `python -m sweep.report`, and what a sweep does at its end: `log`, `print_place`."""
 
 import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import mlflow
+from mlflow.entities import Run
 
 from sweep import BadInput, files, interrupts, terminal
 from sweep.report import attachments, page, tables
@@ -15,7 +17,9 @@ from sweep.report.data import Report, report
 from sweep.report.sources import Entry, find, of_sweep
 from sweep.results import paired
 from sweep.results.paired import Hits
+from sweep.tracking import artifacts
 
+REPORT = "report.html"
 BOTH_DETECTORS = 100  # cells up to which both scores of GoodNet are shown; beyond only the first
 T = TypeVar("T")
 ENDINGS = {"html": "html", "csv": "csv", "md": "md", "latex": "tex"}
@@ -24,6 +28,30 @@ ENDINGS = {"html": "html", "csv": "csv", "md": "md", "latex": "tex"}
 def write(parent: str, path: Path) -> None:
     """Write the report of a sweep, whose parent run this is, to `path`."""
     _write_whole(path, to_html(*_read(of_sweep(mlflow.get_run(parent)))))
+
+
+def log(parent: Run) -> None:
+    """Log the report of a sweep on its parent; where that fails a sentence says so, and no more."""
+    run_id = parent.info.run_id
+    try:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / REPORT
+            write(run_id, path)
+            mlflow.MlflowClient().log_artifact(run_id, str(path))
+    except Exception as error:  # what a sweep came to is worth more than its report
+        terminal.print_line(
+            f"There is no report of this sweep ({type(error).__name__}: {error}); to make one: "
+            f"python -m sweep.report {run_id}"
+        )
+
+
+def print_place(parent: Run) -> None:
+    """Print where the report of a sweep lies, if that is on this machine."""
+    folder = artifacts.local_path(parent.info.artifact_uri)
+    if folder is not None and (folder / REPORT).is_file():
+        path, here = folder / REPORT, Path.cwd()
+        shown = path.relative_to(here) if path.is_relative_to(here) else path
+        terminal.print_line(f"All of it in one file: {shown}", wrap=False)
 
 
 def to_html(made: Report, hits: Sequence[Hits | None]) -> str:

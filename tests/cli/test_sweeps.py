@@ -13,7 +13,6 @@ import hydra
 import mlflow
 import numpy as np
 import pytest
-import runs
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
@@ -359,16 +358,3 @@ def test_an_interrupted_sweep_leaves_no_run_running_and_no_half_network(tmp_path
     statuses = [run.info.status for run in mlflow.search_runs(["1"], output_format="list")]
     assert statuses == ["KILLED", "KILLED"]
     assert not list(tmp_path.glob("outputs/**/*.keras"))
-
-
-def test_a_report_that_cannot_be_made_is_told_and_fails_no_sweep(monkeypatch, capsys):
-    def full(*arguments):
-        raise OSError("no room")
-
-    monkeypatch.setattr(sweeps.report, "write", full)
-    sweep = sweeps.Sweep()
-    sweep.parent = runs.parent("abc")
-    sweep._log_report()
-    said = " ".join(capsys.readouterr().out.split())
-    assert said.startswith("There is no report of this sweep (OSError: no room); to make one:")
-    assert said.endswith("python -m sweep.report abc")

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import runs
 
 from sweep.report import command, page, write
 
@@ -52,6 +53,17 @@ def test_pictures_take_what_room_is_left(sweeps, tmp_path, monkeypatch):
         write(sweeps[60], path)
         assert most - 400_000 < path.stat().st_size <= most
     assert path.read_text().count("data:image/webp") == 53  # one of each cell, one that they share
+
+
+def test_a_report_that_cannot_be_made_is_told_and_fails_no_sweep(monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError("no room")
+
+    monkeypatch.setattr(command, "write", full)
+    command.log(runs.parent("abc"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("There is no report of this sweep (OSError: no room); to make one:")
+    assert said.endswith("python -m sweep.report abc")
 
 
 def refused(capsys, *arguments: str) -> str:
