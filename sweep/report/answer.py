@@ -12,10 +12,11 @@ from sweep.report.aggregate import LEVEL, Rate, Versus, in_every_seed, overlap, 
 from sweep.report.data import ASR, CLEAN, COST, VALID, Group, Panel, Report
 from sweep.report.settings import SEEDS
 from sweep.results.paired import OF_BADNET, Hits
+from sweep.results.pick import LARGEST_DROP, pick
 
 #: Points of clean validation accuracy that may be paid; None: any. The first is the project's aim.
 LARGEST = 0.1
-BUDGETS = (0.02, 0.05, LARGEST, None)
+BUDGETS = (LARGEST_DROP, 0.05, LARGEST, None)
 REMOVED = 0.05  # attack success at which a backdoor is called removed
 
 
@@ -67,6 +68,9 @@ def answer(report: Report, panel: Panel, hits: Sequence[Hits | None]) -> Answer:
             f"{percent(bound.rates[ASR].value)} % ({bound.label}, clean "
             f"{percent(bound.rates[CLEAN].value)} %)."
         )
+    picked = pick([report.entries[place].cell for group in groups for place in group.cells])
+    if picked.cell is not None:
+        sentences.append(picked.sentence)
     headline = _headline(chosen, choices[-1])
     named = [group for group in told if group is not None]
     return Answer(headline, [one for one in sentences if one], choices, named)

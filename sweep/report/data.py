@@ -55,8 +55,6 @@ COLUMNS = (
     Column("prune/fraction", "pruned", "channels pruned, as a share of all"),
 )  # fmt: skip
 BADNET = {metric: metric.replace("repaired/", "badnet/") for metric in (ASR, CLEAN, VALID)}
-#: The tag of a run that says how many images of each name there were.
-COUNTS = {"valid": "images_valid", "test": "images_test", "poisoned": "images_attacked"}
 
 
 @dataclass(frozen=True)
@@ -178,13 +176,10 @@ def _rates(entry: Entry, hits: Hits | None) -> dict[str, Rate]:
 
 def _rate(entry: Entry, metric: str, images: str, hits: Hits | None) -> Rate:
     value, metrics = entry.cell.metrics[metric], entry.cell.metrics
-    if not images:
-        return Rate(value)
-    count = entry.tag(COUNTS[images])
-    if count.isdecimal():
-        return rate(value, int(count))
-    if f"{metric}_low" in metrics:
+    ends = entry.cell.interval(metric)
+    if ends is None and f"{metric}_low" in metrics:  # as earlier versions logged it
         ends = metrics[f"{metric}_low"], metrics[f"{metric}_high"]
+    if ends is not None:
         return Rate(value, *(round(end, 4) for end in ends))
     return rate(value, hits.images[images][0] if hits and images in hits.images else None)
 

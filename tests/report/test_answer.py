@@ -116,3 +116,11 @@ def test_many_comparisons_are_raised_and_counted():
     )
     assert "raised for 3 comparisons" in told(found)
     assert "It differs from all 3 others" in told(found) or "1 of the 3 others" in told(found)
+
+
+def test_the_pick_of_a_defender_is_told_where_there_is_one():
+    one, other = entry(0, 0.5, 0.99, prune__order="clp"), entry(1, 0.2, 0.99, prune__order="anp")
+    one.cell.metrics["repaired/reversed_trigger_success"] = 0.1
+    other.cell.metrics["repaired/reversed_trigger_success"] = 0.3
+    assert said(one, other).sentences[-1].startswith("The pick is cell 0: of the 2 defenders'")
+    assert "pick is cell" not in told(said(entry(0, 0.5, 0.99)))
