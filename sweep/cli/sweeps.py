@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 import mlflow
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
-from mlflow.entities import Run
 from omegaconf import DictConfig
 
 from sweep import BadInput, NotApplicable, interrupts, report, terminal, tracking
@@ -29,7 +28,7 @@ from sweep.cli.jobs import (
     stop_on_logging_failure,
 )
 from sweep.cli.plans import Plan
-from sweep.results import browser, cells, comparison, descriptions, paired, pick, tradeoffs
+from sweep.results import browser, cells, comparison, outcome
 from sweep.results.cells import Cell
 from sweep.tracking import run_history
 
@@ -249,38 +248,21 @@ class Sweep(Callback):
         terminal.print_table(["cell", "", ""], lines, 3)
 
     def _compare(self) -> tuple[list[Cell], str]:
-        """Log the comparison of the cells, of which those that are missing are rows.
+        """Log what the sweep came to, with a row for each cell, also those that are missing.
 
-        With them a line on paired.csv; "" where there is none.
+        With the rows a line on paired.csv; "" where there is none.
         """
         runs = run_history.child_runs(self.experiment, self.parent.info.run_id)
         reused = self.plan.reused_runs(runs)
         table = cells.cells_of(self.overrides, runs, reused)
+        all_runs = [*runs, *reused.values()]
         log = tracking.Log(self.parent.info.run_id)
         log.tags(cells.reused_tags(reused))
-        self._describe(log, table, [*runs, *reused.values()])
-        self.view = browser.save_view(self.parent, table, [*runs, *reused.values()])
-        log.text("comparison.csv", comparison.to_csv(table))
-        if any(row.measured for row in table):
-            log.figure("figures/comparison.png", comparison.comparison_figure(table))
-        tradeoff = tradeoffs.tradeoff_figure(table)
-        if tradeoff is not None:
-            log.figure("figures/tradeoff.png", tradeoff)
-        differences, note = paired.to_csv(table)
-        if differences:
-            log.text("paired.csv", differences)
-        report.log(self.parent)
-        return table, note if differences else ""
-
-    def _describe(self, log: tracking.Log, table: list[Cell], runs: list[Run]) -> None:
-        """Log what the sweep came to: its description, its counts, and its pick."""
-        chosen = pick.pick(table)
-        what = descriptions.about(runs[0].data.params) if runs else "nothing yet"
         repeat = command(self.config.hydra.overrides.task, "-m")
-        log.describe(descriptions.of_sweep(table, chosen, repeat, what))
-        log.metrics(descriptions.parent_metrics(table, chosen))
-        if chosen.cell is not None:
-            log.tags({"pick": chosen.cell.run_id})
+        paired_note = outcome.log_outcome(log, table, all_runs, repeat)
+        self.view = browser.save_view(self.parent, table, all_runs)
+        report.log(self.parent)
+        return table, paired_note
 
     def _print_comparison(self, table: list[Cell], paired_note: str) -> None:
         comparison.print_comparison(table)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from mlflow.entities import Metric, Run, RunData, RunInfo, RunTag
 
 from sweep import terminal
-from sweep.results import comparison, tradeoffs
+from sweep.results import comparison
 from sweep.results.cells import (
     MISSING,
     Cell,
@@ -22,7 +22,7 @@ from sweep.results.cells import (
     groups,
 )
 from sweep.results.comparison import print_comparison, print_published, to_csv
-from sweep.results.figures import sweep
+from sweep.results.figures import sweep, tradeoffs
 
 # the lab's sweep as it was published: fraction, channels, B' valid, clean, ASR, G clean, ASR, det.
 LAB = {
