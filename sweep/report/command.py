@@ -14,9 +14,9 @@ from sweep import BadInput, files, interrupts, terminal
 from sweep.report import attachments, page, tables
 from sweep.report.answer import Answer, answer
 from sweep.report.data import Report, report
-from sweep.report.sources import Entry, find, of_sweep
 from sweep.results import paired
 from sweep.results.paired import Hits
+from sweep.results.sources import Entry, find, of_sweep
 from sweep.tracking import artifacts
 
 REPORT = "report.html"

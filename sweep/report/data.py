@@ -17,9 +17,9 @@ from sweep.report.settings import (
     told_keys,
     without_places,
 )
-from sweep.report.sources import Entry
 from sweep.results.cells import ORACLE
 from sweep.results.paired import Hits
+from sweep.results.sources import Entry
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sweep.report.data import (
     Report,
 )
 from sweep.report.payload import DIGESTS, STATUSES, payload, title_of, to_json
-from sweep.report.sources import sweep_command
+from sweep.results.sources import sweep_command
 
 FOLDER = Path(__file__).parent
 MOST_BYTES = 5_700_000  # of a whole report; what is left beside all else is for pictures

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from sweep.report.sources import Entry
 from sweep.results.cells import describe
+from sweep.results.sources import Entry
 
 SEEDS = ("seed", "badnet.seed")
 STRATEGY = ("strategy", "prune.order", "prune.stop", "prune.layer", "repair")

@@ -47,7 +47,7 @@ LEVELS: list[dict[str, set[str]]] = [
         "tracking": {"keras", "matplotlib", "mlflow", "numpy", "requests"},
     },
     {
-        "results": {"matplotlib", "mlflow", "numpy"},
+        "results": {"matplotlib", "mlflow", "numpy", "pandas"},
         "strategies": set(),
         "gtsrb": set(),
     },

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from runs import run
 
-from sweep.report.sources import Entry
 from sweep.results.cells import cell_of
 from sweep.results.paired import Hits, hits_of
+from sweep.results.sources import Entry
 
 ASR, CLEAN = "repaired/attack_success_rate", "repaired/clean_accuracy"
 IMAGES = 1000

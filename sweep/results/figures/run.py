@@ -49,7 +49,7 @@ def draw_cell(
     """
     layers = ", ".join(means) if len(means) < 4 else f"{len(means)} layers"
     title = f"{layers}, {len(curve.channels)} channels, order {order}"
-    figures = {"figures/curve.png": draw_curve(curve, step, title)}
+    figures = {"figures/curve.png": draw_curve(curve.rates, curve.images, step, title)}
     located = [locate(channel) for channel in curve.channels.tolist()]
     for layer, maps in means.items():
         channels = np.array([channel for place, channel in located if place == layer])
@@ -62,16 +62,21 @@ def draw_cell(
     return figures
 
 
-def draw_curve(curve: PruningCurve, step: int, title: str) -> Figure:
-    """The figure of each rate, with its 95 % interval, against channels pruned, and the stop."""
-    figure, rates = Figure(figsize=(10, 4), layout="constrained"), curve.rates
+def draw_curve(
+    rates: Mapping[str, NDArray[np.floating]], images: Mapping[str, int], step: int, title: str
+) -> Figure:
+    """The figure of each rate, with its 95 % interval, against channels pruned, and the stop.
+
+    `rates` are those of a curve by name, (channels + 1,), `images` of how many each is a share.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title)
     axs = figure.subplots(1, 2, sharey=True)
     for ax, (name, lines) in zip(axs, SUBPLOTS.items(), strict=True):
         for key, label, colour, style in lines:
             if key in rates:
                 ax.plot(rates[key], style, color=colour, label=label, linewidth=2)
-                n = curve.images[key]
+                n = images[key]
                 low, high = wilson(np.rint(rates[key] * n), n)
                 ax.fill_between(range(len(low)), low, high, color=colour, alpha=0.2, linewidth=0)
         ax.axvline(step, color="black", linewidth=1, label=f"stop: {step} pruned")

@@ -38,7 +38,7 @@ def rates(channels: int, poisoned: bool = True) -> PruningCurve:
 @pytest.mark.parametrize("channels", [1, 60, 300])
 def test_a_curve_shows_every_rate_of_b_repaired_and_of_goodnet(channels):
     shown = rates(channels)
-    figure = drawn(run.draw_curve(shown, 1, "conv_3, random"))
+    figure = drawn(run.draw_curve(shown.rates, shown.images, 1, "conv_3, random"))
     assert figure.get_suptitle() == "conv_3, random"
     left, right = figure.axes
     assert left.get_ylabel() == "share of images"

@@ -7,8 +7,8 @@ from runs import parent, run
 
 from sweep import BadInput
 from sweep.report.data import report
-from sweep.report.sources import _settings_of, find, shell, sweep_command
 from sweep.results.cells import MISSING
+from sweep.results.sources import _settings_of, find, shell, sweep_command
 
 
 def test_a_sweep_has_every_cell_in_its_order_those_without_a_run_too(sweeps):
