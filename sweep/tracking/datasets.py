@@ -1,11 +1,15 @@
 """Images as MLflow's datasets: what a run read, by digest, shape and place."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
-from sweep.data import Images
+if TYPE_CHECKING:
+    from sweep.data import Images
 
 CONTEXT = "mlflow.data.context"  # the tag that says what a dataset was used for
 CONTEXTS = {"valid": "validation", "test": "test", "poisoned": "poisoned"}

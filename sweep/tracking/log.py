@@ -21,11 +21,11 @@ import mlflow
 import numpy as np
 from matplotlib.figure import Figure
 from mlflow.entities import DatasetInput, Metric, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
 from sweep import BadInput, NotApplicable, processes
-from sweep.data import Images
 from sweep.evaluation import PruningCurve, interval
 from sweep.evaluation.curve import Predictions
 from sweep.evaluation.intervals import images_of
@@ -34,6 +34,7 @@ from sweep.redaction import redacted
 from sweep.tracking import artifacts, datasets, models, store
 
 if TYPE_CHECKING:
+    from sweep.data import Images
     from sweep.detectors import GoodNet
     from sweep.inspection import Verdict
 
@@ -147,7 +148,11 @@ class Log:
     def datasets(self, images: Mapping[str, Images], name: str, paths: Mapping[str, str]) -> None:
         """Log sets of `images` as MLflow's datasets: of the data `name`, and from which files."""
         self._datasets = datasets.of_images(images, name, paths)
-        self._client.log_inputs(self.run_id, list(self._datasets.values()))
+        inputs = list(self._datasets.values())
+        try:
+            self._client.log_inputs(self.run_id, inputs)
+        except MlflowException:  # another process added the same images meanwhile: they are there
+            self._client.log_inputs(self.run_id, inputs)
 
     def curves(self, curves: Mapping[str, Iterable[float]]) -> None:
         """Log each array as a metric with steps 0, 1, 2 ..."""

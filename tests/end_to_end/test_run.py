@@ -21,7 +21,7 @@ from sweep.networks import architectures, forward
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("data.identities=8", "data.images_per_identity=8", "badnet.epochs=2")
 #: Lines of a command or a link, which are not wrapped.
-TO_COPY = ("Compare", "http", "Or in one step", "All of it")
+TO_COPY = ("Compare", "Look at", "http", "Or in one step", "All of it")
 CURVE = {
     "valid_accuracy",
     "clean_accuracy",

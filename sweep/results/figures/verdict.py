@@ -3,8 +3,11 @@
 Arrays in, a figure out; what they hold is told in `inversion.ReversedTriggers`.
 """
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,8 +16,10 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from sweep.evaluation.outliers import OUTLIER
-from sweep.inspection import Verdict
 from sweep.results.figures.run import BLUE, GREY, RED
+
+if TYPE_CHECKING:
+    from sweep.inspection import Verdict
 
 WIDTH = 11.4  # inches
 SHOWN = 8  # triggers, the smallest first

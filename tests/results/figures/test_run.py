@@ -35,10 +35,14 @@ def rates(channels: int, poisoned: bool = True) -> PruningCurve:
     return PruningCurve(np.arange(channels), valid, told, images)
 
 
+def of(curve: PruningCurve) -> tuple[dict, dict]:
+    return curve.rates, curve.images
+
+
 @pytest.mark.parametrize("channels", [1, 60, 300])
 def test_a_curve_shows_every_rate_of_b_repaired_and_of_goodnet(channels):
     shown = rates(channels)
-    figure = drawn(run.draw_curve(shown.rates, shown.images, 1, "conv_3, random"))
+    figure = drawn(run.draw_curve(*of(shown), 1, "conv_3, random"))
     assert figure.get_suptitle() == "conv_3, random"
     left, right = figure.axes
     assert left.get_ylabel() == "share of images"
@@ -62,7 +66,7 @@ def test_a_curve_shows_every_rate_of_b_repaired_and_of_goodnet(channels):
 
 
 def test_a_curve_without_poisoned_images_shows_the_clean_rates():
-    left, right = drawn(run.draw_curve(rates(5, poisoned=False), 2, "")).axes
+    left, right = drawn(run.draw_curve(*of(rates(5, poisoned=False)), 2, "")).axes
     assert legend(left) == {"clean validation accuracy", "clean test accuracy", "stop: 2 pruned"}
     assert legend(right) == {"clean test accuracy", "clean images flagged", "stop: 2 pruned"}
 

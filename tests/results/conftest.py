@@ -1,0 +1,5 @@
+"""Sweeps to be found."""
+
+from swept import sweeps
+
+__all__ = ["sweeps"]
