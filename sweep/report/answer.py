@@ -39,13 +39,13 @@ class Choice:
 class Answer:
     """What one panel says: a headline, sentences below it, and the choice for each budget.
 
-    `told`: the strategies that the sentences name.
+    `named`: the strategies that the sentences name.
     """
 
     headline: str
     sentences: Sequence[str]
     choices: Sequence[Choice]
-    told: Sequence[Group] = ()
+    named: Sequence[Group] = ()
 
 
 def answer(report: Report, panel: Panel, hits: Sequence[Hits | None]) -> Answer:
@@ -59,10 +59,10 @@ def answer(report: Report, panel: Panel, hits: Sequence[Hits | None]) -> Answer:
     chosen = _most_telling(choices)
     against = _against_badnet(report, chosen, panel, hits)
     sentences = [_cost(chosen, panel), _chance(chosen), against]
-    told = [chosen.best, chosen.following]
+    named = [chosen.best, chosen.following]
     bound = _bound(groups, base, chosen)
     if bound is not None:
-        told.append(bound)
+        named.append(bound)
         sentences.append(
             f"An oracle, which is shown poisoned images and is no defence, gets to "
             f"{percent(bound.rates[ASR].value)} % ({bound.label}, clean "
@@ -72,14 +72,16 @@ def answer(report: Report, panel: Panel, hits: Sequence[Hits | None]) -> Answer:
     if picked.cell is not None:
         sentences.append(picked.sentence)
     headline = _headline(chosen, choices[-1])
-    named = [group for group in told if group is not None]
-    return Answer(headline, [one for one in sentences if one], choices, named)
+    groups_named = [group for group in named if group is not None]
+    return Answer(headline, [text for text in sentences if text], choices, groups_named)
 
 
 def _most_telling(choices: Sequence[Choice]) -> Choice:
     """The smallest budget that removes the backdoor; else the largest that has a defence."""
-    removing = [one for one in choices if one.budget is not None and _removed(one)]
-    possible = [one for one in choices if one.budget is not None and one.best is not None]
+    removing = [choice for choice in choices if choice.budget is not None and _removed(choice)]
+    possible = [
+        choice for choice in choices if choice.budget is not None and choice.best is not None
+    ]
     return [*removing[:1], *possible[::-1], choices[-1]][0]
 
 
@@ -138,7 +140,7 @@ def _choose(
     best, *others = affordable
     tests = [_test(report, best, other, hits) for other in others]
     compared = versus(best.rates[ASR], [other.rates[ASR] for other in others], tests)
-    alike = sum(one.chance for one in compared)
+    alike = sum(test.chance for test in compared)
     following = others[0] if others else None
     return Choice(budget, best, following, compared[0] if others else None, alike, len(others))
 
@@ -235,12 +237,12 @@ def _chance(chosen: Choice) -> str:
     lead = f"Its lead over the next, {following.label} ({percent(following.rates[ASR].value)} %),"
     verdict = "is not more than chance" if test.chance else "is more than chance"
     if test.p is None:
-        how = f"their 95 % intervals {'overlap' if test.chance else 'do not overlap'}"
+        reason = f"their 95 % intervals {'overlap' if test.chance else 'do not overlap'}"
     else:
         every = f" in each of {test.seeds} seeds" if test.seeds > 1 else ""
-        how = f"McNemar on the same {test.images:,} poisoned images{every}, {p_value(test.p)}"
+        reason = f"McNemar on the same {test.images:,} poisoned images{every}, {p_value(test.p)}"
         if chosen.others > 1:
-            how += f", raised for {chosen.others} comparisons"
+            reason += f", raised for {chosen.others} comparisons"
     more = ""
     if chosen.others > 1:
         more = (
@@ -248,7 +250,7 @@ def _chance(chosen: Choice) -> str:
             if chosen.alike
             else f" It differs from all {chosen.others} others by more than chance."
         )
-    return f"{lead} {verdict} ({how}).{more}"
+    return f"{lead} {verdict} ({reason}).{more}"
 
 
 def _against_badnet(
@@ -259,20 +261,24 @@ def _against_badnet(
     if best is None or ASR not in panel.badnet:
         return ""
     left, before = best.rates[ASR], panel.badnet[ASR]
-    told = f"Of B itself attack success is {with_interval(before)}"
+    of_badnet = f"Of B itself attack success is {with_interval(before)}"
     if left.value <= REMOVED:
-        return f"{told}."
-    tests = [_paired(one, OF_BADNET, one, ASR) for one in map(hits.__getitem__, best.cells)]
+        return f"{of_badnet}."
+    tests = [
+        _paired(of_cell, OF_BADNET, of_cell, ASR)
+        for of_cell in (hits[place] for place in best.cells)
+    ]
     known = [test for test in tests if test is not None]
     if known and len(known) == len(tests):
         p = in_every_seed([(difference, p) for difference, p, _ in known])
-        chance, how = p >= LEVEL, f"McNemar, {p_value(p)}"
+        chance, reason = p >= LEVEL, f"McNemar, {p_value(p)}"
     elif left.known and before.known:
         chance = overlap(left, before)
-        how = f"95 % intervals {'overlap' if chance else 'do not overlap'}"
+        reason = f"95 % intervals {'overlap' if chance else 'do not overlap'}"
     else:
-        return f"{told}."
-    return f"{told}; the best is {'not ' if chance else ''}below that by more than chance ({how})."
+        return f"{of_badnet}."
+    negation = "not " if chance else ""
+    return f"{of_badnet}; the best is {negation}below that by more than chance ({reason})."
 
 
 def p_value(p: float) -> str:

@@ -54,24 +54,24 @@ def print_place(parent: Run) -> None:
         terminal.print_line(f"All of it in one file: {shown}", wrap=False)
 
 
-def to_html(made: Report, hits: Sequence[Hits | None]) -> str:
+def to_html(whole: Report, hits: Sequence[Hits | None]) -> str:
     """The whole report as one HTML file."""
-    answers = _answers(made, hits)
-    places, cells = _places(made.entries), [entry.cell for entry in made.entries]
+    answers = _answers(whole, hits)
+    places, cells = _places(whole.entries), [entry.cell for entry in whole.entries]
     stops = [int(cell.metrics.get("prune/channels", 0)) for cell in cells]
     where, count = list(places.values()), len(cells)
     read_curves = attachments.curves(where, [stops[number] for number in places])
     curves = _of_all(places, read_curves, None, count)
     read_detections = attachments.detections(where, 2 if count <= BOTH_DETECTORS else 1)
     detections = _of_all(places, read_detections, {}, count)
-    room = page.room_for_pictures(made, answers, curves, detections)
+    room = page.room_for_pictures(whole, answers, curves, detections)
     layers = [
         sorted({layer for layer, _ in curve.channels}) if (curve := curves[number]) else []
         for number in places
     ]
     pictures = attachments.pictures(where, layers, room)
     pictures.of_runs = _of_all(places, pictures.of_runs, {}, count)
-    return page.page(made, answers, curves, detections, pictures)
+    return page.page(whole, answers, curves, detections, pictures)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,22 +99,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if path.is_dir() or not path.absolute().parent.is_dir():
             raise BadInput(f"--output {path}: expected a file in a folder that is there")
-        made, hits = _read(find(given.target, given.uri))
-        answers = _answers(made, hits)
+        whole, hits = _read(find(given.target, given.uri))
+        answers = _answers(whole, hits)
         if form == "html":
-            text = to_html(made, hits)
+            text = to_html(whole, hits)
         elif form == "csv":
-            text = tables.to_csv(made)
+            text = tables.to_csv(whole)
         elif form == "md":
-            text = tables.to_markdown(made, _sentences(made, answers))
+            text = tables.to_markdown(whole, _sentences(whole, answers))
         else:
-            text = tables.to_latex(made)
+            text = tables.to_latex(whole)
         _write_whole(path, text)
     except BadInput as error:
         terminal.print_error(str(error))
         return 2
     try:
-        for sentence in _sentences(made, answers):
+        for sentence in _sentences(whole, answers):
             terminal.print_line(sentence)
         terminal.print_line(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB)", wrap=False)
     except KeyboardInterrupt as interrupt:  # whoever read the output has gone
@@ -159,14 +159,16 @@ def _of_all(places: dict[int, str], known: Sequence[T], absent: T, count: int) -
     return [by_number.get(number, absent) for number in range(count)]
 
 
-def _answers(made: Report, hits: Sequence[Hits | None]) -> list[Answer]:
-    return [answer(made, panel, hits) for panel in made.panels]
+def _answers(whole: Report, hits: Sequence[Hits | None]) -> list[Answer]:
+    return [answer(whole, panel, hits) for panel in whole.panels]
 
 
-def _sentences(made: Report, answers: Sequence[Answer]) -> list[str]:
+def _sentences(whole: Report, answers: Sequence[Answer]) -> list[str]:
     """The answers in a line each, by panel where there are several."""
     several = len(answers) > 1
     return [
-        " ".join([f"{panel.name}:" if several else "", f"{one.headline}.", *one.sentences]).strip()
-        for panel, one in zip(made.panels, answers, strict=True)
+        " ".join(
+            [f"{panel.name}:" if several else "", f"{answer.headline}.", *answer.sentences]
+        ).strip()
+        for panel, answer in zip(whole.panels, answers, strict=True)
     ]

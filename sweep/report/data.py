@@ -13,8 +13,8 @@ from sweep.report.settings import (
     label_of,
     panel_names,
     shown,
+    shown_keys,
     telling_keys,
-    told_keys,
     without_places,
 )
 from sweep.results.cells import ORACLE
@@ -110,7 +110,7 @@ class Report:
 def report(entries: Sequence[Entry], hits: Sequence[Hits | None]) -> Report:
     """The report of these cells; `hits` say which images each hits, where that is known."""
     settings = filled(entries)
-    keys = told_keys(entries, settings)
+    keys = shown_keys(entries, settings)
     varying = [key for key in keys if len({values.get(key, "") for values in settings}) > 1]
     rates = [_rates(entry, one) for entry, one in zip(entries, hits, strict=True)]
     of_network = [key for key in varying if is_of_network(key)]
@@ -129,11 +129,11 @@ def report(entries: Sequence[Entry], hits: Sequence[Hits | None]) -> Report:
             _group(panels.index(name), same, plain, telling, entries, settings, rates)
             for same in _apart(places, settings)
         ]
-    made = []
+    shown_panels = []
     for number, name in enumerate(panels):
-        its_groups = [at for at, one in enumerate(groups) if one.panel == number]
-        made.append(_panel(name, its_groups, groups, entries, hits))
-    return Report(entries, rates, plain, swept, telling, groups, made)
+        of_panel = [place for place, group in enumerate(groups) if group.panel == number]
+        shown_panels.append(_panel(name, of_panel, groups, entries, hits))
+    return Report(entries, rates, plain, swept, telling, groups, shown_panels)
 
 
 def _group(
@@ -162,23 +162,20 @@ def _group(
 
 def _rates(entry: Entry, hits: Hits | None) -> dict[str, Rate]:
     """The rates of one cell, with the intervals that its images allow."""
-    metrics = {name: one for name, one in entry.cell.metrics.items() if math.isfinite(one)}
-    found = {}
+    metrics = {name: v for name, v in entry.cell.metrics.items() if math.isfinite(v)}
+    rates = {}
     names = {column.metric: column.images for column in COLUMNS}
     names |= {BADNET[column.metric]: column.images for column in COLUMNS if column.metric in BADNET}
     for metric, images in names.items():
         if metric in metrics:
-            found[metric] = _rate(entry, metric, images, hits)
+            rates[metric] = _rate(entry, metric, images, hits)
     if CLEAN in metrics and BADNET[CLEAN] in metrics:
-        found[COST] = Rate(metrics[BADNET[CLEAN]] - metrics[CLEAN])
-    return found
+        rates[COST] = Rate(metrics[BADNET[CLEAN]] - metrics[CLEAN])
+    return rates
 
 
 def _rate(entry: Entry, metric: str, images: str, hits: Hits | None) -> Rate:
-    value, metrics = entry.cell.metrics[metric], entry.cell.metrics
-    ends = entry.cell.interval(metric)
-    if ends is None and f"{metric}_low" in metrics:  # as earlier versions logged it
-        ends = metrics[f"{metric}_low"], metrics[f"{metric}_high"]
+    value, ends = entry.cell.metrics[metric], entry.cell.interval(metric)
     if ends is not None:
         return Rate(value, *(round(end, 4) for end in ends))
     return rate(value, hits.images[images][0] if hits and images in hits.images else None)
@@ -196,9 +193,9 @@ def _panel(
     for metric, of_b in BADNET.items():
         by_network: dict[str, Rate] = {}
         for place in places:
-            found = _rates(entries[place], hits[place])
-            if of_b in found:
-                by_network.setdefault(entries[place].tag("network_digest"), found[of_b])
+            rates = _rates(entries[place], hits[place])
+            if of_b in rates:
+                by_network.setdefault(entries[place].tag("network_digest"), rates[of_b])
         if by_network:
             badnet[metric] = over_seeds(list(by_network.values()))
     said = Counter(without_places(entries[place].tag("verdict")) for place in places)

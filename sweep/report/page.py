@@ -72,10 +72,10 @@ def _fill(report: Report, answers: Sequence[Answer], data: str) -> str:
     return Template((FOLDER / "template.html").read_text()).substitute(
         title=html.escape(title_of(report)),
         summary=html.escape(summary),
-        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         answers="\n".join(
-            _answer(panel, one, len(answers) > 1)
-            for panel, one in zip(report.panels, answers, strict=True)
+            _answer(panel, answer, len(answers) > 1)
+            for panel, answer in zip(report.panels, answers, strict=True)
         ),
         provenance=_provenance(report),
         css=(FOLDER / "report.css").read_text(),
@@ -113,8 +113,8 @@ def _budgets(answer: Answer) -> str:
             if test is None:
                 words.append("the only one")
             else:
-                how = "intervals" if test.p is None else p_value(test.p)
-                words.append(f"{'no' if test.chance else 'yes'} ({how})")
+                reason = "intervals" if test.p is None else p_value(test.p)
+                words.append(f"{'no' if test.chance else 'yes'} ({reason})")
         first, *rest = (html.escape(word) for word in words)
         rows.append(
             f'<tr><th scope="row">{first}</th>{"".join(f"<td>{word}</td>" for word in rest)}</tr>'
@@ -147,13 +147,13 @@ def _provenance(report: Report) -> str:
     for name in (*ORIGINS, *DIGESTS):
         values = Counter(entry.tag(name) for entry in report.entries if entry.tag(name))
         if values:
-            told = ", ".join(
+            shares = ", ".join(
                 f"<code>{html.escape(value[:40])}</code>"
                 + (f" ({count} cells)" if len(values) > 1 else "")
                 for value, count in values.most_common(6)
             )
             more = f" and {len(values) - 6} more" if len(values) > 6 else ""
             name = html.escape(name.replace("_", " "))
-            rows.append(f'<tr><th scope="row">{name}</th><td>{told}{more}</td></tr>')
+            rows.append(f'<tr><th scope="row">{name}</th><td>{shares}{more}</td></tr>')
     table = f'<table class="plain"><tbody>{"".join(rows)}</tbody></table>' if rows else ""
     return "".join(blocks) + table

@@ -110,7 +110,7 @@ def _panel(report: Report, panel: Panel, answer: Answer) -> dict[str, Any]:
         "name": panel.name,
         "badnet": _rates(panel.badnet),
         "groups": panel.groups,
-        "chosen": [report.groups.index(group) for group in answer.told],
+        "chosen": [report.groups.index(group) for group in answer.named],
         "front": [defenders[place] for place in front(points)],
     }
 

@@ -60,12 +60,16 @@ def _sweep_id(entry: Entry) -> str:
     return "" if entry.sweep is None else entry.sweep.info.run_id
 
 
-def told_keys(entries: Sequence[Entry], settings: Sequence[Mapping[str, str]]) -> list[str]:
+def _is_given(key: str, settings: Sequence[Mapping[str, str]]) -> bool:
+    """Whether one of the `settings` has something else under `key` than what means nothing."""
+    none = NONE.get(key, "")
+    return any(values.get(key, none) != none for values in settings)
+
+
+def shown_keys(entries: Sequence[Entry], settings: Sequence[Mapping[str, str]]) -> list[str]:
     """The settings that tell what a cell is: what was given, and the parts of a strategy."""
     given = [key.replace("/", ".") for entry in entries for key in entry.given]
-    own = [key for key in (*STRATEGY, *NETWORK) if any(
-        values.get(key, NONE.get(key, "")) != NONE.get(key, "") for values in settings
-    )]  # fmt: skip
+    parts = [key for key in (*STRATEGY, *NETWORK) if _is_given(key, settings)]
     if not given:  # of runs by themselves all params are known, and which were given is not
         params = dict.fromkeys(key for values in settings for key in values)
         first = settings[0]
@@ -76,7 +80,7 @@ def told_keys(entries: Sequence[Entry], settings: Sequence[Mapping[str, str]]) -
             and any(values.get(key) != first.get(key) for values in settings)
         ]
         given = _once(given, settings)
-    return [key for key in dict.fromkeys([*own, *given]) if not MACHINE.match(key)]
+    return [key for key in dict.fromkeys([*parts, *given]) if not MACHINE.match(key)]
 
 
 def _once(keys: Sequence[str], settings: Sequence[Mapping[str, str]]) -> list[str]:

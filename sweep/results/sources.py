@@ -95,9 +95,9 @@ def find(targets: Sequence[str], uri: str | None) -> list[Entry]:
     Raises BadInput where a target is not there, is empty, or is not of this program.
     """
     store.use_existing(uri)
-    with _told(Exception):  # of MLflow, and of what it stands on
+    with _in_a_sentence(Exception):  # of MLflow, and of what it stands on
         mlflow.search_experiments(max_results=1)
-    with _told(MlflowException):
+    with _in_a_sentence(MlflowException):
         return _named(targets) if targets else of_sweep(_latest())
 
 
@@ -123,7 +123,7 @@ def _named(targets: Sequence[str]) -> list[Entry]:
 
 
 @contextmanager
-def _told(kind: type[Exception]) -> Iterator[None]:
+def _in_a_sentence(kind: type[Exception]) -> Iterator[None]:
     """Turn errors of a kind into a sentence on what MLflow, or its database, does not take."""
     try:
         yield
@@ -153,11 +153,11 @@ def _latest() -> Run:
 def _run(target: str) -> Run:
     known = None
     if re.fullmatch(r"[0-9a-f]{32}", target):
-        found = MlflowClient().search_runs(
-            [one.experiment_id for one in mlflow.search_experiments()],
+        runs = MlflowClient().search_runs(
+            [experiment.experiment_id for experiment in mlflow.search_experiments()],
             f"attributes.run_id = '{target}'",
         )
-        known = found[0] if found else None
+        known = runs[0] if runs else None
     if known is None:
         raise BadInput(
             f"{target!r} is no experiment and no run at {redacted(mlflow.get_tracking_uri())}; "
@@ -225,7 +225,9 @@ def of_sweep(parent: Run) -> list[Entry]:
 
 def _by_id(ids: set[str]) -> list[Run]:
     """The runs of these ids, wherever they are."""
-    experiments = [one.experiment_id for one in mlflow.search_experiments()] if ids else []
+    experiments = (
+        [experiment.experiment_id for experiment in mlflow.search_experiments()] if ids else []
+    )
     ordered = sorted(ids)
     runs: list[Run] = []
     for start in range(0, len(ordered), AT_ONCE):

@@ -151,10 +151,10 @@ def swept_params(runs: Sequence[Run]) -> list[str]:
     the one with the shortest name is taken.
     """
     params = [run.data.params for run in runs]
-    shared = set.intersection(*(set(one) for one in params)) if params else set()
+    shared = set.intersection(*(set(of_run) for of_run in params)) if params else set()
     swept: dict[tuple[str, ...], str] = {}
     for name in sorted(shared, key=lambda name: (len(name), name)):
-        values = tuple(one[name] for one in params)
+        values = tuple(of_run[name] for of_run in params)
         if len(set(values)) > 1 and not name.endswith(("_target_", ".folder")):
             swept.setdefault(values, name)
     return sorted(swept.values())
