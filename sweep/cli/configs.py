@@ -25,9 +25,6 @@ def to_dict(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
         raise BadInput(str(error).splitlines()[0]) from error
 
 
-#: What stands in a run's name whether it varies or not.
-NAMED = ("prune/order", "prune/stop", "prune.layer", "repair")
-
 #: Keys that say how a sweep is gone about and where files lie; config.yaml has them.
 NO_PARAMS = ("published", "cache", "rerun", "fail_fast", "dry_run")
 NO_PARAM = re.compile(r"_partial_$|\.folder$|^tracking\.(uri|experiment)$")
@@ -62,7 +59,7 @@ def _is_ours(key: str, value: Any) -> bool:
 def run_name(
     cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] = (), layer: str = ""
 ) -> str:
-    """A run's name, which stands alone: its strategy, and in a sweep what else varies there.
+    """A run's name, which stands alone: its strategy, and in a sweep first what varies there.
 
     `layer` is where it was cut, if that is known by now.
     """
@@ -71,11 +68,18 @@ def run_name(
     layer = layer or (layers if isinstance(layers, str) else "+".join(layers))
     if cfg.inspect:
         return f"inspect {layer}"
-    words = [choices["prune/order"], choices["prune/stop"], layer, *chosen_repairs(cfg)]
+    strategy = {
+        "prune/order": choices["prune/order"],
+        "prune/stop": choices["prune/stop"],
+        "prune.layer": layer,
+        "repair": " ".join(chosen_repairs(cfg)),
+    }
     (settings,) = cells.shown_settings([overrides])
-    keys = [key for key in settings if key in varying and key not in NAMED]
-    values = [settings[key] for key in keys]
-    return " ".join(filter(None, [*words, cells.describe(keys, values)]))
+    keys = [key for key in settings if key in varying and key not in strategy]
+    others = cells.describe(keys, [settings[key] for key in keys])
+    first = [word for key, word in strategy.items() if key in varying]
+    rest = [word for key, word in strategy.items() if key not in varying]
+    return " ".join(filter(None, [others, *first, *rest]))
 
 
 def command(overrides: Sequence[str], *flags: str) -> str:

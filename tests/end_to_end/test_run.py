@@ -166,6 +166,36 @@ def test_every_metric_of_the_contract_is_logged_and_lies_in_0_to_1(project, swee
     assert {"data", "badnet", "rank", "curve", "log", "total"} <= set(seconds)
 
 
+def test_runs_have_names_that_stand_alone_descriptions_and_datasets(sweep) -> None:
+    _, parent, cells = sweep
+    names = [cell.info.run_name for cell in cells]
+    strategy = "mean_activation accuracy_drop conv_3"
+    assert names == [f"frac=0.02 {strategy}", f"frac=0.1 {strategy}"]
+    for cell, name in zip(cells, names, strict=True):
+        text = cell.data.tags["mlflow.note.content"]
+        assert text.startswith(f"**{name}**")
+        assert "    python run.py " in text
+        contexts = {dataset.tags[0].value for dataset in cell.inputs.dataset_inputs}
+        assert contexts == {"validation", "test", "poisoned"}
+    assert parent.data.tags["mlflow.note.content"].startswith("**2 cells** on the images faces, ")
+    assert parent.data.metrics["cells/finished"] == 2
+    experiment = MlflowClient().get_experiment(parent.info.experiment_id)
+    assert experiment.tags["mlflow.note.content"].startswith("Each sweep is a run")
+
+
+def test_models_have_the_rates_of_their_run_by_dataset(sweep) -> None:
+    _, _, (cell, _) = sweep
+    models = mlflow.search_logged_models([cell.info.experiment_id], output_format="list")
+    (goodnet,) = [m for m in models if m.source_run_id == cell.info.run_id and m.name == "goodnet"]
+    rates = {metric.key: metric for metric in goodnet.metrics}
+    for name, images in (("clean_accuracy", "test"), ("detection_rate", "poisoned")):
+        metric = rates[f"goodnet/{name}"]
+        assert metric.value == cell.data.metrics[f"goodnet/{name}"]
+        assert metric.dataset_name == f"faces {images}"
+    history = MlflowClient().get_metric_history(cell.info.run_id, "goodnet/clean_accuracy")
+    assert len(history) == 1
+
+
 def test_curves_have_a_point_a_step_and_the_cell_stands_on_its_curve(project, sweep) -> None:
     _, _, cells = sweep
     for cell in cells:
