@@ -16,6 +16,8 @@ from program import ENVIRONMENT
 
 PASSWORD = "n0t-to-be-t0ld"
 
+pytestmark = pytest.mark.services
+
 
 def free_port() -> int:
     with socket.socket() as one:

@@ -25,7 +25,7 @@ from selenium.webdriver.common.by import By
 
 from sweep.tracking import view
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.services]
 ROOT = next(path for path in Path(__file__).resolve().parents if (path / "run.py").is_file())
 HOSTILE = '<img src=x onerror="document.title = 1">'
 SECONDS = 90  # in which a page is drawn, on a machine at work

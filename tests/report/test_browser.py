@@ -11,7 +11,7 @@ from selenium.webdriver.support.select import Select
 
 from sweep.report import command
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.services]
 DASH = "\N{EN DASH}"  # a rate that is not known
 
 
