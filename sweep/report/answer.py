@@ -78,10 +78,9 @@ def answer(report: Report, panel: Panel, hits: Sequence[Hits | None]) -> Answer:
 
 def _most_telling(choices: Sequence[Choice]) -> Choice:
     """The smallest budget that removes the backdoor; else the largest that has a defence."""
-    removing = [choice for choice in choices if choice.budget is not None and _removed(choice)]
-    possible = [
-        choice for choice in choices if choice.budget is not None and choice.best is not None
-    ]
+    limited = [choice for choice in choices if choice.budget is not None]
+    removing = [choice for choice in limited if _removed(choice)]
+    possible = [choice for choice in limited if choice.best is not None]
     return [*removing[:1], *possible[::-1], choices[-1]][0]
 
 
@@ -264,10 +263,7 @@ def _against_badnet(
     of_badnet = f"Of B itself attack success is {with_interval(before)}"
     if left.value <= REMOVED:
         return f"{of_badnet}."
-    tests = [
-        _paired(of_cell, OF_BADNET, of_cell, ASR)
-        for of_cell in (hits[place] for place in best.cells)
-    ]
+    tests = [_paired(hits[place], OF_BADNET, hits[place], ASR) for place in best.cells]
     known = [test for test in tests if test is not None]
     if known and len(known) == len(tests):
         p = in_every_seed([(difference, p) for difference, p, _ in known])
