@@ -72,8 +72,8 @@ def answer(report: Report, panel: Panel, hits: Sequence[Hits | None]) -> Answer:
     if picked.cell is not None:
         sentences.append(picked.sentence)
     headline = _headline(chosen, choices[-1])
-    groups_named = [group for group in named if group is not None]
-    return Answer(headline, [text for text in sentences if text], choices, groups_named)
+    there = [group for group in named if group is not None]
+    return Answer(headline, list(filter(None, sentences)), choices, there)
 
 
 def _most_telling(choices: Sequence[Choice]) -> Choice:
@@ -104,19 +104,12 @@ def within(budget: float | None) -> str:
 def _unknown(groups: Sequence[Group]) -> Answer:
     measured = [group for group in groups if CLEAN in group.rates]
     if not measured:
-        return Answer(
-            "No cell has any rates",
-            ["All were skipped, failed, or are missing; the reasons stand below."],
-            [],
-        )
-    if all(group.oracle for group in measured if group.attacked) and any(
-        group.attacked for group in measured
-    ):
-        return Answer(
-            "No defence was tried here, only oracles",
-            ["They rank channels with poisoned images, which no defender has."],
-            [],
-        )
+        sentence = "All were skipped, failed, or are missing; the reasons stand below."
+        return Answer("No cell has any rates", [sentence], [])
+    attacked = [group for group in measured if group.attacked]
+    if attacked and all(group.oracle for group in attacked):
+        sentence = "They rank channels with poisoned images, which no defender has."
+        return Answer("No defence was tried here, only oracles", [sentence], [])
     best = max(measured, key=lambda group: group.rates[CLEAN].value)
     sentences = [
         "There are no poisoned images, so nobody can say which strategy is best.",
@@ -273,8 +266,8 @@ def _against_badnet(
         reason = f"95 % intervals {'overlap' if chance else 'do not overlap'}"
     else:
         return f"{of_badnet}."
-    negation = "not " if chance else ""
-    return f"{of_badnet}; the best is {negation}below that by more than chance ({reason})."
+    below = "not below that" if chance else "below that"
+    return f"{of_badnet}; the best is {below} by more than chance ({reason})."
 
 
 def p_value(p: float) -> str:
