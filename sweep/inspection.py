@@ -29,7 +29,7 @@ Stop = Callable[[ValidCurve], Any]  # a function of sweep.stops, with its settin
 SHOWN_CLASSES = 3  # of each kind of trigger
 MIN_CLASSES = 5  # below which none can be said to stand out
 MIN_IMAGES = 100  # below which that is said
-RESIDUAL_AREA = 0.06  # of the image, which a trigger may cover to be one still
+RESIDUAL_AREA = 0.01  # of the image: a backdoor still works there, what a class looks like does not
 
 #: What the size of a trigger of each kind is.
 SIZE_UNITS = {
