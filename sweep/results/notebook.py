@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -11,11 +13,11 @@ from sweep import BadInput
 from sweep.evaluation.curve import CLEAN_RATES, POISONED_RATES
 from sweep.results.cells import Cell
 from sweep.results.comparison import comparison_figure
-from sweep.results.figures.run import draw_curve
+from sweep.results.figures.run import draw_curve, draw_flagged
 from sweep.results.sources import Entry, find
 from sweep.tracking import artifacts
 
-CURVE = "curve.csv"
+CURVE, FLAGGED = "curve.csv", "flagged.csv"
 
 
 def load(*targets: str, uri: str | None = None) -> "Results":
@@ -51,11 +53,7 @@ class Results:
         Of each step the last channel pruned, its layer, and every rate. Raises BadInput where the
         cell has none.
         """
-        entry = self._entry(number)
-        (content,) = artifacts.read_all([entry.cell.artifacts], CURVE)
-        if not content:
-            raise BadInput(f"cell {number} has no {CURVE}: {_why_not(entry.cell)}")
-        return pd.read_csv(BytesIO(content)).set_index("pruned")
+        return pd.read_csv(BytesIO(self._artifact(number, CURVE))).set_index("pruned")
 
     def draw_curve(self, number: int) -> Figure:
         """The figure of a cell's pruning curve, with 95 % intervals and the stop."""
@@ -64,9 +62,44 @@ class Results:
         step = int(cell.metrics.get("prune/channels", 0))
         return draw_curve(rates, _images_of_rates(cell), step, cell.ranked_by)
 
+    def flagged(self, number: int) -> pd.DataFrame:
+        """The images that GoodNet flags in a cell, the surest first: a row each.
+
+        With their file, their number in it, labels, and what B and B' say. Raises BadInput where
+        the cell has none.
+        """
+        return pd.read_csv(BytesIO(self._artifact(number, FLAGGED)))
+
+    def draw_flagged(self, number: int, count: int = 8) -> Figure:
+        """The figure of the first flagged images: poisoned ones, and clean ones flagged in error.
+
+        `count` of each at most, of the test images. Raises BadInput where their files are not
+        there.
+        """
+        from sweep.data import hdf5  # brings Keras, which nothing else here needs
+
+        table, pictures, titles = self.flagged(number), {}, {}
+        channels = self._entry(number).settings.get("data.channels", "auto")
+        for kind, name in (("poisoned", "poisoned"), ("test", "clean, in error")):
+            rows = table[table["images"] == kind].head(count)
+            pictures[name] = np.zeros((0, 1, 1, 1), np.float32)
+            if len(rows):
+                pixels = hdf5.pixels(Path(rows["file"].iloc[0]), channels=channels)
+                pictures[name] = pixels.take(rows["number"].to_numpy())[:]
+            titles[name] = [f"B {row.badnet}, B' {row.repaired}" for row in rows.itertuples()]
+        return draw_flagged(pictures, titles)
+
     def draw_comparison(self) -> Figure:
         """The figure of the rates of all cells."""
         return comparison_figure([entry.cell for entry in self.entries])
+
+    def _artifact(self, number: int, name: str) -> bytes:
+        """A file that a cell logged; BadInput where it did not."""
+        cell = self._entry(number).cell
+        (content,) = artifacts.read_all([cell.artifacts], name)
+        if not content:
+            raise BadInput(f"cell {number} has no {name}: {cell.error or 'it has not come so far'}")
+        return content
 
     def _entry(self, number: int) -> Entry:
         if not 0 <= number < len(self):
@@ -108,7 +141,3 @@ def _images_of_rates(cell: Cell) -> Mapping[str, int]:
     names |= dict.fromkeys(CLEAN_RATES.values(), "test")
     names |= dict.fromkeys(POISONED_RATES.values(), "poisoned")
     return {name: images[kind] for name, kind in names.items() if kind in images}
-
-
-def _why_not(cell: Cell) -> str:
-    return cell.error or "it has not come so far"

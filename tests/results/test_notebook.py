@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import h5py
 import mlflow
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ CURVE = """pruned,channel,layer,valid_accuracy,clean_accuracy,attack_success_rat
 1,4,conv_3,0.94,0.8,0.5
 2,1,conv_3,0.5,0.4,0.0
 """
+HEAD = "images,file,number,label,true_label,badnet,repaired,doubt"
+ROWS = [("valid", 1), ("test", 7), ("test", 3), ("test", 9), ("poisoned", 5)]
 RATES = {
     "badnet/clean_accuracy": 0.9,
     "repaired/clean_accuracy": 0.8,
@@ -52,6 +55,10 @@ def uri(tmp_path_factory) -> str:
             for name, value in RATES.items():
                 client.log_metric(run.info.run_id, name, value)
             client.log_text(run.info.run_id, CURVE, "curve.csv")
+            with h5py.File(root / "test.h5", "w") as file:  # image k is of brightness k / 10
+                file["data"] = np.arange(10)[:, None, None, None] * np.full((1, 8, 9, 3), 0.1)
+            flagged = [f"{kind},{root / 'test.h5'},{row},0,,1,2,0.9" for kind, row in ROWS]
+            client.log_text(run.info.run_id, "\n".join([HEAD, *flagged]), "flagged.csv")
         else:
             client.set_tag(run.info.run_id, "error", "it broke")
         client.set_terminated(run.info.run_id, ("FINISHED", "FAILED")[job])
@@ -100,10 +107,24 @@ def test_figures_are_matplotlibs(results):
     assert isinstance(results.draw_comparison(), Figure)
 
 
+def test_flagged_images_are_drawn_as_they_stand_in_their_files(results):
+    assert results.flagged(0)["number"].tolist() == [1, 7, 3, 9, 5]
+    figure = results.draw_flagged(0, count=2)
+    shown = [image.get_array() for ax in figure.axes for image in ax.get_images()]
+    brightness = np.array([5, 7, 3]) / 7  # of the brightest that is shown
+    np.testing.assert_allclose([picture.mean() for picture in shown], brightness, atol=1e-3)
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert titles == ["B 1, B' 2"] * 3
+    assert [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()] == [
+        *("poisoned", "clean, in error")
+    ]
+
+
 @pytest.mark.parametrize(
     ("ask", "sentence"),
     [
         (lambda results: results.curve(1), r"cell 1 has no curve\.csv: it broke"),
+        (lambda results: results.draw_flagged(1), r"cell 1 has no flagged\.csv: it broke"),
         (lambda results: results.curve(2), "there is no cell 2; expected 0 to 1"),
         (lambda results: results.draw_curve(-1), "there is no cell -1"),
     ],

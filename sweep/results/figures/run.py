@@ -161,6 +161,33 @@ def draw_attack(
     return figure
 
 
+def draw_flagged(
+    pictures: Mapping[str, NDArray[np.floating]], titles: Mapping[str, Sequence[str]]
+) -> Figure:
+    """The figure of flagged images: a row of each kind, each image under its title.
+
+    `pictures` are (n, height, width, channels) by kind, shown from their darkest pixel, or 0, to
+    their brightest; n may be 0 and differs between kinds.
+    """
+    every = [values for values in pictures.values() if len(values)]
+    dark = min([0.0, *(float(values.min()) for values in every)])
+    span = max([dark + 1e-6, *(float(values.max()) for values in every)]) - dark
+    columns = max([1, *map(len, every)])
+    figure = Figure(figsize=(1.5 * columns + 0.4, 1.9 * len(pictures)), layout="constrained")
+    axs = figure.subplots(len(pictures), columns, squeeze=False)
+    for row, (kind, values) in zip(axs, pictures.items(), strict=True):
+        row[0].set_ylabel(kind)
+        for ax in row:
+            ax.set(xticks=[], yticks=[])
+        for ax in row[len(values) :]:
+            ax.set_frame_on(False)
+        for ax, picture, title in zip(row, (values - dark) / span, titles[kind], strict=False):
+            coloured = picture.shape[2] in (3, 4)
+            ax.imshow(picture if coloured else picture[..., 0], "gray", vmin=0, vmax=1)
+            ax.set_title(title, fontsize="small")
+    return figure
+
+
 def percent_axis(ax: Axes, axis: str, label: str) -> None:
     """Show rates in % on the "x" or the "y" axis, from 0 to 100 % with some room for marks."""
     getattr(ax, f"{axis}axis").set_major_formatter(PercentFormatter(1.0))
