@@ -31,6 +31,30 @@ TABLE, CHARTS = "TABLE", "CHART"
 Chart = dict[str, Any]
 
 
+#: What of the page's state is the same in every view.
+PAGE: dict[str, Any] = {
+    "startTime": "ALL",
+    "lifecycleFilter": "Active",
+    "datasetsFilter": [],
+    "modelVersionFilter": "All Runs",
+    "runsExpanded": {},
+    "runsPinned": [],
+    "runsHidden": [],
+    "runsVisibilityMap": {},
+    "runsHiddenMode": "SHOW_ALL",
+    "viewMaximized": False,
+    "groupBy": None,
+    "hideEmptyCharts": True,
+    "useGroupedValuesInCharts": True,
+    "isAccordionReordered": True,
+    "globalLineChartConfig": {
+        "xAxisKey": "step",
+        "lineSmoothness": 0,
+        "selectedXAxisMetricKey": "",
+    },
+}
+
+
 def page_state(
     sweep: str, params: Sequence[str], metrics: Collection[str], *, oracles: bool = False
 ) -> dict[str, Any]:
@@ -48,31 +72,13 @@ def page_state(
     charted = {chart.get("metricKey") for charts in sections.values() for chart in charts}
     others = {name.rpartition("/")[0] for name in metrics if name not in charted} - {""}
     return {
+        **PAGE,
         "searchFilter": f"tags.{SWEEPS} LIKE '%{sweep}%'",
         "orderByKey": _column("metrics", ASR if attacked else CLEAN),
         "orderByAsc": attacked,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "datasetsFilter": [],
-        "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
         "columnOrder": columns,
         "columnWidths": {column: _width(column) for column in columns},
-        "runsExpanded": {},
-        "runsPinned": [],
-        "runsHidden": [],
-        "runsVisibilityMap": {},
-        "runsHiddenMode": "SHOW_ALL",
-        "viewMaximized": False,
-        "groupBy": None,
-        "hideEmptyCharts": True,
-        "useGroupedValuesInCharts": True,
-        "isAccordionReordered": True,
-        "globalLineChartConfig": {
-            "xAxisKey": "step",
-            "lineSmoothness": 0,
-            "selectedXAxisMetricKey": "",
-        },
         "compareRunCharts": [
             {
                 "uuid": f"{title}-{number}",
