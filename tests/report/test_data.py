@@ -84,13 +84,13 @@ def test_intervals_come_from_counts_or_else_from_what_earlier_versions_logged():
     ("text", "becomes"),
     [
         ("/home/me/a.h5 is damaged", "…/a.h5 is damaged"),
-        ("expected ~/x/y.h5, /tmp/z", "expected …/y.h5, /tmp/z"),
+        ("expected ~/x/y.h5, /srv/z", "expected …/y.h5, …/z"),
         ("see http://host/a/b", "see http://host/a/b"),
         ("prune/order=clp does not apply", "prune/order=clp does not apply"),
     ],
 )
 def test_folders_are_taken_out_of_sentences(text, becomes):
-    assert without_places(text) == becomes.replace("/tmp/z", "…/z")
+    assert without_places(text) == becomes
 
 
 def test_of_a_file_its_name_is_shown():
