@@ -9,15 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import mlflow
 import psutil
 import pytest
-from browser import browser, needs_browser
+from browser import browser, needs_browser, wait
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 from selenium.webdriver import Chrome
@@ -28,7 +27,6 @@ from sweep.tracking import view
 pytestmark = [needs_browser, pytest.mark.services]
 ROOT = next(path for path in Path(__file__).resolve().parents if (path / "run.py").is_file())
 HOSTILE = '<img src=x onerror="document.title = 1">'
-SECONDS = 90  # in which a page is drawn, on a machine at work
 SECTIONS = [
     "1 What is left of the attack",
     "2 The pruning curve",
@@ -120,14 +118,6 @@ def driver(server) -> Iterator[Chrome]:
         yield driver
 
 
-def wait(get: Callable[[], object], expected: object) -> None:
-    """Return when the page shows what is expected; fail where it does not get there."""
-    end = time.monotonic() + SECONDS
-    while (shown := get()) != expected:
-        assert time.monotonic() < end, f"{shown}, not {expected}"
-        time.sleep(0.5)
-
-
 def wait_for_text(driver: Chrome, text: str) -> None:
     wait(lambda: text in driver.find_element(By.TAG_NAME, "body").text, True)
 
@@ -168,15 +158,16 @@ def test_the_table_has_a_row_for_every_cell_also_those_that_were_reused(
 def test_the_best_cell_stands_first_and_what_was_swept_before_the_rates(runs, server, driver):
     open_page(driver, server, runs, runs.second)
     wait(lambda: count_rows(driver), 4)
-    rates = column(driver, "metrics.`repaired/attack_success_rate`")
-    assert [rate[:3] for rate in rates[:3]] == ["0.5", "0.7", "0.8"]
-    assert rates[3].strip() in ("", "-")  # the cell that failed
-    assert headings(driver)[:4] == [
+    rates = "metrics.`repaired/attack_success_rate`"
+    wait(lambda: [rate[:3] for rate in column(driver, rates)[:3]], ["0.5", "0.7", "0.8"])
+    assert column(driver, rates)[3].strip() in ("", "-")  # the cell that failed
+    expected = [
         "params.`prune.order`",
         "params.`prune.frac`",
         "metrics.`repaired/attack_success_rate`",
         "metrics.`repaired/clean_accuracy`",
     ]
+    wait(lambda: headings(driver)[:4], expected)
 
 
 def drawn(driver: Chrome) -> dict[str, dict[str, int]]:

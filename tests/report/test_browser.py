@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from browser import browser, console_errors, look, needs_browser, requested
+from browser import browser, console_errors, look, needs_browser, requested, wait
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -215,11 +215,12 @@ def test_a_cell_shows_its_pictures_channels_and_command(opened):
     summary = css(driver, "#cell-list summary")[0]
     summary.send_keys(Keys.ENTER)
     cell = css(driver, "details[open]")[0]
+    wait(lambda: len(cell.find_elements(By.XPATH, "./*")) > 1)
     assert "python run.py prune.frac=0.02 data.root=DIR" in cell.text
     assert "of 60 channels pruned at conv_3" in cell.text
-    sizes = driver.execute_script(
-        "return [...document.querySelectorAll('details[open] img')].map((one) => one.naturalWidth)"
-    )
+    code = "return [...document.querySelectorAll('details[open] img')].map((one) => one.%s)"
+    wait(lambda: all(driver.execute_script(code % "complete")))
+    sizes = driver.execute_script(code % "naturalWidth")
     assert len(sizes) == 2
     assert min(sizes) > 100
 
@@ -235,6 +236,7 @@ def test_without_poisoned_images_that_is_said_and_nothing_breaks(opened):
 def test_names_with_html_in_them_are_text(opened):
     driver = opened("hostile", width=400)
     driver.execute_script("openCell(0)")
+    wait(lambda: len(css(driver, "details[open] > :nth-child(2)")), 1)
     assert width(driver) <= 400
     assert "<script>" in column(driver, "order")[0]
     assert not css(driver, "img[onerror]")

@@ -2,11 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -44,6 +46,17 @@ def look(driver: Chrome, width: int, height: int, *, dark: bool = False, media: 
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     emulated = {"media": media, "features": [scheme]}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", emulated)
+
+
+def wait(get: Callable[[], object], expected: object = True, seconds: float = 90) -> None:
+    """Return when the page shows what is expected; fail where it does not get there."""
+    end = time.monotonic() + seconds
+    shown: object = None
+    while shown != expected:
+        assert time.monotonic() < end, f"{shown}, not {expected}"
+        time.sleep(0.05)
+        with suppress(StaleElementReferenceException):  # drawn anew while it was looked at
+            shown = get()
 
 
 def console_errors(driver: Chrome) -> list[str]:
