@@ -1,4 +1,4 @@
-"""The command: `python -m sweep.results docs/results.md`."""
+"""The command: `python -m sweep.results docs/results`."""
 
 import sys
 

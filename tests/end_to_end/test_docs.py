@@ -16,12 +16,14 @@ from omegaconf import OmegaConf
 ROOT = next(path for path in Path(__file__).resolve().parents if (path / "run.py").is_file())
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", ".github/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", ".github/**/*.md")
     for path in ROOT.glob(pattern)
     if path.is_file()
 )
 #: What the program writes from runs: it names commands and modules as they were then.
-WRITTEN = {ROOT / "docs" / name for name in ("results.md", "strategies.md")}
+WRITTEN = {
+    ROOT / "docs" / name for name in ("results/answer.md", "results/strategies.md", "strategies.md")
+}
 #: Told of versions that are past.
 PAST = {ROOT / "CHANGELOG.md"}
 HAND = [path for path in PAGES if path not in WRITTEN | PAST]

@@ -1,102 +1,92 @@
-"""The page of results: what `experiment=answer` and `experiment=strategies` left in MLflow.
+"""Pages of results: what `experiment=answer` and `experiment=strategies` left in MLflow.
 
-python -m sweep.results docs/results.md
+python -m sweep.results docs/results
 
-Text made of runs: every number in it is one of theirs.
+One page an experiment; text made of runs: every number in it is one of theirs. Another experiment
+adds a module with its `page`, and a row to `PAGES`.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sweep import BadInput, files, terminal
-from sweep.results.cells import ORACLE
 from sweep.results.pages import orders_by_stops, strategy_runs, sweeps, whole_strategies
-from sweep.results.pages.strategy_runs import StrategyRun
-from sweep.results.pages.sweeps import Case
-
-PAGE = f"""# Results
-
-Written from MLflow by `python -m sweep.results docs/results.md`, never by hand. [How to read
-it](#how-to-read-it), and what may not be concluded, stands at the end; what orders and stops are,
-in [strategies.md](strategies.md), and what strategies are made of them, in
-[conf/strategy](../conf/strategy).
-
-{{sections}}
-
-## How to read it
-
-All in %, but for points, counts, channels and AUROC. B is the suspect network, B' what a strategy
-makes of it, G is GoodNet, which says "backdoored" where B and B' disagree. ASR, attack success
-rate: the share of the poisoned test images that get the attack's target. det. and alarm: poisoned
-and clean test images that G flags.
-
-Numbers are means over the seeds. A dash: not measured, or not there.
-
-{{legend}}
-- **Intervals**: 95 % Wilson intervals, from the lowest lower to the highest upper end over the
-  seeds. They say what so many test images can tell of these networks, and nothing of another one.
-- {ORACLE} an oracle: ranked with poisoned images, which no defender has; no defence.
-
-### What may not be concluded
-
-- A defender has no poisoned images, and so knows no ASR, no detection and no area. To pick the row
-  with the lowest ASR is no defence: it takes what is to be found out.
-{{limits}}
-- Rows whose intervals overlap are not thereby equal, and of so many rows some are best by chance.
-"""
 
 
-def page(runs: Sequence[StrategyRun], cases: Sequence[Case]) -> str:
-    """The whole page, in Markdown: whole strategies first, then orders and stops; one may lack."""
-    sections, legends, limits = [], [], []
-    if runs:
-        sections.append(whole_strategies.section(runs))
-        legends.append(whole_strategies.LEGEND)
-        limits.append(whole_strategies.LIMITS)
-    if cases:
-        sections.append(orders_by_stops.section(cases))
-        legends.append(orders_by_stops.LEGEND)
-        limits.append(orders_by_stops.LIMITS)
-    return PAGE.format(
-        sections="\n\n".join(sections), legend="\n".join(legends), limits="\n".join(limits)
-    )
+def _answer(uri: str | None, experiment: str) -> str:
+    runs = strategy_runs.read(uri, experiment)
+    return whole_strategies.page(runs) if runs else ""
 
 
-def read(uri: str | None, experiment: str) -> tuple[list[StrategyRun], list[Case]]:
-    """The strategy runs and cases of the experiment at MLflow's `uri`.
+def _strategies(uri: str | None, experiment: str) -> str:
+    cases = sweeps.read(uri, experiment)
+    return orders_by_stops.page(cases) if cases else ""
 
-    Raises BadInput where there is none of it, or where it cannot be read.
+
+#: How the page of each experiment in `conf/experiment/` is written, from MLflow's URI and the name
+#: of MLflow's experiment; it is empty where that holds no finished cell for it.
+PAGES: Mapping[str, Callable[[str | None, str], str]] = {
+    "answer": _answer,
+    "strategies": _strategies,
+}
+
+
+def read(uri: str | None, experiment: str) -> dict[str, str]:
+    """The text of each page of which the experiment at MLflow's `uri` holds something, by its name.
+
+    Raises BadInput where there is nothing of any, or where it cannot be read.
     """
-    runs, cases = strategy_runs.read(uri, experiment), sweeps.read(uri, experiment)
-    if not runs and not cases:
+    texts = {name: page(uri, experiment) for name, page in PAGES.items()}
+    texts = {name: text for name, text in texts.items() if text}
+    if not texts:
+        commands = ", or: ".join(f"python run.py experiment={name} case=faces" for name in PAGES)
         raise BadInput(
-            f"MLflow's experiment {experiment!r} holds no finished cell of {strategy_runs.SWEEP} "
-            f"and no finished sweep with {sweeps.SWEEP}; run: python run.py {strategy_runs.SWEEP} "
-            f"case=faces, or: python run.py {sweeps.SWEEP} case=faces"
+            f"MLflow's experiment {experiment!r} holds no finished cell of a page of results; run: "
+            f"{commands}"
         )
-    return runs, cases
+    return texts
+
+
+def write(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write each page into the folder, say so, and say which are not written.
+
+    Raises BadInput where `folder` is no folder.
+    """
+    if folder.suffix == ".md" or folder.is_file():
+        raise BadInput(
+            f"{folder} is a file; give a folder, such as docs/results: each experiment has a page "
+            "of its own"
+        )
+    for name in PAGES:
+        page = folder / f"{name}.md"
+        if name in texts:
+            with files.atomic_write(page) as unfinished:
+                unfinished.write_text(texts[name])
+            print(f"Written: {page}")
+        else:
+            print(f"Not written: {page}: no finished cell of experiment={name} is there")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, or 2 for bad input, told in one sentence."""
     parser = argparse.ArgumentParser(
         prog="python -m sweep.results",
-        description=f"Write a page of results in Markdown: all cells of {strategy_runs.SWEEP}, and "
-        f"of each case the latest {sweeps.SWEEP}.",
+        description="Write a page of results in Markdown for each experiment that MLflow holds: "
+        + ", ".join(f"{name}.md" for name in PAGES)
+        + ".",
     )
-    parser.add_argument("page", type=Path, nargs="?", help="the file (default: print it)")
+    parser.add_argument("folder", type=Path, nargs="?", help="for the pages (default: print them)")
     parser.add_argument("--uri", help="where MLflow keeps the runs (default: as run.py)")
     parser.add_argument("--experiment", default="prunesweep", help="MLflow's name for them")
     options = parser.parse_args(arguments)
     try:
-        text = page(*read(options.uri, options.experiment))
+        texts = read(options.uri, options.experiment)
+        if options.folder is None:
+            print("\n".join(texts.values()), end="")
+        else:
+            write(options.folder, texts)
     except BadInput as error:
         terminal.print_error(str(error))
         return 2
-    if options.page is None:
-        print(text, end="")
-    else:
-        with files.atomic_write(options.page) as unfinished:
-            unfinished.write_text(text)
     return 0

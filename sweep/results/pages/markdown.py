@@ -1,4 +1,4 @@
-"""What both parts of the page are made of: tables, and what runs say in one cell of them."""
+"""What pages of results are made of: their frame, tables, what runs say in one cell of these."""
 
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -7,12 +7,49 @@ from statistics import fmean
 
 from mlflow.entities import Run
 
-from sweep.results.cells import image_counts, interval_of
+from sweep.results.cells import ORACLE, image_counts, interval_of
 from sweep.results.pages.sweeps import command, param_values
 from sweep.terminal import percent
 
 VERSIONS = ("Python", "Keras", "TensorFlow")
 DASH = "-"
+
+PAGE = f"""# {{title}}
+
+{{introduction}}
+
+{{body}}
+
+## How to read it
+
+Written from MLflow by `python -m sweep.results docs/results`, never by hand. All in %, but for
+points, counts, channels and AUROC. B is the suspect network, B' what a strategy makes of it, G is
+GoodNet, which says "backdoored" where B and B' disagree. ASR, attack success rate: the share of the
+poisoned test images that get the attack's target. det. and alarm: poisoned and clean test images
+that G flags.
+
+Numbers are means over the seeds. A dash: not measured, or not there.
+
+{{legend}}
+- **Intervals**: 95 % Wilson intervals, from the lowest lower to the highest upper end over the
+  seeds. They say what so many test images can tell of these networks, and nothing of another one.
+- {ORACLE} an oracle: ranked with poisoned images, which no defender has; no defence.
+
+### What may not be concluded
+
+- A defender has no poisoned images, and so knows no ASR, no detection and no area. To pick the row
+  with the lowest ASR is no defence: it takes what is to be found out.
+{{limits}}
+- Rows whose intervals overlap are not thereby equal, and of so many rows some are best by chance.
+"""
+
+
+def page(title: str, introduction: str, paragraphs: Sequence[str], legend: str, limits: str) -> str:
+    """A whole page: what it is about, its paragraphs, how to read them, what they do not say."""
+    body = "\n\n".join(paragraphs)
+    return PAGE.format(
+        title=title, introduction=wrap(introduction), body=body, legend=legend, limits=limits
+    )
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], align: str = "l") -> str:

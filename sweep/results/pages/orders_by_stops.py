@@ -1,4 +1,4 @@
-"""What every order and every stop is worth on each case: the part of `experiment=strategies`."""
+"""What every order and every stop is worth on each case: the page of `experiment=strategies`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,6 +31,12 @@ AREA, PRUNED_FRACTION = "tradeoff/attack_area", "prune/fraction"
 HEADS = ["order", "pruned", "B' clean", "B' ASR", "G clean", "G det.", "G alarm", "AUROC"]
 HEADS += ["det. at 5 %"]
 
+TITLE = "Orders and stops"
+INTRODUCTION = (
+    "One order and one stop at a time: what each is worth on its own. What they are is told in "
+    "[strategies.md](../strategies.md)."
+)
+
 #: What the page says of these tables, to be read with them.
 LEGEND = f"""\
 - **ASR left at 1 point**: that of the last step of the pruning curve before clean test accuracy
@@ -46,21 +52,16 @@ LEGEND = f"""\
 
 #: What may not be concluded from them.
 LIMITS = """\
-- Under "Orders and stops" seeds draw the validation images and the random orders. The network B of
-  a case is one and the same: what another one would give is not in the brackets."""
+- Seeds draw the validation images and the random orders. The network B of a case is one and the
+  same: what another one would give is not in the brackets."""
 
 
-def section(cases: Sequence[Case]) -> str:
+def page(cases: Sequence[Case]) -> str:
     """Every order by every stop, case by case, in Markdown."""
-    paragraphs = [
-        "## Orders and stops",
-        "One order and one stop at a time: what each is worth on its own.",
-        markdown.commands(case.sweep for case in cases),
-        _head(cases),
-    ]
+    paragraphs = [markdown.commands(case.sweep for case in cases), _head(cases)]
     for case in cases:
         paragraphs += _case(case)
-    return "\n\n".join(paragraphs)
+    return markdown.page(TITLE, INTRODUCTION, paragraphs, LEGEND, LIMITS)
 
 
 def _head(cases: Sequence[Case]) -> str:
@@ -80,12 +81,12 @@ def _head(cases: Sequence[Case]) -> str:
 
 def _case(case: Case) -> list[str]:
     """B, the orders by what they leave of the attack, then a table a stop."""
-    paragraphs = [f"### {case.name}"]
+    paragraphs = [f"## {case.name}"]
     orders = dict(sorted(_by_order(case.measured).items(), key=_rank))
     if orders:
         paragraphs += [_badnet(case), _setting(case)]
     if any(_by_seed(cells, AREA) for cells in orders.values()):
-        paragraphs += ["#### Orders: ASR left, best area first", _tradeoffs(case, orders)]
+        paragraphs += ["### Orders: ASR left, best area first", _tradeoffs(case, orders)]
     elif orders:
         paragraphs.append("There are no poisoned images: nothing of the attack was measured.")
     paragraphs += markdown.skipped(case.skipped, ORDER_PARAM)
@@ -160,7 +161,7 @@ def _stop(case: Case, stop: str, orders: Mapping[str, Sequence[Run]]) -> list[st
         ]
         rows.append(row)
     notes = [f"Settings: {', '.join(settings)}."] if settings else []
-    return [f"#### Stop: {stop}", *notes, table(HEADS, rows)]
+    return [f"### Stop: {stop}", *notes, table(HEADS, rows)]
 
 
 def _by_order(cells: Sequence[Run]) -> dict[str, list[Run]]:

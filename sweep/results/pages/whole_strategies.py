@@ -1,4 +1,4 @@
-"""What whole strategies are worth on networks backdoored for it: the part of `experiment=answer`.
+"""What whole strategies are worth on networks backdoored for it: the page of `experiment=answer`.
 
 Each section is a list of paragraphs, empty where nothing of it was measured.
 """
@@ -31,6 +31,13 @@ from sweep.results.pages.summaries import (
     totals,
 )
 
+TITLE = "The answer, beside other strategies"
+INTRODUCTION = (
+    "Every strategy of [conf/strategy](../../conf/strategy) on networks that were backdoored for "
+    "it, by each attack with each seed, and on networks without a backdoor. How the answer works "
+    "is told in [defences.md](../defences.md#the-answer)."
+)
+
 #: What the page says of these tables, to be read with them.
 LEGEND = """\
 - **points lost**: of clean test accuracy, from B to B'; below 0 B' has more.
@@ -49,16 +56,16 @@ LEGEND = """\
 
 #: What may not be concluded from them.
 LIMITS = """\
-- Under "The answer" the cases are these attacks on these images, and whoever made the answer saw
-  attack success on the networks of seed 0 while trying ideas; those of other seeds were first seen
-  when all was set. From where a class stands out was set looking at the networks of signs, all
-  seeds. Another attack, or one that is made against the answer, may get through.
+- The cases are these attacks on these images, and whoever made the answer saw attack success on
+  the networks of seed 0 while trying ideas; those of other seeds were first seen when all was set.
+  From where a class stands out was set looking at the networks of signs, all seeds. Another attack,
+  or one that is made against the answer, may get through.
 - That B' or G reaches the aim does not tell a defender which of the two to use."""
 
 Strategies = Mapping[str, Sequence[StrategyRun]]
 
 
-def section(runs: Sequence[StrategyRun]) -> str:
+def page(runs: Sequence[StrategyRun]) -> str:
     """Every strategy on every case, the answer before all others, in Markdown."""
     measured = [run for run in runs if run.measured]
     attacked = [run for run in measured if run.attacked]
@@ -67,7 +74,7 @@ def section(runs: Sequence[StrategyRun]) -> str:
     usual = {name: same for name, same in ranked if not same[0].is_variant}
     variants = {name: same for name, same in ranked if same[0].is_variant}
     answer = usual.get(ANSWER, [])
-    paragraphs = ["## The answer", markdown.commands(summaries.sweeps(runs)), _head(runs)]
+    paragraphs = [markdown.commands(summaries.sweeps(runs)), _head(runs)]
     paragraphs += _strategies(usual, seeds)
     paragraphs += markdown.skipped([run.cell for run in runs if not run.measured], STRATEGY_PARAM)
     paragraphs += _cases(answer, seeds)
@@ -77,7 +84,7 @@ def section(runs: Sequence[StrategyRun]) -> str:
     paragraphs += _verdicts(summaries.newest_verdicts(measured))
     paragraphs += _unharmed([run for run in measured if not run.attacked])
     paragraphs += _variants(variants, usual)
-    return "\n\n".join(paragraphs)
+    return markdown.page(TITLE, INTRODUCTION, paragraphs, LEGEND, LIMITS)
 
 
 def _seeds(attacked: Sequence[StrategyRun]) -> Set[str]:
@@ -161,7 +168,7 @@ def _cases(answer: Sequence[StrategyRun], seeds: Set[str]) -> list[str]:
     if not answer:
         return []
     columns: dict[str, Column] = {**CASES, "reached": partial(summaries.seeds_reached, seeds=seeds)}
-    return ["### The answer, case by case", _table(["images", "attack"], by_case(answer), columns)]
+    return ["## The answer, case by case", _table(["images", "attack"], by_case(answer), columns)]
 
 
 def _every_strategy(case: str, usual: Strategies, seeds: Set[str]) -> list[str]:
@@ -170,7 +177,7 @@ def _every_strategy(case: str, usual: Strategies, seeds: Set[str]) -> list[str]:
     if not runs:
         return []
     paragraphs = [
-        f"### Every strategy on {case}",
+        f"## Every strategy on {case}",
         "Points lost / ASR of B'; bold where B' or G reaches the aim with all seeds.",
         _strategies_by_attacks(runs, partial(_loss_and_success, seeds=seeds)),
     ]
@@ -208,7 +215,7 @@ def _intervals(answer: Sequence[StrategyRun]) -> list[str]:
     """The answer's rates on each case, with what so many test images can tell of them."""
     if not answer:
         return []
-    heading = "### The answer's rates, with 95 % intervals"
+    heading = "## The answer's rates, with 95 % intervals"
     return [heading, _table(["images", "attack"], by_case(answer), INTERVALS)]
 
 
@@ -224,7 +231,7 @@ def _verdicts(runs: Sequence[StrategyRun]) -> list[str]:
     if clean:
         counts.append(f"{signs_found(clean)} without one")
     sentence = f"Signs of one are found in {', and in '.join(counts)}."
-    paragraphs = ["### Is there a backdoor?", sentence]
+    paragraphs = ["## Is there a backdoor?", sentence]
     if attacked:
         paragraphs.append(_table(["images", "attack"], by_case(attacked), VERDICTS))
     return paragraphs
@@ -240,7 +247,7 @@ def _unharmed(clean: Sequence[StrategyRun]) -> list[str]:
         for runs in sorted(strategies, key=lambda runs: summaries.rank(runs, set())):
             groups[case, marked_name(runs)] = runs
     return [
-        "### Networks without a backdoor",
+        "## Networks without a backdoor",
         "What it costs a network that no attack was trained into.",
         _table(["images", "strategy"], groups, UNHARMED),
     ]
@@ -261,7 +268,7 @@ def _variants(variants: Strategies, usual: Strategies) -> list[str]:
         "Strategies with other settings, each with the strategy itself on the same networks below "
         "it. A case counts by the seeds that are there."
     )
-    return ["### What was tried beside it", wrap(legend), table(["strategy", *TOTALS], rows)]
+    return ["## What was tried beside it", wrap(legend), table(["strategy", *TOTALS], rows)]
 
 
 def _table(

@@ -11,7 +11,8 @@ from mlflow.entities import Run
 from runs import COMMAND, intervals, kept, parent, run, table
 
 from sweep import BadInput
-from sweep.results.pages import main, page, read
+from sweep.results.pages import main, read
+from sweep.results.pages.orders_by_stops import TITLE, page
 from sweep.results.pages.sweeps import Case, command, latest_cases
 from sweep.tracking import store
 
@@ -48,7 +49,7 @@ cell.made = 0
 
 def shown(cells: Sequence[Run]) -> str:
     images = {"valid": 1000, "test": 4000, "poisoned": 2000}
-    return page([], [Case("signs", parent(), cells, images)])
+    return page([Case("signs", parent(), cells, images)])
 
 
 ORDERS = "Orders: ASR left, best area first"
@@ -107,9 +108,9 @@ def test_the_head_says_where_the_numbers_come_from():
         Case("b", parent(git_dirty="true", at=86_400_000), [cell(network_digest="f" * 64)]),
         Case("c", run("bare"), [cell()]),
     ]
-    text = page([], told)
+    text = page(told)
     assert text.count("python run.py experiment=strategies case=signs\n") == 1
-    head = table(text, "Orders and stops")
+    head = table(text, TITLE)
     assert head["date"] == ["1970-01-01", "1970-01-02", "1970-01-01"]
     commit = "`0123456789`"
     assert head["commit"] == [commit, f"{commit}, and changes not committed", "-"]
@@ -152,7 +153,7 @@ def test_a_stop_has_a_row_an_order_with_means_and_the_widest_interval():
         cell("clp", "outlier", metrics=rates(area=0.6), more={"prune.stop.u": "3"}),
     ]
     text = shown(cells)
-    assert re.findall(r"^#### Stop: (\w+)$", text, re.M) == ["knee", "outlier"]
+    assert re.findall(r"^### Stop: (\w+)$", text, re.M) == ["knee", "outlier"]
     knee = table(text, "Stop: knee")
     assert list(knee)[1:] == ["l1_norm", "clp (1 of 2 seeds)"]
     row = dict(zip(knee["order"], knee["l1_norm"], strict=True))
@@ -168,7 +169,7 @@ def test_a_stop_has_a_row_an_order_with_means_and_the_widest_interval():
     }
     assert "*" not in knee["clp (1 of 2 seeds)"][0]
     assert table(text, "Stop: outlier")["l1_norm"] == ["-"] * 8
-    assert "#### Stop: outlier\n\nSettings: `prune.stop.u=3`.\n" in text
+    assert "### Stop: outlier\n\nSettings: `prune.stop.u=3`.\n" in text
 
 
 def test_skipped_orders_are_listed_with_why():
@@ -182,7 +183,7 @@ def test_skipped_orders_are_listed_with_why():
 def test_without_poisoned_images_the_clean_rates_are_told_and_the_rest_are_dashes():
     attack = ("tradeoff", "attack", "detection", "auroc")
     clean = {name: rate for name, rate in rates().items() if not any(x in name for x in attack)}
-    text = page([], [Case("signs", parent(), [cell(metrics=clean)], {"test": 4000})])
+    text = page([Case("signs", parent(), [cell(metrics=clean)], {"test": 4000})])
     assert ORDERS not in text
     assert "no poisoned images" in text
     assert table(text, "signs")["ASR"] == ["-", "-"]
@@ -206,10 +207,10 @@ def test_cells_of_one_order_stop_and_seed_are_not_averaged_but_told_apart():
 
 def test_every_number_outside_the_legend_is_one_of_the_runs():
     bare = {"prune/channels": 0.0, "prune/fraction": 0.0}
-    text = page([], [Case("signs", run("bare"), [cell(metrics=bare)])])
+    text = page([Case("signs", run("bare"), [cell(metrics=bare)])])
     rows = table(text, "Stop: knee")
     assert rows["l1_norm"] == ["0", *"-------"]
-    below = text.split("### signs")[1].split("## How to read it")[0]
+    below = text.split("## signs")[1].split("## How to read it")[0]
     told = re.sub(r"conv_3|l1_norm|95 % interval|B' |5 %", "", below)
     assert re.findall(r"\d+", told) == ["0"]
 
@@ -244,7 +245,10 @@ def test_the_command_prints_the_page_of_what_mlflow_holds(database, capsys):
 
 def test_without_a_sweep_the_command_to_run_is_told_in_one_sentence(database, tmp_path, capsys):
     for arguments, says in (
-        (["--uri", database, "--experiment", "none"], "run: python run.py experiment=answer"),
+        (
+            ["--uri", database, "--experiment", "none"],
+            "case=faces, or: python run.py experiment=strategies case=faces",
+        ),
         (["--uri", f"sqlite:///{tmp_path / 'no.db'}"], "no.db is not there; expected"),
         (["--uri", "nonsense://x"], "nonsense://x cannot be read by MLflow"),
     ):

@@ -3,15 +3,15 @@
 import random
 import re
 from itertools import count, product
+from pathlib import Path
 
 import mlflow
 import pytest
 from mlflow.entities import Run
 from runs import COMMAND, intervals, kept, parent, run, table
 
-from sweep.results.pages import main, page, whole_strategies
+from sweep.results.pages import PAGES, main, whole_strategies
 from sweep.results.pages.strategy_runs import StrategyRun, newest_strategy_runs
-from sweep.results.pages.sweeps import Case
 from sweep.tracking import store
 
 SWEEP = "experiment=answer case=signs data.root=/home/me/signs attack=patch,blend"
@@ -55,12 +55,12 @@ def tried(*cells: Run) -> list[StrategyRun]:
 
 
 def shown(*cells: Run) -> str:
-    return whole_strategies.section(tried(*cells))
+    return whole_strategies.page(tried(*cells))
 
 
 MASK = {"repair.unlearn.by": "[mask]"}
 CLEAN = {"attack.rate": "1e-06"}
-STRATEGIES = "The answer"
+STRATEGIES = whole_strategies.TITLE
 
 
 # Which cells count
@@ -222,11 +222,11 @@ def test_the_head_says_where_the_numbers_come_from():
         cell("clp", of="early", seed=9, metrics={}, status="SKIPPED"),
         cell(of="early", seed=9, more=CLEAN),
     ]
-    text = whole_strategies.section(newest_strategy_runs(runs))
+    text = whole_strategies.page(newest_strategy_runs(runs))
     line = "python run.py experiment=answer case=signs data.root=DIR attack=patch,blend\n"
     assert text.count(line) == 1
     assert "/home" not in text
-    head = table(text, "The answer")
+    head = table(text, STRATEGIES)
     assert head["date"] == ["1970-01-01; 1970-01-02"]
     assert head["commit"] == ["`0123456789`; `0123456789`, and changes not committed"]
     assert head["Python, Keras, TensorFlow"] == ["3.12.1, 3.99, 2.98"]
@@ -375,8 +375,8 @@ def test_networks_without_a_backdoor_stand_apart():
     assert table(text, STRATEGIES, 1)["answer"][:2] == ["0 of 1", "0 of 1"]
     assert "lab" not in table(text, STRATEGIES, 1)
     alone = shown(cell(more=CLEAN, metrics=judged(0)))
-    assert re.findall("^#+ (.*)$", alone, re.M) == [
-        "The answer",
+    assert re.findall("^#+ (.*)$", alone, re.M)[:3] == [
+        whole_strategies.TITLE,
         "Is there a backdoor?",
         "Networks without a backdoor",
     ]
@@ -436,16 +436,11 @@ def test_what_was_not_measured_is_a_dash():
 # The page
 
 
-def test_the_answer_stands_before_orders_and_stops_and_either_may_lack():
-    ours, theirs = tried(cell()), [Case("faces", parent(), [])]
-    assert re.findall("^## (.*)$", page(ours, theirs), re.M) == [
-        "The answer",
-        "Orders and stops",
-        "How to read it",
-    ]
-    assert "Orders and stops" not in page(ours, [])
-    assert "AUROC**" not in page(ours, [])
-    assert "The answer" not in page([], theirs)
+def test_a_page_is_of_its_experiment_alone():
+    text = shown(cell())
+    assert text.startswith(f"# {whole_strategies.TITLE}\n")
+    assert "experiment=strategies" not in text
+    assert "AUROC**" not in text
 
 
 def test_the_command_reads_cells_of_a_sweep_that_was_killed(tmp_path, capsys):
@@ -456,13 +451,29 @@ def test_the_command_reads_cells_of_a_sweep_that_was_killed(tmp_path, capsys):
     kept(client, experiment, cell(of=killed, at=1))
     kept(client, experiment, cell(of=killed, at=2, metrics=FAILS))
     kept(client, experiment, cell(of=killed, at=3, ended="RUNNING"))
-    written = tmp_path / "docs" / "results.md"
-    assert main([str(written), "--uri", uri, "--experiment", "there"]) == 0
-    assert capsys.readouterr().out == ""
-    text = written.read_text()
+    folder = tmp_path / "docs" / "results"
+    folder.mkdir(parents=True)
+    (folder / "strategies.md").write_text("of another machine")
+    assert main([str(folder), "--uri", uri, "--experiment", "there"]) == 0
+    written, not_written = capsys.readouterr().out.splitlines()
+    assert written == f"Written: {folder / 'answer.md'}"
+    assert not_written.startswith(f"Not written: {folder / 'strategies.md'}: no finished cell")
+    assert (folder / "strategies.md").read_text() == "of another machine"
+    text = (folder / "answer.md").read_text()
     assert table(text, STRATEGIES, 1)["answer"][:2] == ["0 of 1", "0 of 1"]
-    assert "experiment=strategies" not in text
     assert text.endswith(".\n")
+    old = [str(tmp_path / "docs" / "results.md"), "--uri", uri, "--experiment", "there"]
+    assert main(old) == 2
+    assert "results.md is a file; give a folder" in capsys.readouterr().err
+
+
+def test_every_page_is_of_a_named_experiment_and_listed():
+    root = Path(__file__).resolve().parents[3]
+    index = (root / "docs" / "results" / "README.md").read_text()
+    for name in PAGES:
+        assert (root / "conf" / "experiment" / f"{name}.yaml").is_file()
+        assert (root / "docs" / "results" / f"{name}.md").is_file()
+        assert f"({name}.md)" in index
 
 
 def test_a_seed_that_only_a_variant_or_another_strategy_has_is_not_missing():
