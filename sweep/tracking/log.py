@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -25,13 +22,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
-from sweep import BadInput, NotApplicable, processes
+from sweep import BadInput, NotApplicable
 from sweep.evaluation import PruningCurve, interval
 from sweep.evaluation.curve import Predictions
 from sweep.evaluation.intervals import images_of
 from sweep.evaluation.metrics import Labels
 from sweep.redaction import redacted
 from sweep.tracking import artifacts, datasets, models, store
+from sweep.tracking.source import source_tags
 
 if TYPE_CHECKING:
     from sweep.data import Images
@@ -269,26 +267,3 @@ def _error_line(error: BaseException) -> str:
 def tag_value(value: object) -> str:
     """A tag's value: truth as true and false, all else as it reads, but for passwords."""
     return str(value).lower() if isinstance(value, bool) else redacted(str(value))
-
-
-def source_tags() -> dict[str, object]:
-    """Tags that say where a run comes from: commit, host, process, versions."""
-    root = Path(__file__).parents[2]
-    tags: dict[str, object] = {
-        "mlflow.source.name": "run.py",
-        **processes.current_process(),
-        "python": sys.version.split()[0],
-        "keras": version("keras"),
-        "tensorflow": version("tensorflow"),
-    }
-    try:
-        git = ["git", "-C", str(root)]
-        commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True, stderr=-3).strip()
-        changed = subprocess.check_output([*git, "status", "--porcelain"], text=True, stderr=-3)
-    except (OSError, subprocess.CalledProcessError):
-        return tags
-    return tags | {
-        "mlflow.source.git.commit": commit,
-        "git_commit": commit,
-        "git_dirty": bool(changed),
-    }

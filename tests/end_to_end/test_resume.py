@@ -30,6 +30,16 @@ def test_a_line_tells_how_each_cell_went_and_how_long_the_rest_takes(swept):
     assert max(len(line) for line in lines if not line.startswith(copied)) <= 80
 
 
+def test_a_sweep_and_its_cells_say_the_same_of_where_they_come_from(swept):
+    project, _ = swept
+    names = {"mlflow.user", "mlflow.source.git.commit", "mlflow.source.git.branch", "git_dirty"}
+    names |= {"mlflow.source.name", "mlflow.source.type", "host", "pid_started", "tensorflow"}
+    sources = [{name: run.data.tags.get(name) for name in names} for run in project.runs()]
+    assert len(sources) == 3
+    assert sources[0]["mlflow.user"]
+    assert sources[1:] == sources[:1] * 2
+
+
 def test_the_same_sweep_again_runs_nothing_and_a_larger_one_what_is_new(swept):
     project, _ = swept
     before = project.comparison()
