@@ -80,6 +80,32 @@ def test_a_password_is_told_nowhere(server, project):
     assert told_in(server.folder) + told_in(project.folder) == []
 
 
+def test_two_clones_may_begin_experiments_at_the_same_moment(server, tmp_path):
+    code = "import sys, pathlib; from sweep.tracking import store; print('ready', flush=True)\n"
+    code += "for name in sys.stdin.readline().split():\n"
+    code += "    print(store.connect(sys.argv[1], name, pathlib.Path(sys.argv[2])))"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    clones = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, server.uri, str(tmp_path / clone)],
+            env=ENVIRONMENT,
+            text=True,
+            **pipes,
+        )
+        for clone in ("one", "other")
+    ]
+    for clone in clones:
+        assert clone.stdout.readline() == "ready\n"
+    names = [f"new-{number}" for number in range(20)]
+    for clone in clones:  # a line each, and off they go
+        clone.stdin.write(" ".join(names) + "\n")
+        clone.stdin.flush()
+    answers = [clone.communicate() for clone in clones]
+    assert [clone.returncode for clone in clones] == [0, 0], answers
+    assert answers[0][0] == answers[1][0]
+    assert len(set(answers[0][0].split())) == len(names)
+
+
 @pytest.mark.slow
 def test_a_server_that_goes_ends_a_sweep_in_a_sentence(server, project):
     where = ("tracking.experiment=gone", f"tracking.uri={server.uri}", "tracking.models=false")

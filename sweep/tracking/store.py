@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import mlflow
+from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.store.db import utils as databases
 from requests import exceptions
@@ -60,10 +61,7 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
         try:
             _create_database(uri)
             mlflow.set_tracking_uri(uri)
-            existing = mlflow.get_experiment_by_name(experiment)
-            if existing is None:
-                place = _artifact_location(uri, experiment)
-                return mlflow.create_experiment(experiment, place, {DESCRIPTION: EXPERIMENT})
+            found = mlflow.get_experiment_by_name(experiment) or _create_experiment(uri, experiment)
         except BadInput:
             raise
         except Exception as error:  # of MLflow, and of what it stands on
@@ -72,11 +70,11 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
             message = redacted(f"{type(error).__name__}: {error}")  # before it is cut
             reason = textwrap.shorten(message, 200, placeholder=" ...")
             raise BadInput(f"tracking.uri={uri} cannot be used by MLflow ({reason})") from error
-    if existing.lifecycle_stage != "active":
+    if found.lifecycle_stage != "active":
         raise BadInput(
             f"tracking.experiment={experiment} was deleted in MLflow; restore it or name another"
         )
-    return existing.experiment_id
+    return str(found.experiment_id)
 
 
 def view_command() -> str:
@@ -161,6 +159,18 @@ def _create_database(uri: str) -> None:
     if database is not None and not database.exists():
         with files.atomic_write(database) as unfinished:
             mlflow.MlflowClient(f"{LOCAL}{unfinished}")
+
+
+def _create_experiment(uri: str, name: str) -> Experiment:
+    """A new experiment, or the one that another process has made of that name meanwhile."""
+    place = _artifact_location(uri, name)
+    try:
+        return mlflow.get_experiment(mlflow.create_experiment(name, place, {DESCRIPTION: EXPERIMENT}))
+    except MlflowException as error:
+        made = error.error_code == "RESOURCE_ALREADY_EXISTS" and mlflow.get_experiment_by_name(name)
+        if not made:
+            raise
+        return made
 
 
 def _artifact_location(uri: str, experiment: str) -> str | None:
