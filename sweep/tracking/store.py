@@ -164,8 +164,9 @@ def _create_database(uri: str) -> None:
 def _create_experiment(uri: str, name: str) -> Experiment:
     """A new experiment, or the one that another process has made of that name meanwhile."""
     place = _artifact_location(uri, name)
+    tags = {DESCRIPTION: EXPERIMENT}
     try:
-        return mlflow.get_experiment(mlflow.create_experiment(name, place, {DESCRIPTION: EXPERIMENT}))
+        return mlflow.get_experiment(mlflow.create_experiment(name, place, tags))
     except MlflowException as error:
         made = error.error_code == "RESOURCE_ALREADY_EXISTS" and mlflow.get_experiment_by_name(name)
         if not made:
