@@ -20,7 +20,8 @@ What it is made of:
     evaluation  rates, the pruning curve, significance
     tracking    what is logged in MLflow
     results     what is compared and shown: tables, pages, figures
-    cli         Hydra's side: configs checked, cells planned, sweeps
+    launching   which cells are to run, who runs them, how far they are
+    cli         Hydra's side: configs checked, cells composed, sweeps
 
 Tools: files, cache, processes, interrupts, terminal, redaction. Commands, `python -m sweep.NAME`:
 gtsrb, paired, results, strategies, view.

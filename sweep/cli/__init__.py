@@ -2,12 +2,13 @@
 
 `jobs.py` is where to start: `tracked` makes a cell out of the task in run.py, `parts.py` builds
 what its config names, `checks.py` refuses what cannot be. `sweeps.py` holds the Hydra callback
-around all cells of a multirun. Hydra only warns of an exception in a callback, so errors leave here
-as SystemExit.
+around all cells of a multirun, `program.py` what is around Hydra. Hydra only warns of an exception
+in a callback, so errors leave here as SystemExit.
 """
 
 from sweep.cli.jobs import tracked
 from sweep.cli.parts import Parts, defenders_orders
-from sweep.cli.sweeps import Sweep, launch
+from sweep.cli.program import launch
+from sweep.cli.sweeps import Sweep
 
 __all__ = ["Parts", "Sweep", "defenders_orders", "launch", "tracked"]

@@ -27,6 +27,7 @@ PATHS = ("root", "folder", "path", "custom_objects", *LAYOUT)
 UNCOUNTED_SOURCES = {
     "cli",
     "gtsrb.py",
+    "launching",
     "paired.py",
     "redaction.py",
     "results",

@@ -21,7 +21,7 @@ from sweep.cli.choices import chosen_names
 from sweep.cli.configs import command, overrides_text, params, run_name
 from sweep.cli.identity import digest
 from sweep.cli.parts import Parts
-from sweep.cli.plans import Plan, duration
+from sweep.launching.plans import Plan, duration
 from sweep.pruning.requirements import threat_model
 from sweep.results import cells, comparison, descriptions
 from sweep.tracking import run_history, store, view

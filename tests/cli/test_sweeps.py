@@ -17,7 +17,7 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
 from sweep import BadInput, NotApplicable, interrupts, terminal
-from sweep.cli import checks, hydra_errors, jobs, sweeps
+from sweep.cli import checks, hydra_errors, jobs, program, sweeps
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -284,7 +284,7 @@ def test_whatever_ends_the_program_ends_a_sweep_that_is_at_work(error, status, c
         monkeypatch.setattr(interrupts, name, lambda: None)
     monkeypatch.setattr(sweeps.Sweep, "current", work)
     with pytest.raises(SystemExit) as ended:
-        sweeps.launch(main)
+        program.launch(main)
     assert (work.ended, ended.value.code) == (status, code)
 
 

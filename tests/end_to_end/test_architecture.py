@@ -47,6 +47,7 @@ LEVELS: list[dict[str, set[str]]] = [
         "tracking": {"keras", "matplotlib", "mlflow", "numpy", "requests"},
     },
     {
+        "launching": {"mlflow"},
         "results": {"matplotlib", "mlflow", "numpy", "pandas"},
         "strategies": set(),
         "gtsrb": set(),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweep.cli.plans import Plan
+from sweep.launching.plans import Plan
 from sweep.tracking import run_history
 
 
