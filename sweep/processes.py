@@ -7,6 +7,7 @@ has been given the pid since is mistaken for it.
 import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
 
@@ -37,3 +38,19 @@ def is_dead(process: Mapping[str, str | float]) -> bool:
     except psutil.Error:
         return False
     return abs(started - recorded_start) > CLOCK
+
+
+def others_with_open(path: Path) -> list[str]:
+    """Return the processes of this machine but this one that have a file open: "sqlite3 (pid 7)".
+
+    Those of other users are not seen.
+    """
+    found = []
+    for process in psutil.process_iter():
+        try:
+            files = {file.path for file in process.open_files()}
+            if process.pid != os.getpid() and str(path.resolve()) in files:
+                found.append(f"{process.name()} (pid {process.pid})")
+        except psutil.Error:
+            continue
+    return found

@@ -45,3 +45,18 @@ def test_who_is_of_another_machine_or_not_well_told_is_not_dead(which):
 def test_of_whom_nothing_is_told_is_not_dead():
     assert not processes.is_dead({})
     assert not processes.is_dead({"host": HERE, "pid": GONE})
+
+
+def test_who_else_has_a_file_open_is_named(tmp_path):
+    path = tmp_path / "one"
+    code = "import sys; file = open(sys.argv[1], 'w'); print(flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with (
+        open(path, "w"),
+        subprocess.Popen([sys.executable, "-c", code, str(path)], **pipes) as other,
+    ):
+        other.stdout.readline()
+        (name,) = processes.others_with_open(path)
+        other.stdin.close()
+    assert name.endswith(f" (pid {other.pid})")
+    assert processes.others_with_open(path) == []

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.db import utils as databases
 from requests import exceptions
 
-from sweep import BadInput, files
+from sweep import BadInput, files, processes
 from sweep.redaction import redacted
 
 LOCAL = "sqlite:///"
@@ -29,6 +29,7 @@ which no defender has."""
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 #: What a server that is not there, or out of order, makes of a request.
 UNREACHABLE = (exceptions.ConnectionError, exceptions.Timeout, exceptions.RetryError)
+USERS = 3  # processes that are named where a database is locked
 databases.MAX_RETRY_COUNT = 5  # of a database that is not there: 3 seconds in all
 
 
@@ -89,7 +90,8 @@ def view_command() -> str:
 def logging_failure(error: BaseException | None) -> BadInput | None:
     """A sentence for an error after which nothing more can be logged; None for all others.
 
-    These are a full disk, a folder that can't be written, a server that does not answer.
+    These are a full disk, a folder that can't be written, a locked database, a server that does not
+    answer.
     """
     while error is not None and not isinstance(error, BadInput):
         message = str(error)
@@ -104,6 +106,11 @@ def logging_failure(error: BaseException | None) -> BadInput | None:
             return BadInput(
                 f"{_place(error)} is closed to this user or read-only; expected a place of your "
                 f"own, see tracking.uri, cache.folder, data.folder and badnet.folder"
+            )
+        if "database is locked" in message:
+            return BadInput(
+                f"the database {_place(error)} stays locked by another process{_users()}; what was "
+                f"logged is kept: end what holds it, and give the same command again"
             )
         if is_unreachable(error):
             return BadInput(
@@ -183,6 +190,13 @@ def _artifact_location(uri: str, experiment: str) -> str | None:
     if not folder.strip(". "):
         raise BadInput(f"tracking.experiment is {experiment!r}; expected a name")
     return (database.absolute().parent / "mlruns" / folder).as_uri()
+
+
+def _users() -> str:
+    """Who else on this machine has the database open, as far as this user may see."""
+    database = database_file(mlflow.get_tracking_uri())
+    others = processes.others_with_open(database) if database else []
+    return f" (open here in: {', '.join(others[:USERS])})" if others else ""
 
 
 def _place(error: BaseException) -> str:

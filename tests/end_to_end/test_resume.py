@@ -2,7 +2,9 @@
 
 import shutil
 import signal
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 from crashes import SMALL, Project, survived
@@ -118,6 +120,26 @@ def test_an_interrupted_sweep_is_compared_and_goes_on(how, code, database, tmp_p
     assert "RUNNING" not in {run.info.status for run in project.runs()}
     assert project.run().startswith("3 cells: 2 to run, 1 finished before\n")
     survived(project, 3)
+
+
+def test_a_sweep_whose_database_is_locked_for_long_ends_in_a_sentence_and_goes_on(swept):
+    project, _ = swept
+    process, printed = project.start("prune.frac=0.02,0.4,0.5"), ""
+    with closing(sqlite3.connect(project.folder / "mlflow.db", isolation_level=None)) as holder:
+        for line in process.stdout:
+            printed += line
+            if line.startswith("1 of 2"):
+                holder.execute("BEGIN EXCLUSIVE")
+            if line.startswith("prunesweep: "):
+                holder.execute("ROLLBACK")
+    assert process.wait() == 1, printed
+    assert "Traceback" not in printed
+    assert "stays locked by another process (open here in: " in printed
+    assert printed.count("of 2") == 1
+    assert [row["status"] for row in project.comparison()] == ["FINISHED", "FINISHED", "MISSING"]
+    assert "RUNNING" not in {run.info.status for run in project.runs()}
+    again = project.run("prune.frac=0.02,0.4,0.5", "dry_run=true")
+    assert again.startswith("3 cells: 1 to run, 2 finished before\n")
 
 
 def test_a_sweep_whose_reader_goes_is_compared_and_ended(swept):

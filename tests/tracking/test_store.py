@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -61,6 +62,29 @@ def test_a_uri_that_is_none_is_refused(uri, tmp_path):
         store.connect(uri, "runs", tmp_path)
 
 
+HOLDER = """
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1], isolation_level=None) as database:
+    database.execute("BEGIN EXCLUSIVE")
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_who_holds_a_locked_database_is_told_at_the_start(database, tmp_path):
+    path = Path(shutil.copy(database, tmp_path))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], **pipes) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(Exception, match="database is locked") as raised:
+            store.connect(f"sqlite:///{path}", "runs", tmp_path)
+        told = str(store.logging_failure(raised.value))
+        holder.stdin.close()
+    assert f"{path} stays locked by another process" in told
+    assert f"(pid {holder.pid})" in told
+    assert store.connect(f"sqlite:///{path}", "runs", tmp_path) == "1"
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -68,10 +92,12 @@ def test_a_uri_that_is_none_is_refused(uri, tmp_path):
         (OSError(errno.EROFS, "Read-only file system", "/a/b"), "/a/b is closed to this user or"),
         (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "/a/b is closed to this user"),
         (RuntimeError("(sqlite3.OperationalError) database or disk is full"), "the disk is full ("),
+        (RuntimeError("(sqlite3.OperationalError) database is locked"), "/mlflow.db stays locked"),
         (RuntimeError("attempt to write a readonly database"), "is closed to this user or read-on"),
     ],
 )
-def test_what_cannot_be_written_is_told_in_a_sentence_whatever_it_caused(error, told):
+def test_what_cannot_be_written_is_told_in_a_sentence_whatever_it_caused(error, told, root):
+    store.connect(None, "runs", root)
     later = ValueError("something else")
     later.__cause__ = error
     for one in (error, later):
@@ -121,7 +147,7 @@ def test_files_of_runs_are_not_asked_for_one_by_one_of_a_server_that_is_gone(mon
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
 
 
-def test_a_database_server_that_is_not_there_is_told_and_a_locked_file_is_not(root, monkeypatch):
+def test_a_database_server_that_is_not_there_is_told(root, monkeypatch):
     error = mlflow.MlflowException("server closed the connection", TEMPORARILY_UNAVAILABLE)
     store.connect(None, "runs", root)
     assert store.logging_failure(error) is None
