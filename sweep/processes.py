@@ -20,12 +20,17 @@ def current_process() -> dict[str, str | float]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "pid_started": started}
 
 
+def is_here(process: Mapping[str, str | float]) -> bool:
+    """Return whether a process is, or was, one of this machine."""
+    return process.get("host") == socket.gethostname()
+
+
 def is_dead(process: Mapping[str, str | float]) -> bool:
     """Return whether a process has surely ended; one of another host never has.
 
     `process` is what `current_process` returned there; values may have become text since.
     """
-    if process.get("host") != socket.gethostname():
+    if not is_here(process):
         return False
     try:
         pid, recorded_start = int(process["pid"]), float(process["pid_started"])

@@ -25,6 +25,7 @@ UNCOUNTED_KEYS = ("tracking", "cache", "published", "rerun", "fail_fast", "dry_r
 PATHS = ("root", "folder", "path", "custom_objects", *LAYOUT)
 #: Sources that don't change a cell's numbers: they show cells, or go about them.
 UNCOUNTED_SOURCES = {
+    "cleanup",
     "cli",
     "gtsrb.py",
     "launching",

@@ -95,9 +95,9 @@ def find(targets: Sequence[str], uri: str | None) -> list[Entry]:
     Raises BadInput where a target is not there, is empty, or is not of this program.
     """
     store.use_existing(uri)
-    with _in_a_sentence(Exception):  # of MLflow, and of what it stands on
+    with in_a_sentence(Exception):  # of MLflow, and of what it stands on
         mlflow.search_experiments(max_results=1)
-    with _in_a_sentence(MlflowException):
+    with in_a_sentence(MlflowException):
         return _named(targets) if targets else of_sweep(_latest())
 
 
@@ -123,7 +123,7 @@ def _named(targets: Sequence[str]) -> list[Entry]:
 
 
 @contextmanager
-def _in_a_sentence(kind: type[Exception]) -> Iterator[None]:
+def in_a_sentence(kind: type[Exception]) -> Iterator[None]:
     """Turn errors of a kind into a sentence on what MLflow, or its database, does not take."""
     try:
         yield

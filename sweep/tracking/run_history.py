@@ -21,6 +21,16 @@ def cell_runs(experiment_id: str) -> list[Run]:
     return _search(experiment_id, "tags.job != ''")
 
 
+def parents(experiment_id: str) -> list[Run]:
+    """The runs of all sweeps of an experiment, each the parent of its cells."""
+    return _search(experiment_id, "tags.cells != ''")
+
+
+def runs_of_status(experiment_id: str, status: str) -> list[Run]:
+    """The runs of an experiment that have a status: "RUNNING"."""
+    return _search(experiment_id, f"attributes.status = '{status}'")
+
+
 def find_finished(experiment_id: str, cell: str, *, models: bool = False) -> Run | None:
     """The newest run of the experiment that finished this cell, and still has what it logged.
 
@@ -41,14 +51,19 @@ def mark_dead_runs(experiment_id: str) -> int:
 
     What they had not finished logging is deleted.
     """
-    running = _search(experiment_id, "attributes.status = 'RUNNING'")
+    running = runs_of_status(experiment_id, "RUNNING")
     dead = [run for run in running if processes.is_dead(run.data.tags)]
-    client = MlflowClient()
     for run in dead:
-        client.set_tag(run.info.run_id, "error", DEAD)
-        client.set_terminated(run.info.run_id, "KILLED")
-        artifacts.delete_unfinished(run)
+        mark_dead(run)
     return len(dead)
+
+
+def mark_dead(run: Run) -> None:
+    """Mark a run KILLED whose process has died, and delete what it had not finished logging."""
+    client = MlflowClient()
+    client.set_tag(run.info.run_id, "error", DEAD)
+    client.set_terminated(run.info.run_id, "KILLED")
+    artifacts.delete_unfinished(run)
 
 
 def _search(experiment_id: str, filter_string: str) -> list[Run]:

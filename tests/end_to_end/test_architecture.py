@@ -52,7 +52,7 @@ LEVELS: list[dict[str, set[str]]] = [
         "strategies": set(),
         "gtsrb": set(),
     },
-    {"report": {"PIL", "mlflow", "numpy"}},
+    {"cleanup": {"mlflow", "requests"}, "report": {"PIL", "mlflow", "numpy"}},
     {
         "cli": {"hydra", "keras", "mlflow", "numpy", "omegaconf", "pydantic"},
         "paired": set(),

@@ -1,0 +1,7 @@
+"""The command: `python -m sweep.cleanup`."""
+
+import sys
+
+from sweep.cleanup.command import main
+
+sys.exit(main())
