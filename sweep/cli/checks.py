@@ -44,6 +44,7 @@ def checked_parts(cfg: DictConfig) -> Parts:
     for part in ("data", "badnet", "cache"):
         require_inside_project(f"{part}.folder", cfg[part].get("folder") or "")
     require_inside_project("tracking.uri", (cfg.tracking.uri or "").removeprefix("sqlite:///"))
+    require_inside_project("tracking.artifacts", cfg.tracking.get("artifacts") or "")
     return Parts.from_config(cfg)
 
 

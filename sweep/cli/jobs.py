@@ -182,4 +182,4 @@ def exit_with_error(error: Exception) -> NoReturn:
 def connect(cfg: DictConfig) -> str:
     """Connect to MLflow as `cfg` says and return the experiment's id."""
     root = Path(os.environ["PROJECT_ROOT"])
-    return store.connect(cfg.tracking.uri, cfg.tracking.experiment, root)
+    return store.connect(cfg.tracking.uri, cfg.tracking.experiment, root, cfg.tracking.artifacts)

@@ -156,6 +156,7 @@ class Tracking(Section):
 
     uri: str | None = Field(description="an MLflow tracking URI")
     experiment: str
+    artifacts: str | None = Field(None, description="a folder, or an address such as s3://bucket")
     models: bool = Field(True, description="whether B' and GoodNet are logged")
 
 

@@ -30,6 +30,7 @@ from sweep.redaction import redacted
 from sweep.results import cells
 from sweep.results.cells import Cell
 from sweep.tracking import run_history, store, view
+from sweep.tracking.servers import places
 
 HOST, PORT = "127.0.0.1", 5000  # where a bare `mlflow ui` answers
 LONGEST_START = 120  # seconds that `mlflow ui` may take
@@ -57,7 +58,7 @@ def print_links(path: str) -> None:
     terminal.print_line("There this link opens the cells side by side, best first, with charts:")
     terminal.print_line(server + path, wrap=False)
     if not uri.startswith("http"):
-        option = "" if uri == store.default_uri() else f" --uri {uri}"
+        option = "" if uri == store.users_uri() else f" --uri {uri}"
         terminal.print_line(f"Or in one step: {COMMAND}{option}", wrap=False)
 
 
@@ -148,7 +149,7 @@ def _mlflow_ui(uri: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     port = _free_port()
     command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--port", str(port)]
     environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}  # where no list shows a password
-    database = store.database_file(uri)
+    database = places.database_file(uri)
     with TemporaryFile() as output:
         process = subprocess.Popen(
             command,

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import unquote
 from zipfile import is_zipfile
 
 import mlflow
@@ -17,15 +16,9 @@ from mlflow import MlflowException
 from mlflow.entities import LoggedModelStatus, Run
 
 from sweep.tracking import store
+from sweep.tracking.servers.places import local_path as local_path
 
 AT_ONCE = 8  # files asked of a server at the same time
-
-
-def local_path(uri: str) -> Path | None:
-    """The folder that an artifact URI names; None where it is a server's."""
-    name = uri.removeprefix("file://")
-    path = Path(name if name == uri else unquote(name))
-    return path if path.is_absolute() else None
 
 
 def read_all(uris: Sequence[str], name: str) -> list[bytes | None]:

@@ -6,20 +6,21 @@ import os
 import re
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from urllib.parse import quote
 
 import mlflow
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
-from mlflow.store.db import utils as databases
+from mlflow.store.db import utils as mlflow_databases
 from requests import exceptions
 
-from sweep import BadInput, files, processes
+from sweep import BadInput, files, processes, terminal
 from sweep.redaction import redacted
+from sweep.tracking.servers import databases, places
+from sweep.tracking.servers.places import LOCAL
+from sweep.tracking.servers.places import database_file as database_file
 
-LOCAL = "sqlite:///"
 DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows as Markdown
 EXPERIMENT = """Each sweep is a run, and its cells are the runs below it; a single run stands alone.
 
@@ -30,39 +31,52 @@ RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 #: What a server that is not there, or out of order, makes of a request.
 UNREACHABLE = (exceptions.ConnectionError, exceptions.Timeout, exceptions.RetryError)
 USERS = 3  # processes that are named where a database is locked
-databases.MAX_RETRY_COUNT = 5  # of a database that is not there: 3 seconds in all
+GIVEN = os.environ.get("MLFLOW_TRACKING_URI")  # MLflow overwrites it with what is used
+mlflow_databases.MAX_RETRY_COUNT = 5  # of a database that is not there: 3 seconds in all
 
 
 def default_uri(root: Path | None = None) -> str:
     """MLFLOW_TRACKING_URI where set, else a database in `root`: None, beside run.py."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or _uri_in(root)
+
+
+def users_uri() -> str:
+    """What is used by the next command where its user names nothing."""
+    return GIVEN or _uri_in(None)
+
+
+def _uri_in(root: Path | None) -> str:
     root = root or Path(os.environ.get("PROJECT_ROOT") or Path(__file__).resolve().parents[2])
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{LOCAL}{root / 'mlflow.db'}"
+    return f"{LOCAL}{root / 'mlflow.db'}"
 
 
 def use_existing(uri: str | None = None) -> None:
     """Point MLflow at the runs at `uri`; BadInput where it is a database that is not there."""
     uri = uri or default_uri()
+    databases.require_driver(uri)
     database = database_file(uri)
     if database is not None and not database.is_file():
         raise BadInput(f"{database} is not there; expected the database that run.py keeps runs in")
     mlflow.set_tracking_uri(uri)
 
 
-def connect(uri: str | None, experiment: str, root: Path) -> str:
+def connect(uri: str | None, experiment: str, root: Path, artifacts: str | None = None) -> str:
     """Point MLflow at `uri` and return the id of `experiment`, made where it is not there.
 
     Default: see `default_uri`. A lock keeps several processes from creating the same empty
-    database, which would destroy it.
+    database, which would destroy it. `artifacts`: where those of a new experiment go.
     """
     uri = uri or default_uri(root)
-    for library in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+    databases.require_driver(uri)
+    place = places.wanted(uri, artifacts)
+    for library in ("mlflow.store.db.utils", "urllib3.connectionpool", "psycopg"):
         logging.getLogger(library).setLevel(logging.CRITICAL)  # what is raised is told
     known = mlflow.get_tracking_uri() == uri
     with files.lock(root / "outputs" / "mlflow"), _retries(None if known else 1):
         try:
             _create_database(uri)
             mlflow.set_tracking_uri(uri)
-            found = mlflow.get_experiment_by_name(experiment) or _create_experiment(uri, experiment)
+            found = _found_or_made(uri, experiment, place, known=known)
         except BadInput:
             raise
         except Exception as error:  # of MLflow, and of what it stands on
@@ -75,7 +89,20 @@ def connect(uri: str | None, experiment: str, root: Path) -> str:
         raise BadInput(
             f"tracking.experiment={experiment} was deleted in MLflow; restore it or name another"
         )
+    places.require_same(uri, found, place)
     return str(found.experiment_id)
+
+
+def _found_or_made(uri: str, name: str, place: str | None, *, known: bool) -> Experiment:
+    """The experiment of that name; `known`: whether runs at `uri` were asked for before."""
+    with nullcontext() if known else databases.made_by_one(uri):
+        found = mlflow.get_experiment_by_name(name)
+    if found is None:
+        place = places.of_new(uri, name, place)
+        found = _create_experiment(name, place)
+        if place and databases.is_shared(uri):
+            terminal.print_line(f"{name} is a new experiment; artifacts: {place}", wrap=False)
+    return found
 
 
 def view_command() -> str:
@@ -155,11 +182,6 @@ def _reason(error: BaseException) -> str:
     return match[0] if match else textwrap.shorten(redacted(str(error)), 100, placeholder=" ...")
 
 
-def database_file(uri: str) -> Path | None:
-    """The file of a SQLite database; None: another store."""
-    return Path(uri.removeprefix(LOCAL)) if uri.startswith(LOCAL) else None
-
-
 def _create_database(uri: str) -> None:
     """Create a SQLite database that is not there, whole: MLflow can't go on with half of one."""
     database = database_file(uri)
@@ -168,9 +190,8 @@ def _create_database(uri: str) -> None:
             mlflow.MlflowClient(f"{LOCAL}{unfinished}")
 
 
-def _create_experiment(uri: str, name: str) -> Experiment:
+def _create_experiment(name: str, place: str | None) -> Experiment:
     """A new experiment, or the one that another process has made of that name meanwhile."""
-    place = _artifact_location(uri, name)
     tags = {DESCRIPTION: EXPERIMENT}
     try:
         return mlflow.get_experiment(mlflow.create_experiment(name, place, tags))
@@ -179,17 +200,6 @@ def _create_experiment(uri: str, name: str) -> Experiment:
         if not made:
             raise
         return made
-
-
-def _artifact_location(uri: str, experiment: str) -> str | None:
-    """Where artifacts go: beside a SQLite file; a server has a place of its own."""
-    database = database_file(uri)
-    if database is None:
-        return None
-    folder = quote(experiment, safe=" ")  # a name, not a path that leads elsewhere
-    if not folder.strip(". "):
-        raise BadInput(f"tracking.experiment is {experiment!r}; expected a name")
-    return (database.absolute().parent / "mlruns" / folder).as_uri()
 
 
 def _users() -> str:

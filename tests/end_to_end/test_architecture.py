@@ -44,7 +44,7 @@ LEVELS: list[dict[str, set[str]]] = [
         "orders": {"numpy", "tensorflow"},
         "repairs": {"keras", "numpy"},
         "stops": {"numpy"},
-        "tracking": {"keras", "matplotlib", "mlflow", "numpy", "requests"},
+        "tracking": {"keras", "matplotlib", "mlflow", "numpy", "requests", "sqlalchemy"},
     },
     {
         "launching": {"mlflow"},

@@ -1,0 +1,1 @@
+"""What runs need beyond a SQLite file: databases that machines share, and places of artifacts."""

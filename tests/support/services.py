@@ -1,0 +1,137 @@
+"""Servers on loopback that tests start and stop: Debian's PostgreSQL, and MLflow's own server."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from program import ENVIRONMENT
+
+HOST, USER, PASSWORD = "127.0.0.1", "sweeper", "n0t-to-be-t0ld"
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+needs_postgres = pytest.mark.skipif(
+    not BINARIES, reason="needs Debian's package postgresql (/usr/lib/postgresql/*/bin)"
+)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind((HOST, 0))
+        return one.getsockname()[1]
+
+
+def wait_for_port(port: int, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+            return
+        assert time.monotonic() < end, f"nothing answers at port {port}"
+        time.sleep(0.05)
+
+
+class Postgres:
+    """A PostgreSQL in a temporary folder, whose `uri` has a password; root lends it to a user."""
+
+    def __init__(self) -> None:
+        self.port, self.folder = free_port(), Path(tempfile.mkdtemp(prefix="sweep-postgres-"))
+        self._binaries = BINARIES[-1].parent
+        self._user: dict[str, str] = {}
+        if os.geteuid() == 0:  # as root it does not start
+            names = {entry.pw_name for entry in pwd.getpwall()}
+            self._user = {"user": "postgres" if "postgres" in names else "nobody"}
+            shutil.chown(self.folder, **self._user)
+        (self.folder / "password").write_text(PASSWORD)
+        (self.folder / "password").chmod(0o644)
+        self._run("initdb", "-D", "data", "-U", USER, "-A", "scram-sha-256", "--pwfile=password")
+        self._process: subprocess.Popen | None = None
+        self.start()
+
+    def uri(self, database: str = "postgres", password: str = PASSWORD) -> str:
+        return f"postgresql://{USER}:{password}@{HOST}:{self.port}/{database}"
+
+    def create(self, database: str) -> str:
+        """The address of a new database of that name."""
+        self.query(f'CREATE DATABASE "{database}"')
+        return self.uri(database)
+
+    def query(self, text: str, database: str = "postgres") -> str:
+        return self._run("psql", "-h", HOST, "-p", str(self.port), "-U", USER, "-d", database,
+                         "-Atc", text)  # fmt: skip
+
+    def dump(self, database: str) -> str:
+        place = ("-h", HOST, "-p", str(self.port), "-U", USER)
+        return self._run("pg_dump", *place, database)
+
+    def start(self) -> None:
+        settings = ("-c", "fsync=off", "-c", f"unix_socket_directories={self.folder}")
+        command = [self._binaries / "postgres", "-D", "data", "-h", HOST, "-p", str(self.port)]
+        self._process = subprocess.Popen([*command, *settings], **self._as_user(), **QUIET)
+        wait_for_port(self.port)
+        for _ in range(100):
+            with suppress(subprocess.CalledProcessError):
+                self.query("SELECT 1")
+                return
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End it at once, with all its connections, as a machine that goes down."""
+        self._process.send_signal(3)
+        self._process.wait()
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _as_user(self) -> dict:
+        environment = {"PATH": os.environ["PATH"], "PGPASSWORD": PASSWORD, "LC_ALL": "C.UTF-8"}
+        return {"cwd": self.folder, "env": environment, **self._user}
+
+    def _run(self, program: str, *arguments: str) -> str:
+        command = [self._binaries / program, *arguments]
+        return subprocess.check_output(
+            command, text=True, stderr=subprocess.STDOUT, **self._as_user()
+        ).strip()
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+class MlflowServer:
+    """An `mlflow server` on a database; `uri` is its address."""
+
+    def __init__(self, database: str, folder: Path) -> None:
+        self.database, self.folder, self.port = database, folder, free_port()
+        self.uri = f"http://{HOST}:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command += ["--port", str(self.port), "--backend-store-uri", self.database]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        self._process = subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **QUIET)
+        for _ in range(1200):
+            with suppress(OSError), urllib.request.urlopen(f"{self.uri}/health"):
+                return
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, 9)  # it has workers
+            self._process.wait()
