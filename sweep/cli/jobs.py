@@ -9,7 +9,6 @@ from functools import wraps
 from pathlib import Path
 from typing import NoReturn
 
-import mlflow
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -66,9 +65,9 @@ def _run_alone(task: Task, cfg: DictConfig) -> None:
     with _start_run(experiment, cfg, run_name(cfg, overrides), tags) as log:
         log.tags({"threat_model": threat_model(parts.order)})
         _run_task(task, cfg, parts, log)
-    _describe(log.run_id, cfg, overrides)
+        _describe(log, cfg, overrides)
     if not cfg.inspect:
-        comparison.print_comparison(cells.cells_of([overrides], [mlflow.get_run(log.run_id)]))
+        comparison.print_comparison(cells.cells_of([overrides], [log.run()]))
     terminal.print_line(f"Look at the run in a browser: {store.view_command()}", wrap=False)
 
 
@@ -92,26 +91,25 @@ def _run_if_planned(task: Task, cfg: DictConfig) -> None:
     overrides, started = list(hydra.overrides.task), time.monotonic()
     name = overrides_text(overrides, plan.varying)
     tags = {"job": job, "sweep": plan.parent, view.SWEEPS: plan.parent}
-    run_id = None
+    log = None
     try:
         full_name = run_name(cfg, overrides, plan.varying)
         with _start_run(plan.experiment, cfg, full_name, tags, plan.parent) as log:
-            run_id = log.run_id
             parts = checked_parts(cfg)
             log.tags({"threat_model": threat_model(parts.order)})
             check(cfg, parts)
             _run_task(task, cfg, parts, log)
+            _describe(log, cfg, overrides, plan.varying)
     except Exception as error:
         interrupts.raise_pending()
         stop_on_logging_failure(error)
         if not isinstance(error, BadInput):
             if TRACEBACKS:
                 terminal.print_traceback(error)
-            if run_id is not None:
-                tracking.Log(run_id).text("traceback.txt", traceback.format_exc())
-    row = cells.cell_of(job, {}, None)
-    if run_id is not None:
-        row = _describe(run_id, cfg, overrides, plan.varying)
+            if log is not None:
+                with log:
+                    log.text("traceback.txt", traceback.format_exc())
+    row = cells.cell_of(job, {}, None if log is None else log.run())
     took = duration(time.monotonic() - started)
     terminal.print_line(f"{plan.progress(job)}: {name}: {comparison.summary(row)} ({took})")
     if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:
@@ -119,18 +117,15 @@ def _run_if_planned(task: Task, cfg: DictConfig) -> None:
 
 
 def _describe(
-    run_id: str, cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] = ()
-) -> cells.Cell:
-    """The cell of a run that has ended, which is given its full name and its description."""
-    run = mlflow.get_run(run_id)
-    row, tags = cells.cell_of(int(run.data.tags["job"]), {}, run), run.data.tags
-    if row.finished and not cfg.inspect:
-        name = run_name(cfg, overrides, varying, tags.get("layer", ""))
-        text = descriptions.of_cell(name, row.metrics, row.images, command(overrides))
-        log = tracking.Log(run_id)
+    log: tracking.Log, cfg: DictConfig, overrides: Sequence[str], varying: Sequence[str] = ()
+) -> None:
+    """Give the run of a cell that is done its full name and its description."""
+    run = log.run()
+    name = run_name(cfg, overrides, varying, run.data.tags.get("layer", ""))
+    if not cfg.inspect:
+        images = cells.image_counts(run)
         log.rename(name)
-        log.describe(text)
-    return row
+        log.describe(descriptions.of_cell(name, run.data.metrics, images, command(overrides)))
 
 
 def _run_task(task: Task, cfg: DictConfig, parts: Parts, log: tracking.Log) -> None:

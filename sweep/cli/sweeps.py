@@ -210,10 +210,10 @@ class Sweep(Callback):
         reused = self.plan.reused_runs(runs)
         table = cells.cells_of(self.overrides, runs, reused)
         all_runs = [*runs, *reused.values()]
-        log = tracking.Log(self.parent.info.run_id)
-        log.tags(cells.reused_tags(reused))
         repeat = command(self.config.hydra.overrides.task, "-m")
-        paired_note = outcome.log_outcome(log, table, all_runs, repeat)
+        with tracking.Log(self.parent) as log:
+            log.tags(cells.reused_tags(reused))
+            paired_note = outcome.log_outcome(log, table, all_runs, repeat)
         self.view = browser.save_view(self.parent, table, all_runs)
         report.log(self.parent)
         return table, paired_note

@@ -6,20 +6,16 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import mlflow
 import numpy as np
 from matplotlib.figure import Figure
-from mlflow.entities import DatasetInput, Metric, RunTag
-from mlflow.exceptions import MlflowException
+from mlflow.entities import DatasetInput, Metric, Param, Run, RunData, RunInfo, RunTag
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from numpy.typing import NDArray
 
 from sweep import BadInput, NotApplicable
@@ -29,6 +25,7 @@ from sweep.evaluation.intervals import images_of
 from sweep.evaluation.metrics import Labels
 from sweep.redaction import redacted
 from sweep.tracking import artifacts, datasets, models, store
+from sweep.tracking.outbox import Outbox
 from sweep.tracking.source import source_tags
 
 if TYPE_CHECKING:
@@ -36,26 +33,58 @@ if TYPE_CHECKING:
     from sweep.detectors import GoodNet
     from sweep.inspection import Verdict
 
-BATCH = 1000  # metric values an MLflow server takes in one call
 SKIPPED = "SKIPPED"
 ANSWERS = "answers.npz"
 SCORES = "scores.npz"
 #: The tags that say how many images of each kind a rate is a share of.
 IMAGE_TAGS = {"valid": "images_valid", "test": "images_test", "poisoned": "images_attacked"}
+#: The tags of a run that its models have too.
+MODEL_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 TIMES = ("badnet", "total")  # that are compared; others are looked up
 
 
 class Log:
-    """What one run writes down."""
+    """What one run writes down; it goes to MLflow when it is `sent`, at the latest at its end.
 
-    def __init__(self, run_id: str, params: Mapping[str, object] = MappingProxyType({})) -> None:
-        self.run_id = run_id
-        self.params = params
-        self._client = MlflowClient()
+    As a context it is sent when that is left, whatever happens inside.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run_id = run.info.run_id
+        self._run = run
+        self._outbox = Outbox(run)
+        self._params, self._tags = dict(run.data.params), dict(run.data.tags)
+        self._metrics: dict[str, Metric] = {}
         self._started = time.perf_counter()
         self._seconds: dict[str, float] = {}
         self._datasets: dict[str, DatasetInput] = {}
         self._model_ids: dict[str, str] = {}
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.send()
+
+    def send(self) -> None:
+        """Send to MLflow what was logged since this was done last."""
+        self._outbox.send()
+
+    def run(self) -> Run:
+        """The run as MLflow will give it back, by what was logged here."""
+        params = [Param(*item) for item in self._params.items()]
+        tags = [RunTag(*item) for item in self._tags.items()]
+        return Run(self._run.info, RunData(list(self._metrics.values()), params, tags))
+
+    def end(self, status: str) -> None:
+        """End the run, of which all is sent; where it did not finish, whether or not that works."""
+        info = dict(self._run.info) | {"status": status}
+        self._run = Run(RunInfo(**info), self._run.data)
+        try:
+            MlflowClient().set_terminated(self.run_id, status)
+        except Exception:
+            if status == "FINISHED":
+                raise
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -63,6 +92,7 @@ class Log:
         started = time.perf_counter()
         yield
         self._seconds[name] = time.perf_counter() - started
+        self._outbox.send_if_due()
 
     def times(self) -> None:
         """Log the seconds of each stage as timing.json, and those that are compared as metrics.
@@ -138,19 +168,12 @@ class Log:
 
     def _arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
         """Log arrays as one file of that name."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            np.savez_compressed(path, **arrays)
-            self._client.log_artifact(self.run_id, str(path))
+        np.savez_compressed(self._outbox.path(name), **arrays)
 
     def datasets(self, images: Mapping[str, Images], name: str, paths: Mapping[str, str]) -> None:
         """Log sets of `images` as MLflow's datasets: of the data `name`, and from which files."""
         self._datasets = datasets.of_images(images, name, paths)
-        inputs = list(self._datasets.values())
-        try:
-            self._client.log_inputs(self.run_id, inputs)
-        except MlflowException:  # another process added the same images meanwhile: they are there
-            self._client.log_inputs(self.run_id, inputs)
+        self._outbox.datasets += self._datasets.values()
 
     def curves(self, curves: Mapping[str, Iterable[float]]) -> None:
         """Log each array as a metric with steps 0, 1, 2 ..."""
@@ -164,26 +187,34 @@ class Log:
         )
 
     def _log_metrics(self, metrics: Sequence[Metric]) -> None:
-        for start in range(0, len(metrics), BATCH):
-            self._client.log_batch(self.run_id, metrics=metrics[start : start + BATCH])
+        self._outbox.metrics += metrics
+        self._metrics |= {metric.key: metric for metric in metrics}
+
+    def set_params(self, values: Mapping[str, object]) -> None:
+        """Log the settings of the run."""
+        params = {name: redacted(str(value)) for name, value in values.items()}
+        self._outbox.params |= params
+        self._params |= params
 
     def tags(self, values: Mapping[str, object]) -> None:
-        tags = [RunTag(name, tag_value(value)) for name, value in values.items()]
-        self._client.log_batch(self.run_id, tags=tags)
+        tags = {name: tag_value(value) for name, value in values.items()}
+        self._outbox.tags |= tags
+        self._tags |= tags
 
     def rename(self, name: str) -> None:
         """Give the run another name."""
-        self._client.update_run(self.run_id, name=redacted(name))
+        if redacted(name) != self._tags.get(MLFLOW_RUN_NAME):
+            self.tags({MLFLOW_RUN_NAME: name})
 
     def describe(self, text: str) -> None:
         """Show `text`, Markdown, on the run's page."""
         self.tags({store.DESCRIPTION: text})
 
     def text(self, name: str, text: str) -> None:
-        self._client.log_text(self.run_id, redacted(text), name)
+        self._outbox.path(name).write_text(redacted(text), encoding="utf-8")
 
     def figure(self, name: str, figure: Figure) -> None:
-        self._client.log_figure(self.run_id, figure, name, save_kwargs={"dpi": 120})
+        figure.savefig(self._outbox.path(name), dpi=120)
 
     def figures(self, figures: Mapping[str, Figure]) -> None:
         """Log figures by their names."""
@@ -203,7 +234,9 @@ class Log:
 
         The rates that are logged next are theirs too, so MLflow's page of models compares them.
         """
-        self._model_ids = models.log(self.run_id, goodnet)
+        tags = {name: value for name, value in self._tags.items() if name in MODEL_TAGS}
+        path = self._outbox.path("goodnet.keras")
+        self._model_ids = models.log(self._run.info, goodnet, path, self._params, tags)
 
 
 @contextmanager
@@ -218,45 +251,37 @@ def start_run(
 
     NotApplicable ends it FINISHED, tagged SKIPPED. All exceptions go on to the caller.
     """
-    run = mlflow.start_run(
-        experiment_id=experiment_id,
-        run_name=redacted(name),
-        parent_run_id=parent,
-        tags={key: tag_value(value) for key, value in {**source_tags(), **tags}.items()},
-    )
-    log, status = Log(run.info.run_id, params), "FAILED"
+    lineage = {} if parent is None else {MLFLOW_PARENT_RUN_ID: parent}
+    values = {key: tag_value(value) for key, value in {**source_tags(), **lineage, **tags}.items()}
+    run = MlflowClient().create_run(experiment_id, tags=values, run_name=redacted(name))
+    log, status = Log(run), "FAILED"
     try:
-        mlflow.log_params({key: redacted(str(value)) for key, value in params.items()})
+        log.set_params(params)
         yield log
         log.times()
+        log.send()
         status = "FINISHED"
     except NotApplicable as error:
         log.tags({"status": SKIPPED, "error": error})
+        log.send()
         status = "FINISHED"
         raise
     except Exception as error:
         if store.logging_failure(error):
             store.stop_retrying()
-        with suppress(Exception):  # a full disk takes neither
-            log.tags({"error": _error_line(error)})
+        log.tags({"error": _error_line(error)})
         raise
     except BaseException:
         status = "KILLED"
         raise
     finally:
-        _end_active_run(status)
         if status != "FINISHED":
-            with suppress(Exception):  # nor does a full disk take this
+            with suppress(Exception):  # a full disk takes neither this, nor what follows
+                log.send()
+        log.end(status)
+        if status != "FINISHED":
+            with suppress(Exception):
                 artifacts.delete_unfinished(run)
-
-
-def _end_active_run(status: str) -> None:
-    """End the run that is active; where that can't be written, only MLflow's memory of it."""
-    try:
-        mlflow.end_run(status)
-    except Exception:
-        if status == "FINISHED":
-            raise
 
 
 def _error_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,11 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def source_tags() -> dict[str, object]:
     """The source of a run, equal in a sweep and its cells: user, repository, process, versions."""
+    return {**_of_program(ROOT), "mlflow.source.name": "run.py", **processes.current_process()}
+
+
+@cache
+def _of_program(root: Path) -> dict[str, object]:
+    """What is asked once in a process, as Git takes a process of its own for each answer."""
     return {
         **resolve_tags(),  # the user, and what else MLflow knows of where it runs
-        **_git_tags(ROOT),
-        "mlflow.source.name": "run.py",
-        **processes.current_process(),
+        **_git_tags(root),
         "python": sys.version.split()[0],
         "keras": version("keras"),
         "tensorflow": version("tensorflow"),

@@ -3,10 +3,9 @@
 import json
 
 import numpy as np
-from mlflow.exceptions import MlflowException
 
 from sweep.data import Images
-from sweep.tracking import Log, datasets
+from sweep.tracking import datasets
 
 PATHS = {"valid": "/a/valid.h5", "test": "/a/test.h5", "poisoned": "/a/bad.h5"}
 
@@ -31,18 +30,3 @@ def test_each_set_is_told_by_digest_shape_place_and_what_it_was_used_for():
 
 def test_without_poisoned_images_there_is_no_such_dataset():
     assert set(datasets.of_images({"valid": images(2, "v")}, "h5", PATHS)) == {"valid"}
-
-
-def test_two_processes_that_log_the_same_images_at_once_both_log_them(monkeypatch):
-    """MLflow looks for a dataset and then adds it, so the second of two adds what is there."""
-    log, tries = Log("0" * 32), []
-
-    def log_inputs(run_id, inputs):
-        tries.append(inputs)
-        if len(tries) == 1:
-            raise MlflowException("UNIQUE constraint failed: datasets.experiment_id")
-
-    monkeypatch.setattr(log._client, "log_inputs", log_inputs)
-    log.datasets({"valid": images(2, "v")}, "h5", PATHS)
-    assert len(tries) == 2
-    assert tries[0] == tries[1]

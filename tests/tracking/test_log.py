@@ -51,9 +51,32 @@ def test_a_run_that_cannot_end_raises_what_it_failed_of(root, monkeypatch):
 
     def fail():
         monkeypatch.setattr(MlflowClient, "set_terminated", full)
-        monkeypatch.setattr(tracking.Log, "tags", full)
+        monkeypatch.setattr(MlflowClient, "log_batch", full)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError), tracking.start_run(experiment, "one", {}, {}):
         fail()
-    assert mlflow.active_run() is None
+
+
+def test_a_run_that_fails_sends_what_it_had(root):
+    experiment = store.connect(None, "cut off", root)
+    with contextlib.suppress(KeyboardInterrupt), tracking.start_run(experiment, "", {}, {}) as log:
+        log.metrics({"prune/channels": 3})
+        log.text("config.yaml", "seed: 0")
+        raise KeyboardInterrupt
+    client = MlflowClient()
+    assert client.get_run(log.run_id).data.metrics == {"prune/channels": 3}
+    assert [file.path for file in client.list_artifacts(log.run_id)] == ["config.yaml"]
+
+
+def test_it_knows_its_run_as_mlflow_gives_it_back(root):
+    experiment = store.connect(None, "known", root)
+    with tracking.start_run(experiment, "one", {"a": 1}, {"job": 0}) as log:
+        log.curves({"curve/rate": [0.5, 0.25]})
+        log.rename("two")
+    run, kept = log.run(), MlflowClient().get_run(log.run_id)
+    assert run.info.status == kept.info.status == "FINISHED"
+    assert run.info.artifact_uri == kept.info.artifact_uri
+    assert kept.info.run_name == "two"
+    for known in ("params", "tags", "metrics"):
+        assert getattr(run.data, known) == getattr(kept.data, known)
