@@ -47,8 +47,8 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         log.tags({"network_digest": networks.digest(badnet)})
         log.tags(files.tags(images, choices["attack"]))
         log.datasets(images, choices["data"], files.paths())
-        if not cfg.inspect and (shown := examples(files)):
-            log.figure("figures/attack.png", figures.draw_attack(*shown))
+        if not cfg.inspect:
+            figures.log_shared(log, files.digest(), lambda: figures.draw_attack(examples(files)))
 
     # Cut B at the layers and rank their channels, on clean validation images alone.
     cut = cut_at(badnet, cfg.prune.layer, cfg.prune.semantics)
@@ -100,8 +100,11 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         log.predictions(by_step, now.predicted, now.disagreement)
         flagged = flagged_csv(images, files.paths(), by_step, now.predicted, now.disagreement)
         log.text("flagged.csv", flagged)
-        ranked_by = f"{choices['prune/order']} ({threat_model(parts.order)})"
-        log.figures(figures.draw_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
+        if log.sweep is None or cfg.tracking.figures:
+            ranked_by = f"{choices['prune/order']} ({threat_model(parts.order)})"
+            log.figures(figures.draw_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
+        else:
+            figures.log_shared(log, valid.name, lambda: figures.draw_channels(valid.means()))
 
 
 if __name__ == "__main__":

@@ -158,6 +158,7 @@ class Tracking(Section):
     experiment: str
     artifacts: str | None = Field(None, description="a folder, or an address such as s3://bucket")
     models: bool = Field(True, description="whether B' and GoodNet are logged")
+    figures: bool = Field(False, description="whether each cell of a sweep is drawn")
 
 
 class CacheSettings(Section):

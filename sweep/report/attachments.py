@@ -123,19 +123,25 @@ class Pictures:
     left_out: int = 0
 
 
-def pictures(places: Sequence[str], layers: Sequence[Sequence[str]], most_bytes: int) -> Pictures:
+def pictures(
+    folders: Sequence[Sequence[str]], layers: Sequence[Sequence[str]], most_bytes: int
+) -> Pictures:
     """The runs' figures as thumbnails, so small that all together take at most `most_bytes`.
 
-    `layers` are those at which each run pruned: of several each has a picture of its own.
+    `folders` are where those of each run lie, `layers` those at which it pruned: of several each
+    has a picture of its own.
     """
-    names = {"attack": "figures/attack.png", "verdict": "figures/verdict.png"}
-    names["activations"] = "figures/activations.png"
     known = sorted({layer for several in layers if len(several) > 1 for layer in several})
-    names |= {f"activations, {layer}": f"figures/activations/{layer}.png" for layer in known}
+    names = {name: f"{name}.png" for name in ("attack", "verdict", "activations", "channels")}
+    for kind in ("activations", "channels"):
+        names |= {f"{kind}, {layer}": f"{kind}/{layer}.png" for layer in known}
+    every = sorted({folder for of_run in folders for folder in of_run})
     unique: dict[str, bytes] = {}
-    by_digest: list[dict[str, str]] = [{} for _ in places]
+    by_digest: list[dict[str, str]] = [{} for _ in folders]
     for name, path in names.items():
-        for number, data in enumerate(artifacts.read_all(places, path)):
+        found = dict(zip(every, artifacts.read_all(every, path), strict=True))
+        for number, of_run in enumerate(folders):
+            data = next(filter(None, map(found.get, of_run)), None)
             if data is not None:
                 digest = hashlib.sha256(data).hexdigest()
                 unique.setdefault(digest, data)

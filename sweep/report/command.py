@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -15,6 +15,7 @@ from sweep.report import attachments, page, tables
 from sweep.report.answer import Answer, answer
 from sweep.report.data import Report, report
 from sweep.results import paired
+from sweep.results.figures import shared
 from sweep.results.paired import Hits
 from sweep.results.sources import Entry, find, of_sweep
 from sweep.tracking import artifacts
@@ -69,9 +70,19 @@ def to_html(whole: Report, hits: Sequence[Hits | None]) -> str:
         sorted({layer for layer, _ in curve.channels}) if (curve := curves[number]) else []
         for number in places
     ]
-    pictures = attachments.pictures(where, layers, room)
+    pictures = attachments.pictures(_figures(whole.entries, places), layers, room)
     pictures.of_runs = _of_all(places, pictures.of_runs, {}, count)
     return page.page(whole, answers, curves, detections, pictures)
+
+
+def _figures(entries: Sequence[Entry], places: Mapping[int, str]) -> list[list[str]]:
+    """The folders in which the figures of each cell lie, its own and those it shares."""
+    sweeps = {e.sweep.info.run_id: e.sweep.info.artifact_uri for e in entries if e.sweep}
+    return [
+        [f"{place}/{shared.FOLDER}", *shared.places(run, sweeps)]
+        for number, place in places.items()
+        if (run := entries[number].run)
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -630,8 +630,8 @@ function cellContent(cell) {
     parts.push(element("div", {}, element("h3", {}, "Pruning curve"), element("div", { class: "cell-curve" }), channels(cell)));
   }
   for (const [name, number] of Object.entries(cell.pictures ?? {})) {
-    const titles = { attack: "Clean images and their poisoned copies", activations: "Mean activation of each channel, in pruning order; framed: pruned", verdict: "Reversed triggers" };
-    const title = titles[name] ?? `Mean activations${name.replace("activations", "")}`;
+    const titles = { attack: "Clean images and their poisoned copies", activations: "Mean activation of each channel, in pruning order; framed: pruned", channels: "Mean activation of each channel", verdict: "Reversed triggers" };
+    const title = titles[name] ?? `Mean activations${name.replace(/^\w+/, "")}`;
     parts.push(element("figure", {}, element("img", { src: DATA.pictures[number], alt: title, loading: "lazy" }), element("figcaption", {}, title)));
   }
   return [element("div", { class: "cell" }, ...parts)];

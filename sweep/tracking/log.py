@@ -76,6 +76,11 @@ class Log:
         tags = [RunTag(*item) for item in self._tags.items()]
         return Run(self._run.info, RunData(list(self._metrics.values()), params, tags))
 
+    @property
+    def sweep(self) -> str | None:
+        """The id of the sweep's run; None where this one stands alone."""
+        return self._tags.get(MLFLOW_PARENT_RUN_ID)
+
     def end(self, status: str) -> None:
         """End the run, of which all is sent; where it did not finish, whether or not that works."""
         info = dict(self._run.info) | {"status": status}

@@ -246,12 +246,13 @@ def test_tags_say_where_numbers_come_from(sweep) -> None:
 
 
 def test_artifacts_and_models_of_a_cell(project, sweep) -> None:
-    _, _, (cell, _) = sweep
-    figures = {"figures/curve.png", "figures/activations.png", "figures/attack.png"}
-    assert (
-        project.artifacts(cell)
-        == {"config.yaml", "curve.csv", "goodnet.keras", "answers.npz", *NUMBERS} | figures
-    )
+    _, parent, (cell, _) = sweep
+    files = {"config.yaml", "curve.csv", "goodnet.keras", "answers.npz", *NUMBERS}
+    assert project.artifacts(cell) == files
+    attack, channels = (place.partition("/")[2] for place in cell.data.tags["figures"].split())
+    assert {f"figures/{attack}/attack.png", f"figures/{channels}/channels.png"} == {
+        path for path in project.artifacts(parent) if path.count("/") == 2
+    }
     images = np.random.default_rng(0).uniform(0, 255, (5, 55, 47, 3)).astype(np.float32)
     answers = mlflow.pyfunc.load_model(f"runs:/{cell.info.run_id}/goodnet").predict(images)
     assert answers.dtype == np.int64
@@ -280,7 +281,9 @@ def test_the_parent_holds_the_comparison_with_run_ids(project, sweep) -> None:
     _, parent, cells = sweep
     assert parent.info.status == "FINISHED"
     figures = {"figures/comparison.png", "figures/tradeoff.png"}
-    assert project.artifacts(parent) == {"comparison.csv", "paired.csv", "report.html"} | figures
+    shared = {name for name in project.artifacts(parent) if name.count("/") == 2}  # by cells
+    files = {"comparison.csv", "paired.csv", "report.html"}
+    assert project.artifacts(parent) - shared == files | figures
     path = project.client().download_artifacts(parent.info.run_id, "comparison.csv")
     rows = read(path)
     assert [row["run_id"] for row in rows] == [cell.info.run_id for cell in cells]
@@ -302,6 +305,8 @@ def test_the_trained_badnet_and_the_faces_are_reused_and_numbers_are_reproduced(
     assert "Look at the run in a browser: mlflow ui --backend-store-uri" in printed
     assert [path.stat().st_mtime_ns for path in kept] == changed
     (alone,) = project.runs("alone")
+    figures = {f"figures/{name}.png" for name in ("curve", "activations", "attack")}
+    assert figures <= project.artifacts(alone)
     rates = [key for key in first.data.metrics if not key.startswith("time/")]
     assert {k: alone.data.metrics[k] for k in rates} == {k: first.data.metrics[k] for k in rates}
 

@@ -101,9 +101,9 @@ def test_few_pictures_are_larger_and_never_larger_than_they_were():
 def test_a_picture_that_runs_share_is_kept_once(tmp_path):
     same, other = png(0), png(1)
     places = [
-        folder(tmp_path / "a", figures__attack_dot_png=same, figures__activations_dot_png=other),
-        folder(tmp_path / "b", figures__attack_dot_png=same),
-        folder(tmp_path / "c"),
+        [folder(tmp_path / "a", attack_dot_png=same, activations_dot_png=other)],
+        [folder(tmp_path / "b", attack_dot_png=same)],
+        [folder(tmp_path / "c")],
     ]
     found = attachments.pictures(places, [[], [], []], 1_000_000)
     assert len(found.uris) == 2
@@ -111,11 +111,21 @@ def test_a_picture_that_runs_share_is_kept_once(tmp_path):
     assert found.of_runs[2] == {}
 
 
+def test_a_picture_of_a_runs_own_stands_before_one_that_it_shares(tmp_path):
+    own = folder(tmp_path / "own", attack_dot_png=png(0))
+    shared = folder(tmp_path / "shared", attack_dot_png=png(1), channels_dot_png=png(2))
+    found = attachments.pictures([[own, shared], [own], [shared]], [[], [], []], 1_000_000)
+    first, second, third = found.of_runs
+    assert first["attack"] == second["attack"] != third["attack"]
+    assert first["channels"] == third["channels"]
+
+
 def test_of_several_layers_each_has_its_picture(tmp_path):
     place = folder(tmp_path / "a")
-    maps = tmp_path / "a" / "figures" / "activations"
-    maps.mkdir(parents=True)
-    for number, layer in enumerate(("conv_1", "conv_2")):
-        (maps / f"{layer}.png").write_bytes(png(number))
-    found = attachments.pictures([place], [["conv_1", "conv_2"]], 1_000_000)
-    assert set(found.of_runs[0]) == {"activations, conv_1", "activations, conv_2"}
+    for kind in ("activations", "channels"):
+        (tmp_path / "a" / kind).mkdir()
+        for number, layer in enumerate(("conv_1", "conv_2")):
+            (tmp_path / "a" / kind / f"{layer}.png").write_bytes(png(number))
+    found = attachments.pictures([[place]], [["conv_1", "conv_2"]], 1_000_000)
+    kinds = ("activations", "channels")
+    assert set(found.of_runs[0]) == {f"{kind}, {n}" for kind in kinds for n in ("conv_1", "conv_2")}

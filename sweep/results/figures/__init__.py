@@ -1,9 +1,10 @@
 """Figures: of one run (`run.py`), of a verdict (`verdict.py`), of a sweep (`sweep.py`).
 
-Arrays in, matplotlib figures out.
+Arrays in, matplotlib figures out; `shared.py` keeps once what cells have alike.
 """
 
-from sweep.results.figures.run import draw_attack, draw_cell
+from sweep.results.figures.run import draw_attack, draw_cell, draw_channels
+from sweep.results.figures.shared import log_shared
 from sweep.results.figures.verdict import draw_verdict
 
-__all__ = ["draw_attack", "draw_cell", "draw_verdict"]
+__all__ = ["draw_attack", "draw_cell", "draw_channels", "draw_verdict", "log_shared"]

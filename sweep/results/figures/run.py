@@ -31,6 +31,8 @@ SUBPLOTS = {
     ),
 }
 
+#: Images, the same ones poisoned, and the true class and the target of each.
+Examples = tuple[NDArray[np.floating], NDArray[np.floating], Sequence[tuple[int, int]]]
 MOST_MAPS = 144  # more small maps than this cannot be told apart
 GAP = 3  # pixels between two of them, for the channel's number
 
@@ -62,6 +64,16 @@ def draw_cell(
     return figures
 
 
+def draw_channels(means: Mapping[str, NDArray[np.floating]]) -> dict[str, Figure]:
+    """The figures of each layer's mean maps, (..., channels), by number; by their file names."""
+    return {
+        "channels.png" if len(means) == 1 else f"channels/{layer}.png": draw_activations(
+            maps, np.arange(maps.shape[-1]), None, f"{layer}, {maps.shape[-1]} channels"
+        )
+        for layer, maps in means.items()
+    }
+
+
 def draw_curve(
     rates: Mapping[str, NDArray[np.floating]], images: Mapping[str, int], step: int, title: str
 ) -> Figure:
@@ -89,11 +101,12 @@ def draw_curve(
 
 
 def draw_activations(
-    means: NDArray[np.floating], channels: Channels, step: int, title: str
+    means: NDArray[np.floating], channels: Channels, step: int | None, title: str
 ) -> Figure:
     """The figure of the channels' mean maps as they are pruned; those pruned at `step` are framed.
 
-    `means` is (height, width, channels), or (channels,) for a layer without positions.
+    With `step` None `channels` stand by their numbers, as in every order. `means` is (height,
+    width, channels), or (channels,) for a layer without positions.
     """
     if means.ndim != 3:
         return _draw_bars(means.reshape(-1, means.shape[-1]).mean(axis=0), channels, step, title)
@@ -108,7 +121,7 @@ def draw_activations(
         top, left = place // columns * height + GAP, place % columns * width
         mosaic[top : top + height - GAP, left : left + width - GAP] = means[..., channel]
         ax.text(left + (width - GAP) / 2, top - 0.9, str(channel), ha="center", fontsize="small")
-        if place < step:
+        if place < (step or 0):
             corner = (left - 0.5, top - 0.5)
             ax.add_patch(
                 Rectangle(corner, width - GAP, height - GAP, fill=False, edgecolor=RED, linewidth=2)
@@ -117,31 +130,36 @@ def draw_activations(
     ax.margins(0.01)
     ax.set_axis_off()
     missing = f", the first {len(shown)} of {len(channels)}" if len(shown) < len(channels) else ""
-    ax.set_title(f"{title}\nmean activation in pruning order{missing}; framed: pruned", pad=12)
+    ordered = "by number" if step is None else "in pruning order"
+    framed = "" if step is None else "; framed: pruned"
+    ax.set_title(f"{title}\nmean activation {ordered}{missing}{framed}", pad=12)
     bar = figure.add_axes((0.92, 0.2, 0.015, 0.5))
     figure.colorbar(image, cax=bar, label="mean activation")
     return figure
 
 
-def _draw_bars(means: NDArray[np.floating], channels: Channels, step: int, title: str) -> Figure:
+def _draw_bars(
+    means: NDArray[np.floating], channels: Channels, step: int | None, title: str
+) -> Figure:
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     ax = figure.subplots()
     places = np.arange(len(channels))
-    ax.bar(places, means[channels], color=np.where(places < step, RED, BLUE))
-    ax.set(title=f"{title}; red: pruned", xlabel="place in pruning order", ylabel="mean activation")
+    ax.bar(places, means[channels], color=np.where(places < (step or 0), RED, BLUE))
+    ax.set(title=title, xlabel="channel", ylabel="mean activation")
+    if step is not None:
+        ax.set(title=f"{title}; red: pruned", xlabel="place in pruning order")
     return figure
 
 
-def draw_attack(
-    clean: NDArray[np.floating],
-    poisoned: NDArray[np.floating],
-    classes: Sequence[tuple[int, int]],
-) -> Figure:
-    """The figure of clean images, of them poisoned, and of how far each pixel moved.
+def draw_attack(examples: Examples | None) -> dict[str, Figure]:
+    """The figure of clean images, of them poisoned, and of how far each pixel moved, by file name.
 
-    Both are (n, height, width, channels), shown from their darkest pixel, or 0, to their brightest;
-    `classes` are the true class and the target of each.
+    `examples` are both, (n, height, width, channels), shown from their darkest pixel, or 0, to
+    their brightest, and the true class and the target of each; None: there is no figure.
     """
+    if examples is None:
+        return {}
+    clean, poisoned, classes = examples
     dark = min(0.0, float(clean.min()), float(poisoned.min()))
     span = max(float(clean.max()), float(poisoned.max()), dark + 1e-6) - dark
     moved = np.abs(poisoned - clean).max(axis=3, keepdims=True) / span
@@ -158,7 +176,7 @@ def draw_attack(
             ax.set(xticks=[], yticks=[])
     for ax, (true, target) in zip(axs[0], classes, strict=True):
         ax.set_title(f"class {true} as {target}", fontsize="small")
-    return figure
+    return {"attack.png": figure}
 
 
 def draw_flagged(

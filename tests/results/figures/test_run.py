@@ -114,7 +114,8 @@ def test_an_attack_is_shown_as_clean_poisoned_and_what_moved(channels, white):
     clean[0, 0, 0] = white
     poisoned = clean.copy()
     poisoned[:, 5, 3] += 0.25 * white
-    figure = drawn(run.draw_attack(clean, poisoned, [(5, 0), (6, 0), (7, 1), (8, 2)]))
+    shown = run.draw_attack((clean, poisoned, [(5, 0), (6, 0), (7, 1), (8, 2)]))
+    figure = drawn(shown["attack.png"])
     assert len(figure.axes) == 12
     titles = [panel.get_title() for panel in figure.axes[:4]]
     assert titles == ["class 5 as 0", "class 6 as 0", "class 7 as 1", "class 8 as 2"]
@@ -134,4 +135,30 @@ def test_an_attack_is_shown_as_clean_poisoned_and_what_moved(channels, white):
 
 def test_an_attack_that_moves_nothing_can_be_shown():
     images = np.zeros((1, 8, 8, 3))
-    assert len(drawn(run.draw_attack(images, images, [(1, 0)])).axes) == 3
+    shown = run.draw_attack((images, images, [(1, 0)]))
+    assert len(drawn(shown["attack.png"]).axes) == 3
+
+
+def test_where_no_image_is_poisoned_there_is_no_figure_of_an_attack():
+    assert run.draw_attack(None) == {}
+
+
+@pytest.mark.parametrize("shape", [(), (3, 5)], ids=["dense", "maps"])
+def test_channels_stand_by_number_and_none_is_pruned(shape):
+    means = np.random.default_rng(0).random((*shape, 7))
+    (name, figure), *others = run.draw_channels({"conv_1": means}).items()
+    assert (name, others) == ("channels.png", [])
+    panel = drawn(figure).axes[0]
+    assert "conv_1, 7 channels" in panel.get_title()
+    assert "pruned" not in panel.get_title()
+    if shape:
+        assert [text.get_text() for text in panel.texts] == [str(number) for number in range(7)]
+        assert len(panel.patches) == 0
+    else:
+        assert [bar.get_height() for bar in panel.patches] == means.tolist()
+        assert panel.get_xlabel() == "channel"
+
+
+def test_of_several_layers_each_has_a_figure_of_its_channels():
+    shown = run.draw_channels({"conv_1": np.ones((2, 2, 3)), "conv_2": np.ones((2, 2, 4))})
+    assert set(shown) == {"channels/conv_1.png", "channels/conv_2.png"}
