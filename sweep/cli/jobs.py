@@ -23,7 +23,7 @@ from sweep.cli.parts import Parts
 from sweep.launching.plans import Plan, duration
 from sweep.pruning.requirements import threat_model
 from sweep.results import cells, comparison, descriptions
-from sweep.tracking import run_history, store, view
+from sweep.tracking import reserve, run_history, store, view
 
 # wanted also where a sentence would do; workers inherit what the first process was told
 TRACEBACKS = bool(os.environ.get("SWEEP_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")))
@@ -160,6 +160,7 @@ def stop_on_logging_failure(error: Exception) -> None:
     reason = store.logging_failure(error)
     if reason is not None:
         store.stop_retrying()
+        reserve.release()
         raise Stopped(str(reason)) from error
 
 

@@ -24,7 +24,7 @@ from sweep.evaluation.curve import Predictions
 from sweep.evaluation.intervals import images_of
 from sweep.evaluation.metrics import Labels
 from sweep.redaction import redacted
-from sweep.tracking import artifacts, datasets, models, store
+from sweep.tracking import artifacts, datasets, models, reserve, store
 from sweep.tracking.outbox import Outbox
 from sweep.tracking.source import source_tags
 
@@ -274,6 +274,7 @@ def start_run(
     except Exception as error:
         if store.logging_failure(error):
             store.stop_retrying()
+            reserve.release()
         log.tags({"error": _error_line(error)})
         raise
     except BaseException:

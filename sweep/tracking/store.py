@@ -17,6 +17,7 @@ from requests import exceptions
 
 from sweep import BadInput, files, processes, terminal
 from sweep.redaction import redacted
+from sweep.tracking import reserve
 from sweep.tracking.servers import databases, places
 from sweep.tracking.servers.places import LOCAL
 from sweep.tracking.servers.places import database_file as database_file
@@ -75,6 +76,8 @@ def connect(uri: str | None, experiment: str, root: Path, artifacts: str | None 
     with files.lock(root / "outputs" / "mlflow"), _retries(None if known else 1):
         try:
             _create_database(uri)
+            if database := database_file(uri):
+                reserve.keep(database.absolute().parent / "mlruns")
             mlflow.set_tracking_uri(uri)
             found = _found_or_made(uri, experiment, place, known=known)
         except BadInput:

@@ -185,7 +185,7 @@ def test_who_is_killed_while_the_database_is_made_leaves_none(tmp_path, root):
     assert not (tmp_path / "mlflow.db").exists()
     assert store.connect(None, "both", tmp_path) == "1"
     assert not half.exists()
-    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "outputs"}
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlruns", "outputs"}
 
 
 def test_the_command_to_look_is_bare_where_mlflow_looks_by_itself(root, monkeypatch):
