@@ -10,9 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import mlflow
 import pytest
 from crashes import SMALL, Project
-from program import ENVIRONMENT
+from mlflow.entities import ViewType
+from mlflow.tracking import MlflowClient
+from program import ENVIRONMENT, python
+
+from sweep.cleanup import command
 
 PASSWORD = "n0t-to-be-t0ld"
 
@@ -104,6 +109,40 @@ def test_two_clones_may_begin_experiments_at_the_same_moment(server, tmp_path):
     assert [clone.returncode for clone in clones] == [0, 0], answers
     assert answers[0][0] == answers[1][0]
     assert len(set(answers[0][0].split())) == len(names)
+
+
+def test_a_sweep_is_deleted_on_a_server_with_its_files_and_mlflow_forgets_it(server, capsys):
+    before, client = mlflow.get_tracking_uri(), MlflowClient(server.uri)
+    experiment = client.create_experiment("left")
+    gone = {"host": socket.gethostname(), "pid": "999999999", "pid_started": "0"}
+    sweep = client.create_run(experiment, tags={"cells": "1", **gone}).info.run_id
+    cell = client.create_run(experiment, tags={"mlflow.parentRunId": sweep, **gone}).info.run_id
+    client.log_text(sweep, "job", "comparison.csv")
+    client.log_text(cell, "seed: 0", "config.yaml")
+    model = client.create_logged_model(experiment, source_run_id=cell)
+    (server.folder / "model.keras").write_text("a model")
+    client.log_model_artifact(model.model_id, str(server.folder / "model.keras"))
+    client.finalize_logged_model(model.model_id, "READY")
+    lying = server.folder / "artifacts" / experiment
+    assert len([path for path in lying.rglob("*") if path.is_file()]) == 3
+
+    what = ["left", "--uri", server.uri]
+    assert command.main([*what, "--end"]) == 0
+    client.set_terminated(cell, "FINISHED")
+    assert command.main([*what, "--sweep", sweep[:8], "--finished", "--delete"]) == 0
+    mlflow.set_tracking_uri(before)
+    printed = capsys.readouterr().out
+    assert "2 runs are KILLED now." in printed
+    assert "2 runs are deleted, with models and files." in printed
+    assert "mlflow gc --backend-store-uri DATABASE_OF_THE_SERVER" in printed
+    assert PASSWORD not in printed
+    assert not [path for path in lying.rglob("*") if path.is_file()]
+    database = f"sqlite:///{server.folder}/mlflow.db"
+    forget = ["gc", "--backend-store-uri", database, "--tracking-uri", server.uri]
+    process = python(server.folder, "-m", "mlflow", *forget)
+    told, _ = process.communicate()
+    assert told.count("Run with ID") == 2
+    assert client.search_runs([experiment], run_view_type=ViewType.ALL) == []
 
 
 @pytest.mark.slow
