@@ -159,7 +159,7 @@ class Trained:
         functions = code_of_others(attack.functions())
         key = files.key(settings, *MADE_BY, *trained_by, *functions)
         path = Path(self.folder).expanduser() / key / "bd_net.keras"
-        with files.lock(path):
+        with files.lock(path, terminal.awaiting("the BadNet")):
             if not path.is_file():
                 network = self._train(source, attack, shape, classes, epochs)
                 with files.atomic_write(path) as unfinished:

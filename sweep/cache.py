@@ -7,8 +7,8 @@ entry, is computed anew. The least recently used files are deleted when there ar
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -17,7 +17,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep import files
+from sweep import files, terminal
 
 Arrays = dict[str, NDArray]
 GB = 10**9
@@ -57,12 +57,27 @@ class Cache:
                 return self._memory[key]
         arrays = self._read(key)
         if arrays is None:
-            arrays = compute()
-            self._write(key, arrays)
+            with self._one_writer(key):
+                arrays = self._read(key)  # perhaps another process was at it, and has done it
+                if arrays is None:
+                    arrays = compute()
+                    self._write(key, arrays)
         for array in arrays.values():
             array.setflags(write=False)
         self._keep_in_memory(key, arrays)
         return arrays
+
+    @contextmanager
+    def _one_writer(self, key: str) -> Iterator[None]:
+        """Hold the lock of an entry, so that processes beside each other compute it once."""
+        with ExitStack() as stack:
+            if self._max_bytes:
+                path = self._path(key)
+                with suppress(OSError):  # a folder that cannot be written: there is nothing to lock
+                    what = "what both compute"
+                    stack.enter_context(files.lock(path, terminal.awaiting(what)))
+                    stack.callback(files.delete_lock, path)
+            yield
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None  # without one nothing is read or written

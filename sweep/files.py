@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from sweep import processes
 
@@ -58,12 +58,29 @@ def _delete_unfinished(folder: Path) -> None:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def _lock_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+def delete_lock(path: Path) -> None:
+    """Delete the file of a lock that is held; who waits for it has to look at `path` anew."""
+    _lock_file(path).unlink(missing_ok=True)
+
+
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the one lock of `path`, across processes."""
+def lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the one lock of `path`, across processes; `on_wait` is called where another has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    held = FileLock(_lock_file(path))
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        held.acquire()
+    try:
         yield
+    finally:
+        held.release()
 
 
 def key(settings: object, *made_by: ModuleType | str) -> str:

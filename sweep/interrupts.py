@@ -35,6 +35,12 @@ def raise_pending() -> None:
         raise KeyboardInterrupt(_received)
 
 
+def forget() -> None:
+    """Take the interrupt that was received for done with."""
+    global _received
+    _received = None
+
+
 def ignore_signals() -> None:
     """Let all but Ctrl-C do nothing any more: once is enough."""
     for number in SIGNALS[1:]:

@@ -25,6 +25,11 @@ def is_here(process: Mapping[str, str | float]) -> bool:
     return process.get("host") == socket.gethostname()
 
 
+def is_current(process: Mapping[str, str | float]) -> bool:
+    """Return whether a process is this one."""
+    return is_here(process) and str(process.get("pid")) == str(os.getpid()) and not is_dead(process)
+
+
 def is_dead(process: Mapping[str, str | float]) -> bool:
     """Return whether a process has surely ended; one of another host never has.
 

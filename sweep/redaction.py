@@ -1,6 +1,8 @@
 """Passwords in addresses: they become *** on the screen, and in all that is kept."""
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
 _COLON = r"\\*:"  # Hydra writes overrides with a backslash before it
 _USER = rf"{_COLON}//[^\s/?#:@]*{_COLON}"
@@ -23,3 +25,11 @@ def redacted(text: str) -> str:
     for password in _PASSWORDS:
         text = password.sub(r"\1***", text)
     return text
+
+
+def redact_files(paths: Iterable[Path]) -> None:
+    """Take the passwords out of files that somebody else has written."""
+    for path in paths:
+        text = path.read_text() if path.is_file() else ""
+        if redacted(text) != text:
+            path.write_text(redacted(text))

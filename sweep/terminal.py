@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from typing import IO
 
 from rich.console import Console
@@ -47,6 +47,29 @@ if isinstance(sys.stdout, TextIOWrapper):  # a stream in its place may have no e
     sys.stdout.reconfigure(errors="replace")
 console = _Console(highlight=False, markup=False)
 errors = _Console(highlight=False, markup=False, stderr=True)
+
+
+class _Lines(StringIO):
+    """A text file whose lines go to a function, each when it is whole."""
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        super().__init__()
+        self._take, self._rest = take, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._take(line)
+        return len(text)
+
+
+def speak_to(take: Callable[[str], None], width: int, every: float) -> None:
+    """Give each line that would be printed to `take`: this process has no terminal of its own.
+
+    width: characters of a line; every: seconds between two lines of progress.
+    """
+    global console, EVERY
+    console, EVERY = _Console(file=_Lines(take), width=width, highlight=False, markup=False), every
 
 
 @contextmanager
@@ -124,6 +147,11 @@ def quiet() -> Iterator[None]:
 def print_line(line: str, *, wrap: bool = True) -> None:
     """Print a line, wrapped between words; not at all where it is a command to copy."""
     console.print(redacted(line), soft_wrap=not wrap)
+
+
+def awaiting(what: str) -> Callable[[], None]:
+    """Return a function that says what is awaited, which another process makes."""
+    return partial(print_line, f"waiting for {what}, under way in another process")
 
 
 def print_error(text: str) -> None:

@@ -35,6 +35,16 @@ def require_inside_project(key: str, path: str) -> None:
         )
 
 
+def require_folders_inside_project(hydra: DictConfig, mode: str) -> None:
+    """Raise BadInput where a folder of Hydra's own leads out of the project."""
+    require_inside_project(f"hydra.{mode}.dir", hydra[mode].dir)
+    subfolders = {"hydra.output_subdir": hydra.output_subdir}
+    subfolders["hydra.sweep.subdir"] = to_dict(hydra.sweep, resolve=False)["subdir"]
+    for key, folder in subfolders.items():
+        if ".." in Path(folder or "").parts:
+            raise BadInput(f"{key} is {folder}, which leads out of hydra.{mode}.dir")
+
+
 def checked_parts(cfg: DictConfig) -> Parts:
     """The parts of a cell, built of values that were checked.
 

@@ -1,15 +1,12 @@
 """The cells of a multirun: the overrides of each, and its config."""
 
-from collections.abc import Iterable
-from pathlib import Path
-
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from sweep import BadInput
 from sweep.cli.choices import require_unambiguous
-from sweep.redaction import redacted
 
 #: The sweeper whose cells `overrides_of_cells` gives.
 SWEEPER = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
@@ -32,9 +29,12 @@ def config_of_cell(config: DictConfig, overrides: list[str]) -> DictConfig:
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
-def redact_files(paths: Iterable[Path]) -> None:
-    """Take the passwords out of files that Hydra itself has written."""
-    for path in paths:
-        text = path.read_text() if path.is_file() else ""
-        if redacted(text) != text:
-            path.write_text(redacted(text))
+def require_sweeper(hydra: DictConfig) -> None:
+    """Raise BadInput where another sweeper would run other cells than those that are compared."""
+    target, chosen = hydra.sweeper.get("_target_"), hydra.runtime.choices["hydra/sweeper"]
+    if target != SWEEPER:
+        came = f"._target_={target}" if chosen == "basic" else f"={chosen}"
+        raise BadInput(
+            f"the sweeper came as hydra/sweeper{came}; expected hydra/sweeper=basic, whose grid is "
+            f"what is checked before and compared at the end: leave the other one out"
+        )

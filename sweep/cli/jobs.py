@@ -13,20 +13,23 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import BadInput, interrupts, terminal, tracking
+from sweep import BadInput, interrupts, processes, terminal, tracking
 from sweep.cli import hydra_errors
 from sweep.cli.checks import check, checked_parts
 from sweep.cli.choices import chosen_names
 from sweep.cli.configs import command, overrides_text, params, run_name
 from sweep.cli.identity import digest
 from sweep.cli.parts import Parts
-from sweep.launching.plans import Plan, duration
+from sweep.launching import claims, progress
+from sweep.launching.plans import Plan
 from sweep.pruning.requirements import threat_model
 from sweep.results import cells, comparison, descriptions
 from sweep.tracking import reserve, run_history, store, view
 
 # wanted also where a sentence would do; workers inherit what the first process was told
 TRACEBACKS = bool(os.environ.get("SWEEP_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")))
+
+WAIT_FOR_END = 2.0  # seconds
 
 #: What a cell does: of its config, its parts, what its choices are called, and its run.
 Task = Callable[[DictConfig, Parts, Mapping[str, str], tracking.Log], None]
@@ -61,45 +64,57 @@ def _run_alone(task: Task, cfg: DictConfig) -> None:
         return
     experiment, overrides = connect(cfg), list(HydraConfig.get().overrides.task)
     run_history.mark_dead_runs(experiment)
-    tags = {"job": 0, "sweep": "none"}
-    with _start_run(experiment, cfg, run_name(cfg, overrides), tags) as log:
+    cell = digest(cfg, parts)
+    tags = {"job": 0, "sweep": "none", run_history.CELL: cell}
+    with (
+        _start_run(experiment, cfg, run_name(cfg, overrides), tags) as log,
+        claims.heartbeat(log.run_id),
+    ):
         log.tags({"threat_model": threat_model(parts.order)})
-        _run_task(task, cfg, parts, log)
+        _run_task(task, cfg, parts, log, cell)
         _describe(log, cfg, overrides)
     if not cfg.inspect:
-        comparison.print_comparison(cells.cells_of([overrides], [log.run()]))
+        comparison.print_comparison(cells.cells_of([overrides], {0: log.run()}))
     terminal.print_line(f"Look at the run in a browser: {store.view_command()}", wrap=False)
 
 
 def _run_in_sweep(task: Task, cfg: DictConfig) -> None:
-    """A cell of a sweep, which ends the sweep where nothing more can be logged."""
+    """A cell of a sweep, which ends the sweep where nothing more can be logged.
+
+    A signal to a worker ends the cell it is at; whether the sweep ends, its own process decides.
+    """
+    plan = Plan.read(Path(HydraConfig.get().sweep.dir))
     interrupts.raise_pending()
     try:
-        _run_if_planned(task, cfg)
+        _run_if_planned(task, cfg, plan)
     except Exception as error:
         stop_on_logging_failure(error)
         raise
+    except KeyboardInterrupt:
+        if processes.is_current(plan.process):
+            raise
+        interrupts.forget()
+        time.sleep(WAIT_FOR_END)  # the sweep's process may have been given the same signal
 
 
-def _run_if_planned(task: Task, cfg: DictConfig) -> None:
+def _run_if_planned(task: Task, cfg: DictConfig, plan: Plan) -> None:
     """Run a cell where the plan wants it, and say in a line how it went."""
     hydra = HydraConfig.get()
-    plan, job = Plan.read(Path(hydra.sweep.dir)), hydra.job.num
+    job = plan.launched[hydra.job.num]
     connect(cfg)
     if not plan.wants(job):
         return
     overrides, started = list(hydra.overrides.task), time.monotonic()
-    name = overrides_text(overrides, plan.varying)
-    tags = {"job": job, "sweep": plan.parent, view.SWEEPS: plan.parent}
     log = None
     try:
-        full_name = run_name(cfg, overrides, plan.varying)
-        with _start_run(plan.experiment, cfg, full_name, tags, plan.parent) as log:
+        with _start_cell(cfg, plan, job, overrides) as log:
             parts = checked_parts(cfg)
             log.tags({"threat_model": threat_model(parts.order)})
             check(cfg, parts)
-            _run_task(task, cfg, parts, log)
+            _run_task(task, cfg, parts, log, plan.cells[job])
             _describe(log, cfg, overrides, plan.varying)
+    except claims.Claimed:
+        return
     except Exception as error:
         interrupts.raise_pending()
         stop_on_logging_failure(error)
@@ -110,10 +125,26 @@ def _run_if_planned(task: Task, cfg: DictConfig) -> None:
                 with log:
                     log.text("traceback.txt", traceback.format_exc())
     row = cells.cell_of(job, {}, None if log is None else log.run())
-    took = duration(time.monotonic() - started)
-    terminal.print_line(f"{plan.progress(job)}: {name}: {comparison.summary(row)} ({took})")
+    name = overrides_text(overrides, plan.varying)
+    took = progress.duration(time.monotonic() - started)
+    text = f"{name}: {comparison.summary(row)} ({took})"
+    progress.tell(Path(plan.folder), text, done=True)
     if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:
         plan.stop()
+
+
+@contextmanager
+def _start_cell(
+    cfg: DictConfig, plan: Plan, job: int, overrides: Sequence[str]
+) -> Iterator[tracking.Log]:
+    """A run that claims the cell; raises Claimed where another process began it before."""
+    cell, name = plan.cells[job], run_name(cfg, overrides, plan.varying)
+    tags = {"job": job, "sweep": plan.parent, view.SWEEPS: plan.parent, run_history.CELL: cell}
+    with _start_run(plan.experiment, cfg, name, tags, plan.parent) as log:
+        if not plan.rerun:
+            claims.withdraw_if_later(log.run_id, plan.experiment, cell)
+        with claims.heartbeat(log.run_id):
+            yield log
 
 
 def _describe(
@@ -128,13 +159,20 @@ def _describe(
         log.describe(descriptions.of_cell(name, run.data.metrics, images, command(overrides)))
 
 
-def _run_task(task: Task, cfg: DictConfig, parts: Parts, log: tracking.Log) -> None:
-    """Run a cell that was checked; what it is stands in its run, and must hold to its end."""
-    cell = digest(cfg, parts)
-    log.tags({run_history.CELL: cell})
+def _run_task(task: Task, cfg: DictConfig, parts: Parts, log: tracking.Log, cell: str) -> None:
+    """Run a cell that was checked; what it was when it was planned it must be to its end."""
+    _require_unchanged(cfg, parts, cell)
     task(cfg, parts, chosen_names(cfg), log)
+    _require_unchanged(cfg, parts, cell)
+
+
+def _require_unchanged(cfg: DictConfig, parts: Parts, cell: str) -> None:
+    """Raise BadInput where a cell is not what it was when it was planned."""
     if digest(cfg, parts) != cell:
-        raise BadInput("images or network have changed meanwhile; give the same command again")
+        raise BadInput(
+            "images, network or code have changed meanwhile, or are others where the cell runs; "
+            "give the same command again"
+        )
 
 
 @contextmanager

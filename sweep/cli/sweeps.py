@@ -1,57 +1,38 @@
 """Around all cells of a multirun: checked, counted, resumed, and compared at the end."""
 
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from hydra.core.utils import JobReturn
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from sweep import BadInput, NotApplicable, report, terminal, tracking
-from sweep.cli.checks import check, checked_parts, require_inside_project
+from sweep import BadInput, NotApplicable, processes, report, terminal, tracking
+from sweep.cli.checks import check, checked_parts, require_folders_inside_project
 from sweep.cli.choices import require_unambiguous
 from sweep.cli.configs import command, overrides_text, to_dict
-from sweep.cli.grid import SWEEPER, config_of_cell, overrides_of_cells, redact_files
+from sweep.cli.grid import config_of_cell, overrides_of_cells, require_sweeper
 from sweep.cli.identity import digest
 from sweep.cli.jobs import (
     connect,
     exit_with_error,
     stop_on_logging_failure,
 )
+from sweep.launching import progress, workers
+from sweep.launching.launchers import Launcher
 from sweep.launching.plans import Plan
+from sweep.redaction import redact_files
 from sweep.results import browser, cells, comparison, outcome
 from sweep.results.cells import Cell
 from sweep.tracking import run_history
 
 FAILURES = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not run"}
-
-
-def _require_folders_inside_project(hydra: DictConfig, mode: str) -> None:
-    """Raise BadInput where a folder of Hydra's own leads out of the project."""
-    require_inside_project(f"hydra.{mode}.dir", hydra[mode].dir)
-    subfolders = {"hydra.output_subdir": hydra.output_subdir}
-    subfolders["hydra.sweep.subdir"] = to_dict(hydra.sweep, resolve=False)["subdir"]
-    for key, folder in subfolders.items():
-        if ".." in Path(folder or "").parts:
-            raise BadInput(f"{key} is {folder}, which leads out of hydra.{mode}.dir")
-
-
-def _require_sweeper(hydra: DictConfig) -> None:
-    """Raise BadInput where another sweeper would run other cells than those that are compared."""
-    target, chosen = hydra.sweeper.get("_target_"), hydra.runtime.choices["hydra/sweeper"]
-    if target != SWEEPER:
-        came = f"._target_={target}" if chosen == "basic" else f"={chosen}"
-        raise BadInput(
-            f"the sweeper came as hydra/sweeper{came}; expected hydra/sweeper=basic, whose grid is "
-            f"what is checked before and compared at the end: leave the other one out"
-        )
-
-
-def _multirun_file(config: DictConfig) -> Path:
-    """The file in which Hydra writes down a multirun."""
-    return Path(config.hydra.sweep.dir) / "multirun.yaml"
+FAILURES |= {"RUNNING": "still runs elsewhere"}
+WORKER_KILLED = "its worker was killed, by somebody or for want of memory"
+ENDED_WITH_POOL = "its worker was ended since another one was killed; it was run again"
 
 
 def _checked_digest(cfg: DictConfig) -> str:
@@ -62,37 +43,34 @@ def _checked_digest(cfg: DictConfig) -> str:
     return digest(cfg, parts)
 
 
-class Sweep(Callback):
+class Sweep(workers.InWorker):
     """Around all cells of a multirun."""
 
     current: "Sweep | None" = None  # that has started, and not ended
+    plan: Plan
+    workers: workers.Settings
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: a launcher sends it to its workers, and these know of their cells alone."""
-        return {}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return workers.begin, (self.workers,)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            _require_folders_inside_project(config.hydra, "run")
+            require_folders_inside_project(config.hydra, "run")
             require_unambiguous(config.hydra.runtime.choices)
         except BadInput as error:
             exit_with_error(error)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            _require_folders_inside_project(config.hydra, "sweep")
-            _require_sweeper(config.hydra)
+            require_folders_inside_project(config.hydra, "sweep")
+            require_sweeper(config.hydra)
             self._start(config)
         except Exception as error:
             exit_with_error(error)
 
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        folder = Path(config.hydra.runtime.output_dir, config.hydra.output_subdir or "")
-        redact_files([*folder.glob("*.yaml"), _multirun_file(config)])
-
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if Sweep.current is self and config.hydra.job.num in self.plan.todo:
-            self.done(1)
+        if Sweep.current is self:
+            self.reporter.print_new()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if self.end():
@@ -103,10 +81,13 @@ class Sweep(Callback):
 
         `status` None: FINISHED, FAILED where a cell is missing or failed.
         """
-        self.bar.close()
-        redact_files([_multirun_file(self.config)])  # perhaps no job has started
+        redact_files([workers.multirun_file(self.config)])  # perhaps no job has started
         if status:
+            self.plan.stop()
             self._end_parent_run(status)
+        if not self.launcher.in_process:
+            self._mark_workers_runs()
+        self.bar.close()
         try:
             table, paired_note = self._compare()
         except Exception as error:
@@ -130,15 +111,54 @@ class Sweep(Callback):
             )
         return bool(bad)
 
+    def rounds(self) -> Iterator[Sequence[int]]:
+        """The cells to launch, again and again until none is left."""
+        left = list(self.plan.todo)
+        while left and not self.plan.stopped:
+            yield left
+            self.reporter.print_new()
+            runs = run_history.child_runs(self.experiment, self.parent.info.run_id)
+            ended = [run for run in runs if run.info.run_id not in self.cut]
+            left = self.plan.await_free(self.plan.left(ended))
+
+    def begin_jobs(self, cells: Sequence[int]) -> int:
+        """Write down the cells of Hydra's next jobs, and return the number of the first job."""
+        first = len(self.plan.launched)
+        self.plan = self.plan.launch(cells)
+        return first
+
+    def lose_worker(self, ended_by_pool: Collection[int]) -> None:
+        """Mark the runs of workers that are dead; those in `ended_by_pool` (pids) are run again."""
+        for run in run_history.mark_dead_runs(self.experiment):
+            if run.data.tags.get("sweep") != self.parent.info.run_id:
+                continue
+            if int(run.data.tags["pid"]) in ended_by_pool:
+                self.cut.add(run.info.run_id)
+                tracking.Log(run.info.run_id).tags({"error": ENDED_WITH_POOL})
+            else:
+                tracking.Log(run.info.run_id).tags({"error": WORKER_KILLED})
+                name = overrides_text(self.overrides[int(run.data.tags["job"])], self.plan.varying)
+                progress.tell(Path(self.plan.folder), f"{name}: KILLED: {WORKER_KILLED}", done=True)
+
+    def _mark_workers_runs(self) -> None:
+        """Mark the runs of workers that have ended with the sweep, which may take a moment."""
+        for _ in range(20):
+            run_history.mark_dead_runs(self.experiment)
+            runs = run_history.child_runs(self.experiment, self.parent.info.run_id)
+            running = [run for run in runs if run.info.status == "RUNNING"]
+            if not any(processes.is_here(run.data.tags) for run in running):
+                return
+            time.sleep(0.2)
+
     def _start(self, config: DictConfig) -> None:
         """Check all cells, plan which are to be run, and create the parent run."""
         self.config, self.overrides = config, overrides_of_cells(config)
-        table = cells.cells_of(self.overrides, [])
+        table = cells.cells_of(self.overrides)
         varying = cells.distinguishing_keys(table)
         cfg, digests = self._check_cells(config, varying)
         self.experiment = connect(cfg)
         self.published = cfg.published
-        dead_count = run_history.mark_dead_runs(self.experiment)
+        dead_count = len(run_history.mark_dead_runs(self.experiment))
         if dead_count:
             runs = "run" if dead_count == 1 else "runs"
             terminal.print_line(f"{dead_count} {runs} whose process had died: now KILLED")
@@ -157,12 +177,22 @@ class Sweep(Callback):
             run_name="sweep " + ", ".join(swept),
             tags={key: tracking.tag_value(value) for key, value in tags.items()},
         )
+        self._watch(config.hydra)
+
+    def _watch(self, hydra: DictConfig) -> None:
+        """Begin: from now on cells may run, and what they tell is printed."""
         self.bar = ExitStack()
+        self.cut: set[str] = set()  # ids of runs that were cut through no fault of their own
         Sweep.current = self
-        self.plan.write(Path(config.hydra.sweep.dir), self.parent.info.run_id)
-        self.done = self.bar.enter_context(
-            terminal.progress_bar("sweep", len(self.plan.todo), "cells")
-        )
+        folder = Path(hydra.sweep.dir)
+        self.plan = self.plan.begin(folder, self.parent.info.run_id)
+        self.launcher = Launcher.of(hydra.launcher, len(self.plan.todo))
+        self.workers = self.launcher.settings(str(folder), terminal.console.width)
+        done = self.bar.enter_context(terminal.progress_bar("sweep", len(self.plan.todo), "cells"))
+        self.reporter = progress.Reporter(folder, len(self.plan.todo), done)
+        self.bar.callback(self.reporter.close)
+        if not self.launcher.in_process:
+            self.reporter.watch()
 
     def _check_cells(self, config: DictConfig, varying: list[str]) -> tuple[DictConfig, list[str]]:
         """The config of the first cell, and the digest of each.
@@ -207,9 +237,13 @@ class Sweep(Callback):
         With the rows a line on paired.csv; "" where there is none.
         """
         runs = run_history.child_runs(self.experiment, self.parent.info.run_id)
-        reused = self.plan.reused_runs(runs)
-        table = cells.cells_of(self.overrides, runs, reused)
-        all_runs = [*runs, *reused.values()]
+        own = self.plan.own_runs(runs)
+        reused = self.plan.reused_runs(own)
+        own = {job: run for job, run in own.items() if job not in reused}
+        table = cells.cells_of(self.overrides, own, reused)
+        all_runs = list(
+            {run.info.run_id: run for run in (*own.values(), *reused.values())}.values()
+        )
         repeat = command(self.config.hydra.overrides.task, "-m")
         with tracking.Log(self.parent) as log:
             log.tags(cells.reused_tags(reused))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from sweep import BadInput, files
+from sweep import BadInput, files, terminal
 from sweep.attacks import Attack
 from sweep.data import hdf5, hdf5_writing
 from sweep.data.sources import LAYOUT, REQUIRED, Files
@@ -26,7 +26,7 @@ def poisoned(source: Files, attack: Attack) -> Files:
     settings = [source.digest(), attack.trigger_settings()]
     key = files.key(settings, *MADE_BY, *code_of_others(attack.triggers))
     root = Path(source.folder).expanduser() / f"poisoned-{key}"
-    with files.lock(root):
+    with files.lock(root, terminal.awaiting("the poisoned images")):
         if not root.is_dir():
             with files.atomic_write(root) as unfinished:
                 _poison(source, attack, unfinished)

@@ -88,7 +88,7 @@ class Faces:
         settings = [self.identities, self.images_per_identity, self.seed]
         key = files.key(settings, "data/faces", "data/hdf5_writing.py", "data/synthetic.py")
         root = Path(self.folder).expanduser() / f"faces-{key}"
-        with files.lock(root):
+        with files.lock(root, terminal.awaiting("the photographs")):
             if not root.is_dir():
                 with files.atomic_write(root) as unfinished:
                     self._render(unfinished)

@@ -1,19 +1,23 @@
 """Which cells of a sweep are still to be run: what its jobs, in whatever process, go by.
 
-It lies as a file in the sweep's folder, where a job finds it.
+It lies as a file in the sweep's folder, where a job finds it. Hydra numbers what it launches; which
+cell that is stands in the plan, since in a later round few of the cells are launched.
 """
 
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from mlflow.entities import Run
 
+from sweep import files, processes, terminal
+from sweep.launching import claims
 from sweep.tracking import run_history
 
 PLAN, STOP = "plan.json", "stop"
+AWAIT = 2.0  # seconds between two looks at a cell that another process is at work on
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Plan:
 
     parent: the sweep's run; varying: the overrides that tell the cells apart; started: seconds
     since 1970; rerun: whether what is finished is run again all the same; models: whether what is
-    finished must hold models.
+    finished must hold models; process: the sweep's own; launched: the cell of each of Hydra's jobs.
     """
 
     experiment: str
@@ -34,6 +38,8 @@ class Plan:
     started: float
     parent: str = ""
     folder: str = ""
+    process: Mapping[str, str | float] = field(default_factory=processes.current_process)
+    launched: Sequence[int] = ()
 
     @classmethod
     def of(
@@ -60,12 +66,23 @@ class Plan:
         cells = "1 cell" if count == 1 else f"{count} cells"
         return f"{cells}: {len(self.todo)} to run, {reused} finished before"
 
-    def write(self, folder: Path, parent: str) -> None:
-        """Write the plan into the sweep's folder, as of the run `parent`."""
+    def begin(self, folder: Path, parent: str) -> "Plan":
+        """The plan as of the run `parent`, which lies in the sweep's folder now."""
         folder.mkdir(parents=True, exist_ok=True)
-        content = asdict(self) | {"parent": parent, "folder": str(folder)}
         (folder / STOP).unlink(missing_ok=True)  # of a sweep before, where the folder is given
-        (folder / PLAN).write_text(json.dumps(content))
+        plan = replace(self, parent=parent, folder=str(folder))
+        plan._write()
+        return plan
+
+    def launch(self, cells: Sequence[int]) -> "Plan":
+        """The plan with these cells as Hydra's next jobs."""
+        plan = replace(self, launched=[*self.launched, *cells])
+        plan._write()
+        return plan
+
+    def _write(self) -> None:
+        with files.atomic_write(Path(self.folder) / PLAN) as unfinished:
+            unfinished.write_text(json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, folder: Path) -> "Plan":
@@ -73,21 +90,67 @@ class Plan:
         return cls(**json.loads((folder / PLAN).read_text()))
 
     def wants(self, job: int) -> bool:
-        """Whether a cell is still to be run: no other sweep has finished it meanwhile."""
-        if job not in self.todo or (Path(self.folder) / STOP).exists():
+        """Whether a cell is to be run now: the sweep goes on, and no other has, or does the same.
+
+        What another process is at work on is asked for again when the others are done.
+        """
+        if job not in self.todo or self.stopped or processes.is_dead(self.process):
             return False
-        return self.rerun or self._finished(self.cells[job]) is None
+        cell = self.cells[job]
+        return self.rerun or not (self._finished(cell) or claims.claims(self.experiment, cell))
+
+    def left(self, runs: Sequence[Run]) -> list[int]:
+        """The cells that are still to be run where the sweep's `runs` have come to an end."""
+        ended = {run.data.tags.get(run_history.CELL) for run in runs}
+        left = [job for job in self.todo if self.cells[job] not in ended]
+        return [job for job in left if self.rerun or not self._finished(self.cells[job])]
+
+    def await_free(self, jobs: Sequence[int]) -> list[int]:
+        """Those of the cells that no other process is at work on, or not any more, to be run.
+
+        Where all are claimed, waits until one is free. Cells that others finish are not returned.
+        """
+        waiting, said = list(jobs), ""
+        while waiting and not self.stopped:
+            claimed = {job: claims.claims(self.experiment, self.cells[job]) for job in waiting}
+            waiting = [job for job in waiting if self.rerun or not self._finished(self.cells[job])]
+            free = [job for job in waiting if self.rerun or not claimed[job]]
+            if free:
+                return free
+            runs = [run for job in waiting for run in claimed[job]]
+            said = self._say_awaited(len(waiting), claims.where(runs), said)
+            time.sleep(AWAIT)
+        return []
+
+    def _say_awaited(self, count: int, where: str, said: str) -> str:
+        """Say, where it has changed, what is awaited; returned is what was said."""
+        if count and where != said:
+            cells = "1 cell" if count == 1 else f"{count} cells"
+            terminal.print_line(f"waiting for {cells} under way elsewhere: {where}")
+        return where
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no cell is to begin any more."""
+        return (Path(self.folder) / STOP).exists()
 
     def stop(self) -> None:
         """Let no cell begin any more."""
         (Path(self.folder) / STOP).touch()
 
-    def reused_runs(self, runs: Sequence[Run]) -> Mapping[int, Run]:
-        """Runs of other sweeps, by number of the cell, for the cells that left none in `runs`."""
-        jobs_with_run = {int(run.data.tags["job"]) for run in runs}
+    def own_runs(self, runs: Sequence[Run]) -> Mapping[int, Run]:
+        """The sweep's own `runs` by number of the cell: of several the one that came furthest."""
+        by_cell: dict[str, Run] = {}
+        for run in sorted(runs, key=_how_far):
+            by_cell[run.data.tags.get(run_history.CELL, "")] = run
+        return {job: by_cell[cell] for job, cell in enumerate(self.cells) if cell in by_cell}
+
+    def reused_runs(self, own: Mapping[int, Run]) -> Mapping[int, Run]:
+        """Runs of other sweeps, by number of the cell, for cells that did not end in `own`."""
         earlier_runs = {}
         for job, cell in enumerate(self.cells):
-            if job not in jobs_with_run and (job not in self.todo or not self.rerun):
+            ended = job in own and own[job].info.status in ("FINISHED", "FAILED")
+            if not ended and (job not in self.todo or not self.rerun):
                 run = self._finished(cell)
                 if run is not None:
                     earlier_runs[job] = run
@@ -96,23 +159,9 @@ class Plan:
     def _finished(self, cell: str) -> Run | None:
         return run_history.find_finished(self.experiment, cell, models=self.models)
 
-    def progress(self, job: int) -> str:
-        """Where the sweep stands after this cell, and how long the rest may take."""
-        place = self.todo.index(job) + 1
-        left = len(self.todo) - place
-        position = f"{place} of {len(self.todo)}"
-        if not left:
-            return position
-        return f"{position}, {duration((time.time() - self.started) / place * left)} left"
 
-
-def duration(seconds: float) -> str:
-    """A time as a person reads it.
-
-    >>> duration(8.2), duration(200), duration(9000)
-    ('8 s', '3 min', '2 h 30 min')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+def _how_far(run: Run) -> tuple[int, int]:
+    """What sorts the runs of a cell: by how they ended, then by when they began."""
+    ended = ("KILLED", "RUNNING", "FAILED", "FINISHED")
+    place = ended.index(run.info.status) if run.info.status in ended else 0
+    return place, run.info.start_time

@@ -120,18 +120,23 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
 
 def cells_of(
     overrides: Sequence[Sequence[str]],
-    runs: Sequence[Run],
+    runs: Mapping[int, Run] = MappingProxyType({}),
     reused: Mapping[int, Run] = MappingProxyType({}),
 ) -> list[Cell]:
-    """Return a Cell for each of `overrides` (a list a cell), in their order, from their runs.
+    """Return a Cell for each of `overrides` (a list a cell), in their order.
 
-    `reused` are those of other sweeps, by the number of the cell.
+    `runs` are the sweep's own, `reused` those of other sweeps, by the number of the cell.
     """
-    by_job = {int(run.data.tags["job"]): run for run in runs}
+    by_job = {**runs, **reused}
     return [
-        replace(cell_of(job, values, by_job.get(job, reused.get(job))), reused=job in reused)
+        replace(cell_of(job, values, by_job.get(job)), reused=job in reused)
         for job, values in enumerate(shown_settings(overrides))
     ]
+
+
+def by_number(runs: Sequence[Run]) -> dict[int, Run]:
+    """Runs of one sweep by the number of their cell."""
+    return {int(run.data.tags["job"]): run for run in runs}
 
 
 def cell_of(job: int, settings: Mapping[str, str], run: Run | None) -> Cell:

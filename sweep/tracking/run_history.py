@@ -46,22 +46,22 @@ def find_finished(experiment_id: str, cell: str, *, models: bool = False) -> Run
     return None
 
 
-def mark_dead_runs(experiment_id: str) -> int:
-    """Mark the runs KILLED whose process died on this machine before it could; return how many.
+def mark_dead_runs(experiment_id: str) -> list[Run]:
+    """Mark the runs KILLED whose process died on this machine before it could; return them.
 
     What they had not finished logging is deleted.
     """
     running = runs_of_status(experiment_id, "RUNNING")
     dead = [run for run in running if processes.is_dead(run.data.tags)]
     for run in dead:
-        mark_dead(run)
-    return len(dead)
+        kill(run)
+    return dead
 
 
-def mark_dead(run: Run) -> None:
-    """Mark a run KILLED whose process has died, and delete what it had not finished logging."""
+def kill(run: Run, error: str = DEAD) -> None:
+    """Mark a run KILLED, and delete what it had not finished logging."""
     client = MlflowClient()
-    client.set_tag(run.info.run_id, "error", DEAD)
+    client.set_tag(run.info.run_id, "error", error)
     client.set_terminated(run.info.run_id, "KILLED")
     artifacts.delete_unfinished(run)
 

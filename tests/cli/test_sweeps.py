@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import cloudpickle
@@ -16,8 +15,9 @@ import pytest
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import BadInput, NotApplicable, interrupts, terminal
-from sweep.cli import checks, hydra_errors, jobs, program, sweeps
+from sweep import BadInput, NotApplicable, interrupts
+from sweep.cli import checks, grid, hydra_errors, jobs, program, sweeps
+from sweep.launching import workers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -197,10 +197,10 @@ def test_hydras_own_folders_do_not_lead_out_of_the_project(key, folder, monkeypa
     monkeypatch.chdir(tmp_path)
     places = {"output_subdir": ".hydra", "sweep": {"dir": "outputs/x", "subdir": "${job.num}"}}
     own = OmegaConf.create(places)
-    sweeps._require_folders_inside_project(own, "sweep")
+    checks.require_folders_inside_project(own, "sweep")
     OmegaConf.update(own, key, folder)
     with pytest.raises(BadInput, match=f"hydra.{key} is .*outside, which leads out of"):
-        sweeps._require_folders_inside_project(own, "sweep")
+        checks.require_folders_inside_project(own, "sweep")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_sweeper_that_would_run_another_grid_is_refused_before_anything_starts
         raise AssertionError("it has started")
 
     monkeypatch.setattr(sweeps.Sweep, "_start", start)
-    monkeypatch.setattr(sweeps, "_require_folders_inside_project", lambda hydra, mode: None)
+    monkeypatch.setattr(sweeps, "require_folders_inside_project", lambda hydra, mode: None)
     own = {"sweeper": {"_target_": target}, "runtime": {"choices": {"hydra/sweeper": choice}}}
     with pytest.raises(SystemExit) as ended:
         sweeps.Sweep().on_multirun_start(OmegaConf.create({"hydra": own}))
@@ -232,31 +232,33 @@ def test_a_sweeper_that_would_run_another_grid_is_refused_before_anything_starts
 def test_hydras_own_sweeper_is_the_one_that_is_expected(cell):
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         whole = hydra.compose("config", return_hydra_config=True)
-    sweeps._require_sweeper(whole.hydra)
+    grid.require_sweeper(whole.hydra)
 
 
 def test_a_sweep_that_has_started_is_sent_to_workers_and_does_nothing_there(monkeypatch):
     started = sweeps.Sweep()
-    started.bar = ExitStack()
-    started.done = started.bar.enter_context(terminal.progress_bar("sweep", 2, "cells"))
-    monkeypatch.setattr(sweeps.Sweep, "current", started)
+    started.workers = workers.Settings("folder", process={"host": "elsewhere"}, threads=3)
+    prepared = []
+    monkeypatch.setattr(workers, "_prepare", prepared.append)
     sent = cloudpickle.loads(cloudpickle.dumps(started))
     sent.on_job_end(OmegaConf.create(), JobReturn())
-    assert vars(sent) == {}
+    assert prepared == [started.workers]
+    assert (type(sent), vars(sent)) == (workers.InWorker, {})
 
 
 def test_a_cell_whose_images_change_meanwhile_is_not_what_it_says(monkeypatch):
-    class Log:
-        def tags(self, values):
-            self.told = values
-
-    told, log = iter(["before", "before", "before", "after"]), Log()
-    monkeypatch.setattr(jobs, "digest", lambda cfg, parts: next(told))
+    found, done = iter(["before", "before", "before", "after", "after"]), []
+    monkeypatch.setattr(jobs, "digest", lambda cfg, parts: next(found))
     monkeypatch.setattr(jobs, "chosen_names", lambda cfg: {})
-    jobs._run_task(lambda *given: None, None, None, log)
-    assert log.told == {"cell": "before"}
-    with pytest.raises(BadInput, match="images or network have changed meanwhile"):
-        jobs._run_task(lambda *given: None, None, None, log)
+    task = lambda *given: done.append(given)  # noqa: E731
+    jobs._run_task(task, None, None, None, "before")
+    assert len(done) == 1
+    with pytest.raises(BadInput, match="images, network or code have changed meanwhile"):
+        jobs._run_task(task, None, None, None, "before")
+    assert len(done) == 2
+    with pytest.raises(BadInput, match="images, network or code have changed meanwhile"):
+        jobs._run_task(task, None, None, None, "before")
+    assert len(done) == 2
 
 
 @pytest.mark.parametrize(

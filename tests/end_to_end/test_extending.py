@@ -30,6 +30,7 @@ NOT_HERE = {"figures/verdict.png", "verdict.csv", "traceback.txt"}
 NOT_HERE |= {f"figures/{maps}/LAYER.png" for maps in ("activations", "KEY/channels")}
 #: Tags that only some runs have, or a checkout under git.
 TAGS_NOT_HERE = {"pick", "error", "status", "verdict", "reused.A", "git_commit", "git_dirty"}
+TAGS_NOT_HERE |= {"heartbeat"}  # of a run that takes longer
 
 
 def blocks(language: str) -> list[tuple[str, str]]:

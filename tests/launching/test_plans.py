@@ -1,7 +1,12 @@
 """What a sweep's jobs go by: which cells are to run, and whether any still is."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
+from sweep import processes
+from sweep.launching import claims, plans
 from sweep.launching.plans import Plan
 from sweep.tracking import run_history
 
@@ -15,8 +20,23 @@ def known(monkeypatch) -> dict[str, str]:
     return runs
 
 
+@pytest.fixture
+def claimed(monkeypatch) -> dict[str, list]:
+    """Runs of other processes at work on cells."""
+    claimed: dict[str, list] = {}
+    monkeypatch.setattr(claims, "claims", lambda experiment, cell: claimed.get(cell, []))
+    monkeypatch.setattr(plans, "AWAIT", 0.0)
+    return claimed
+
+
 def made(cells: list[str], *, rerun: bool = False) -> Plan:
     return Plan.of("1", cells, ["a"], rerun=rerun, models=True)
+
+
+def run(cell: str, status: str = "FINISHED", begun: int = 0, **tags: object) -> SimpleNamespace:
+    """A run as MLflow gives it back."""
+    info = SimpleNamespace(status=status, start_time=begun, run_id=f"{cell}{begun}")
+    return SimpleNamespace(info=info, data=SimpleNamespace(tags={"cell": cell, **tags}))
 
 
 def test_what_is_finished_is_not_to_run_unless_all_is(known):
@@ -27,26 +47,71 @@ def test_what_is_finished_is_not_to_run_unless_all_is(known):
 
 
 def test_a_plan_is_read_as_it_was_written(known, tmp_path):
-    plan = made(["x", "y"])
-    plan.write(tmp_path / "deep", "parent")
-    read = Plan.read(tmp_path / "deep")
-    assert (read.parent, read.cells, read.todo) == ("parent", ["x", "y"], [0, 1])
-    assert read.models
-    assert not read.rerun
+    plan = made(["x", "y"]).begin(tmp_path / "deep", "parent").launch([1])
+    assert Plan.read(tmp_path / "deep") == plan
+    assert (plan.parent, plan.cells, plan.todo) == ("parent", ["x", "y"], [0, 1])
+    assert plan.launch([0]).launched == [1, 0]
+    assert Plan.read(tmp_path / "deep").launched == [1, 0]
+    assert plan.models
+    assert not plan.rerun
 
 
-def test_what_another_sweep_finished_meanwhile_is_not_wanted_any_more(known, tmp_path):
-    made(["x", "y"]).write(tmp_path, "parent")
-    plan = Plan.read(tmp_path)
+def test_what_another_sweep_finished_meanwhile_is_not_wanted_any_more(known, claimed, tmp_path):
+    plan = made(["x", "y", "z"]).begin(tmp_path, "parent")
     assert plan.wants(0)
     known["x"] = "run"
-    assert not plan.wants(0)
-    assert plan.wants(1)
+    claimed["y"] = [run("y", "RUNNING", host="there", pid=7)]
+    assert [plan.wants(job) for job in range(3)] == [False, False, True]
 
 
-def test_a_stop_holds_for_its_sweep_and_not_for_the_next_in_the_same_folder(known, tmp_path):
-    made(["x"]).write(tmp_path, "parent")
-    Plan.read(tmp_path).stop()
+def test_nothing_is_wanted_when_the_sweeps_process_is_dead(known, claimed, tmp_path):
+    plan = made(["x"]).begin(tmp_path, "parent")
+    dead = processes.current_process() | {"pid_started": 1.0}
+    assert not replace(plan, process=dead).wants(0)
+
+
+def test_a_stop_holds_for_its_sweep_and_not_for_the_next_in_the_same_folder(
+    known, claimed, tmp_path
+):
+    made(["x"]).begin(tmp_path, "parent").stop()
     assert not Plan.read(tmp_path).wants(0)
-    made(["x"]).write(tmp_path, "next")
+    made(["x"]).begin(tmp_path, "next")
     assert Plan.read(tmp_path).wants(0)
+
+
+def test_a_cell_is_left_until_a_run_of_the_sweep_or_of_another_has_ended(known):
+    plan = made(["x", "y", "z"])
+    assert plan.left([]) == [0, 1, 2]
+    known["z"] = "run"
+    assert plan.left([run("x", "FAILED")]) == [1]
+
+
+def test_rows_come_from_what_ran_by_digest_and_of_several_runs_from_the_one_that_came_furthest():
+    runs = [run("y", "KILLED", 1), run("x", "KILLED", 2), run("x", "FINISHED", 1), run("q")]
+    own = made(["x", "y", "x", "z"], rerun=True).own_runs(runs)
+    assert {job: run.info.run_id for job, run in own.items()} == {0: "x1", 1: "y1", 2: "x1"}
+
+
+def test_what_another_sweep_finished_stands_in_for_a_run_that_was_cut_off(known):
+    plan = made(["x", "y", "z"])
+    known |= {"x": "theirs", "z": "theirs"}
+    own = {0: run("x", "KILLED"), 1: run("y", "KILLED"), 2: run("z", "FAILED")}
+    assert plan.reused_runs(own) == {0: "theirs"}
+
+
+def test_what_is_under_way_elsewhere_is_awaited_and_run_where_its_process_dies(
+    known, claimed, tmp_path, monkeypatch, capsys
+):
+    plan = made(["x", "y"]).begin(tmp_path, "parent")
+    claimed |= {"x": [run("x", "RUNNING", host="there", pid=7)], "y": []}
+    assert plan.await_free([0, 1]) == [1]
+
+    waits = iter([lambda: None, lambda: claimed.clear()])
+    monkeypatch.setattr(plans.time, "sleep", lambda seconds: next(waits)())
+    assert plan.await_free([0]) == [0]
+    said = "waiting for 1 cell under way elsewhere: process 7 on there\n"
+    assert capsys.readouterr().out == said
+
+    claimed["x"] = [run("x", "RUNNING", host="there", pid=7)]
+    monkeypatch.setattr(plans.time, "sleep", lambda seconds: known.update(x="run"))
+    assert plan.await_free([0]) == []

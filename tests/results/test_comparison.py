@@ -1,7 +1,7 @@
 """The cells of a sweep side by side: rows from runs, CSV, a table of 80 columns, the figures."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 from mlflow.entities import Metric, Run, RunData, RunInfo, RunTag
 
 from sweep import terminal
-from sweep.results import comparison
+from sweep.results import cells, comparison
 from sweep.results.cells import (
     MISSING,
     Cell,
     Group,
-    cells_of,
     distinct_values,
     distinguishing_keys,
     groups,
@@ -44,6 +43,13 @@ def run(job: int, metrics: Mapping[str, float], ended: str = "FINISHED", **tags:
     words = [RunTag(name, value) for name, value in {"job": str(job), **tags}.items()]
     info = RunInfo(f"run{job}", "1", "somebody", ended, 0, 1, "active", "file:///nowhere")
     return Run(info, RunData(metrics=numbers, tags=words))
+
+
+def cells_of(
+    overrides: Sequence[Sequence[str]], runs: Sequence[Run], reused: Mapping[int, Run] | None = None
+) -> list[Cell]:
+    """The cells of a sweep whose own runs these are."""
+    return cells.cells_of(overrides, cells.by_number(runs), reused or {})
 
 
 def lab() -> list[Cell]:

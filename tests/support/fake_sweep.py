@@ -18,7 +18,7 @@ from mlflow.entities import Metric, Param
 from PIL import Image, ImageDraw
 
 from sweep.results import comparison
-from sweep.results.cells import cells_of
+from sweep.results.cells import by_number, cells_of
 from sweep.tracking import artifacts, store
 
 CHANNELS, TEST, POISONED = 60, 900, 880
@@ -97,7 +97,7 @@ def make(
             _write(artifacts.local_path(run.artifact_uri), made, attack, scores and job)
     client.set_terminated(parent.run_id, "FINISHED")
     runs = client.search_runs([number], f"tags.sweep = '{parent.run_id}'", max_results=5000)
-    table = cells_of(cells, runs)
+    table = cells_of(cells, by_number(runs))
     client.log_text(parent.run_id, comparison.to_csv(table), "comparison.csv")
     return parent.run_id
 

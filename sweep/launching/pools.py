@@ -1,0 +1,50 @@
+"""joblib's pool of workers, which ends all of them when one is killed: who was first, who not.
+
+The pool (loky) is not to be used after a worker died, so it kills the others too. Their cells are
+nobody's fault, and are launched again; the first one's is not, since it may be what killed it.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+
+class WorkerKilled(Exception):
+    """A worker was killed; `ended_by_pool` are the processes (pids) that were ended after it."""
+
+    def __init__(self, ended_by_pool: set[int]) -> None:
+        super().__init__("a worker was killed")
+        self.ended_by_pool = ended_by_pool
+
+
+@contextmanager
+def watch() -> Iterator[None]:
+    """Raise WorkerKilled where a worker of joblib's pool is killed meanwhile."""
+    try:
+        from joblib.externals.loky import process_executor as loky
+    except ImportError:  # no such launcher is there
+        yield
+        return
+    ended: set[int] = set()
+    kill = loky.kill_process_tree
+    loky.kill_process_tree = _recording(kill, ended)
+    try:
+        yield
+    except BrokenProcessPool as error:
+        if not isinstance(error, loky.TerminatedWorkerError):  # it could not begin
+            raise
+        raise WorkerKilled(ended) from error
+    finally:
+        loky.kill_process_tree = kill
+
+
+def _recording(kill: Callable[..., Any], ended: set[int]) -> Callable[..., Any]:
+    """`kill`, a function of a process, which notes those that it ends."""
+
+    def kill_and_note(process: Any, *args: Any, **kwargs: Any) -> Any:
+        if process.is_alive():
+            ended.add(process.pid)
+        return kill(process, *args, **kwargs)
+
+    return kill_and_note

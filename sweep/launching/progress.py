@@ -1,0 +1,103 @@
+"""How far a sweep is: told by its cells in whatever process, printed by the one that was started.
+
+Cells append lines to a file in the sweep's folder, each a JSON object in one write, so that those
+of several processes don't mix. The sweep's own process reads them as they come.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sweep import terminal
+
+PROGRESS = "progress.jsonl"
+EVERY = 0.2  # seconds between two looks at the file
+
+
+def tell(folder: Path, text: str, *, done: bool = False) -> None:
+    """Have a line printed by the sweep's process; `done`: it says how a cell went."""
+    line = json.dumps({"text": text, "done": done}) + "\n"
+    file = os.open(folder / PROGRESS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(file, line.encode())
+    finally:
+        os.close(file)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person reads it.
+
+    >>> duration(8.2), duration(200), duration(9000)
+    ('8 s', '3 min', '2 h 30 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+class Reporter:
+    """Prints what the cells of a sweep tell, and moves the bar on by each that is done.
+
+    total: how many cells are to run; advance: the bar, see `terminal.progress_bar`.
+    """
+
+    def __init__(self, folder: Path, total: int, advance: Callable[[int], None]) -> None:
+        self._file, self._read = folder / PROGRESS, 0
+        self._total, self._done, self._advance = total, 0, advance
+        self._started = time.time()
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._file.unlink(missing_ok=True)  # of a sweep before, where the folder is given
+
+    def print_new(self) -> None:
+        """Print what was told since the last time."""
+        with self._lock:
+            for line in self._new_lines():
+                told = json.loads(line)
+                terminal.print_line(
+                    self._position() + told["text"] if told["done"] else told["text"]
+                )
+
+    def _new_lines(self) -> list[bytes]:
+        """The whole lines that were written since the last time."""
+        if not self._file.is_file():
+            return []
+        with self._file.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return whole.splitlines()
+
+    def _position(self) -> str:
+        """Where the sweep stands after one more cell, and how long the rest may take."""
+        self._done += 1
+        self._advance(1)
+        self._total = max(self._total, self._done)
+        left = self._total - self._done
+        position = f"{self._done} of {self._total}"
+        if left:
+            seconds = (time.time() - self._started) / self._done * left
+            position += f", {duration(seconds)} left"
+        return f"{position}: "
+
+    def watch(self) -> None:
+        """Print from now on what other processes tell, as it comes."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep_printing, daemon=True)
+            self._thread.start()
+
+    def _keep_printing(self) -> None:
+        while not self._ended.wait(EVERY):
+            self.print_new()
+
+    def close(self) -> None:
+        """Print what is left, and nothing more."""
+        self._ended.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=5)
+        self.print_new()
