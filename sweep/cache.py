@@ -44,6 +44,7 @@ class Cache:
         self._memory_bytes = 0
         self._disk_bytes = float("inf")  # not counted yet
         self._uncounted_bytes = float("inf")  # written since they were counted
+        self._said = False  # that another process is awaited
         self._lock = Lock()  # of what is in memory
 
     def get_or_compute(self, key: str, compute: Callable[[], Arrays]) -> Arrays:
@@ -74,10 +75,15 @@ class Cache:
             if self._max_bytes:
                 path = self._path(key)
                 with suppress(OSError):  # a folder that cannot be written: there is nothing to lock
-                    what = "what both compute"
-                    stack.enter_context(files.lock(path, terminal.awaiting(what)))
+                    stack.enter_context(files.lock(path, self._say_awaited))
                     stack.callback(files.delete_lock, path)
             yield
+
+    def _say_awaited(self) -> None:
+        """Say, once, that another process is computing what is wanted here too."""
+        if not self._said:
+            terminal.awaiting("feature maps or predictions")()
+        self._said = True
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None  # without one nothing is read or written

@@ -130,7 +130,7 @@ def _row(one: Leftover) -> list[str]:
 def _end(leftovers: Sequence[Leftover]) -> None:
     dead = [one.run for one in leftovers if one.dead]
     for run in dead:
-        run_history.mark_dead(run)
+        run_history.kill(run)
     terminal.print_line(f"{_runs(len(dead))} KILLED now.")
 
 

@@ -81,20 +81,31 @@ def _run_alone(task: Task, cfg: DictConfig) -> None:
 def _run_in_sweep(task: Task, cfg: DictConfig) -> None:
     """A cell of a sweep, which ends the sweep where nothing more can be logged.
 
-    A signal to a worker ends the cell it is at; whether the sweep ends, its own process decides.
+    In a worker neither that nor a signal is raised: whether the sweep ends, its own process says.
     """
     plan = Plan.read(Path(HydraConfig.get().sweep.dir))
-    interrupts.raise_pending()
+    in_worker = not processes.is_current(plan.process)
+    try:
+        interrupts.raise_pending()
+        _run_or_stop(task, cfg, plan)
+    except Stopped as stopped:
+        plan.stop(str(stopped))
+        if not in_worker:
+            raise
+    except KeyboardInterrupt:
+        if not in_worker:
+            raise
+        interrupts.forget()
+        time.sleep(WAIT_FOR_END)  # the sweep's process may have been given the same signal
+
+
+def _run_or_stop(task: Task, cfg: DictConfig, plan: Plan) -> None:
+    """Run a cell; raises Stopped where nothing more can be logged."""
     try:
         _run_if_planned(task, cfg, plan)
     except Exception as error:
         stop_on_logging_failure(error)
         raise
-    except KeyboardInterrupt:
-        if processes.is_current(plan.process):
-            raise
-        interrupts.forget()
-        time.sleep(WAIT_FOR_END)  # the sweep's process may have been given the same signal
 
 
 def _run_if_planned(task: Task, cfg: DictConfig, plan: Plan) -> None:

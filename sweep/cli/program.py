@@ -22,7 +22,7 @@ from sweep import interrupts, terminal
 from sweep.cli.grid import SWEEPER
 from sweep.cli.jobs import TRACEBACKS, Stopped, exit_with_error
 from sweep.cli.sweeps import Sweep
-from sweep.launching import pools
+from sweep.launching import pools, submitted
 
 
 def launch(main: Callable[[], None]) -> None:
@@ -97,16 +97,22 @@ class GridSweeper(Sweeper):
     def _launch(self, sweep: Sweep, batch: Sequence[int]) -> None:
         """Launch these cells, and wait for them; an exception of a job is raised here."""
         assert self.launcher is not None
+        if sweep.plan.stopped:
+            return
         first = sweep.begin_jobs(batch)
         try:
-            with pools.watch():
+            with pools.watch(), submitted.watch():
                 overrides = [sweep.overrides[cell] for cell in batch]
                 results = self.launcher.launch(overrides, initial_job_idx=first)
         except pools.WorkerKilled as killed:
             sweep.lose_worker(killed.ended_by_pool)
-            return
-        for result in results:
-            _ = result.return_value
+        except submitted.JobsFailed as failed:
+            sweep.lose_jobs([batch[number] for number in failed.numbers])
+        else:
+            for result in results:
+                _ = result.return_value
+        if sweep.plan.stop_reason:
+            raise Stopped(sweep.plan.stop_reason)
 
 
 def _save(config: DictConfig) -> None:

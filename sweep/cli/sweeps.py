@@ -21,7 +21,7 @@ from sweep.cli.jobs import (
     exit_with_error,
     stop_on_logging_failure,
 )
-from sweep.launching import progress, workers
+from sweep.launching import claims, progress, workers
 from sweep.launching.launchers import Launcher
 from sweep.launching.plans import Plan
 from sweep.redaction import redact_files
@@ -33,6 +33,11 @@ FAILURES = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not
 FAILURES |= {"RUNNING": "still runs elsewhere"}
 WORKER_KILLED = "its worker was killed, by somebody or for want of memory"
 ENDED_WITH_POOL = "its worker was ended since another one was killed; it was run again"
+
+
+def _launcher(hydra: DictConfig, cells: int) -> Launcher:
+    """What is known of the launcher that was chosen."""
+    return Launcher.of(hydra.runtime.choices["hydra/launcher"], to_dict(hydra.launcher), cells)
 
 
 def _checked_digest(cfg: DictConfig) -> str:
@@ -97,6 +102,7 @@ class Sweep(workers.InWorker):
             with suppress(Exception):
                 self._end_parent_run("FAILED")
             exit_with_error(error)
+        self._print_running(table)
         statuses = [cell.status for cell in table]
         bad = [status for status in statuses if status not in ("FINISHED", tracking.SKIPPED)]
         if not status:
@@ -119,7 +125,8 @@ class Sweep(workers.InWorker):
             self.reporter.print_new()
             runs = run_history.child_runs(self.experiment, self.parent.info.run_id)
             ended = [run for run in runs if run.info.run_id not in self.cut]
-            left = self.plan.await_free(self.plan.left(ended))
+            left = [cell for cell in self.plan.left(ended) if cell not in self.lost]
+            left = self.plan.await_free(left)
 
     def begin_jobs(self, cells: Sequence[int]) -> int:
         """Write down the cells of Hydra's next jobs, and return the number of the first job."""
@@ -140,15 +147,34 @@ class Sweep(workers.InWorker):
                 name = overrides_text(self.overrides[int(run.data.tags["job"])], self.plan.varying)
                 progress.tell(Path(self.plan.folder), f"{name}: KILLED: {WORKER_KILLED}", done=True)
 
+    def lose_jobs(self, cells: Sequence[int]) -> None:
+        """Mark the runs of jobs that have ended without a result; they are not launched again."""
+        runs = self.plan.own_runs(run_history.child_runs(self.experiment, self.parent.info.run_id))
+        for cell in cells:
+            self.lost.add(cell)
+            error = f"its job ended without a result; {self.launcher.logs} holds its output"
+            if cell in runs and runs[cell].info.status == "RUNNING":
+                run_history.kill(runs[cell], error)
+            name = overrides_text(self.overrides[cell], self.plan.varying)
+            progress.tell(Path(self.plan.folder), f"{name}: KILLED: {error}", done=True)
+
     def _mark_workers_runs(self) -> None:
         """Mark the runs of workers that have ended with the sweep, which may take a moment."""
-        for _ in range(20):
+        for _ in range(20 if self.launcher.count else 1):
             run_history.mark_dead_runs(self.experiment)
             runs = run_history.child_runs(self.experiment, self.parent.info.run_id)
             running = [run for run in runs if run.info.status == "RUNNING"]
             if not any(processes.is_here(run.data.tags) for run in running):
                 return
             time.sleep(0.2)
+
+    def _print_running(self, table: Sequence[Cell]) -> None:
+        """Say which cells may still run, and where their output lies."""
+        running = [cell.run_id for cell in table if cell.status == "RUNNING" and not cell.reused]
+        if running:
+            where = claims.where([mlflow.get_run(run_id) for run_id in running])
+            logs = f"; {self.launcher.logs} holds their output" if self.launcher.logs else ""
+            terminal.print_line(f"still at work: {where}{logs}; no further cell will begin")
 
     def _start(self, config: DictConfig) -> None:
         """Check all cells, plan which are to be run, and create the parent run."""
@@ -165,6 +191,8 @@ class Sweep(workers.InWorker):
         self.plan = Plan.of(
             self.experiment, digests, varying, rerun=cfg.rerun, models=cfg.tracking.models
         )
+        self.launcher = _launcher(config.hydra, len(self.plan.todo))
+        self.launcher.require(mlflow.get_tracking_uri())
         terminal.print_line(self.plan.sentence)
         if cfg.dry_run:
             self._print_plan(varying)
@@ -182,11 +210,11 @@ class Sweep(workers.InWorker):
     def _watch(self, hydra: DictConfig) -> None:
         """Begin: from now on cells may run, and what they tell is printed."""
         self.bar = ExitStack()
+        self.lost: set[int] = set()  # cells whose job ended without a word
         self.cut: set[str] = set()  # ids of runs that were cut through no fault of their own
         Sweep.current = self
         folder = Path(hydra.sweep.dir)
         self.plan = self.plan.begin(folder, self.parent.info.run_id)
-        self.launcher = Launcher.of(hydra.launcher, len(self.plan.todo))
         self.workers = self.launcher.settings(str(folder), terminal.console.width)
         done = self.bar.enter_context(terminal.progress_bar("sweep", len(self.plan.todo), "cells"))
         self.reporter = progress.Reporter(folder, len(self.plan.todo), done)

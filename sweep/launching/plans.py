@@ -5,6 +5,7 @@ cell that is stands in the plan, since in a later round few of the cells are lau
 """
 
 import json
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from sweep import files, processes, terminal
+from sweep import BadInput, files, processes, terminal
 from sweep.launching import claims
 from sweep.tracking import run_history
 
@@ -86,8 +87,14 @@ class Plan:
 
     @classmethod
     def read(cls, folder: Path) -> "Plan":
-        """The plan that lies in the sweep's folder."""
-        return cls(**json.loads((folder / PLAN).read_text()))
+        """The plan that lies in the sweep's folder; BadInput where this machine does not see it."""
+        try:
+            return cls(**json.loads((folder / PLAN).read_text()))
+        except FileNotFoundError:
+            raise BadInput(
+                f"{folder} of the sweep is not there on {socket.gethostname()}; expected a folder "
+                f"that all machines share: set hydra.sweep.dir to one"
+            ) from None
 
     def wants(self, job: int) -> bool:
         """Whether a cell is to be run now: the sweep goes on, and no other has, or does the same.
@@ -134,9 +141,15 @@ class Plan:
         """Whether no cell is to begin any more."""
         return (Path(self.folder) / STOP).exists()
 
-    def stop(self) -> None:
+    @property
+    def stop_reason(self) -> str:
+        """Why a cell has stopped the sweep; "" where none has, or where that was wanted."""
+        return (Path(self.folder) / STOP).read_text() if self.stopped else ""
+
+    def stop(self, reason: str = "") -> None:
         """Let no cell begin any more."""
-        (Path(self.folder) / STOP).touch()
+        if not self.stopped:
+            (Path(self.folder) / STOP).write_text(reason)
 
     def own_runs(self, runs: Sequence[Run]) -> Mapping[int, Run]:
         """The sweep's own `runs` by number of the cell: of several the one that came furthest."""
