@@ -15,7 +15,6 @@ from sweep import BadInput, processes
 from sweep.results.cells import reused_run_ids
 from sweep.tracking import run_history, view
 
-HEARTBEAT = "heartbeat"  # tag: when the run's process last lived, seconds since 1970
 DEAD_AFTER = 300.0  # seconds without a sign of life
 PARENT = "mlflow.parentRunId"
 UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0}
@@ -136,13 +135,13 @@ def _is_sweep(run: Run) -> bool:
 
 def _is_known(run: Run) -> bool:
     """Whether one can tell from here if the process of a run is alive."""
-    return processes.is_here(run.data.tags) or HEARTBEAT in run.data.tags
+    return processes.is_here(run.data.tags) or run_history.HEARTBEAT in run.data.tags
 
 
 def _silent(run: Run) -> float:
     """Seconds since a run's last sign of life."""
     last = max(run.info.start_time, run.info.end_time or 0) / 1000
-    return time.time() - max(last, float(run.data.tags.get(HEARTBEAT, 0)))
+    return time.time() - max(last, float(run.data.tags.get(run_history.HEARTBEAT, 0)))
 
 
 def _why_dead(run: Run, wanted: Wanted) -> str:
@@ -152,7 +151,7 @@ def _why_dead(run: Run, wanted: Wanted) -> str:
         return "its process has ended" if processes.is_dead(run.data.tags) else ""
     if silent < DEAD_AFTER:
         return ""
-    if HEARTBEAT in run.data.tags:
+    if run_history.HEARTBEAT in run.data.tags:
         return f"no heartbeat for {age(silent)}"
     if host == wanted.host:
         return "of the host that was named"

@@ -17,7 +17,6 @@ from mlflow.tracking import MlflowClient
 from sweep import processes
 from sweep.tracking import run_history
 
-HEARTBEAT = "heartbeat"  # tag: when the run's process last lived, seconds since 1970
 BEAT = 30.0  # seconds
 DEAD_AFTER = 300.0  # seconds without a heartbeat
 
@@ -31,7 +30,7 @@ def is_alive(run: Run) -> bool:
     tags = run.data.tags
     if processes.is_here(tags):
         return not processes.is_dead(tags)
-    beaten = max(float(tags.get(HEARTBEAT, 0)), run.info.start_time / 1000)
+    beaten = max(float(tags.get(run_history.HEARTBEAT, 0)), run.info.start_time / 1000)
     return time.time() - beaten < DEAD_AFTER
 
 
@@ -71,7 +70,7 @@ def heartbeat(run_id: str) -> Iterator[None]:
 def _beat(run_id: str, ended: threading.Event) -> None:
     while not ended.wait(BEAT):
         with suppress(Exception):  # the run itself sees when nothing can be logged
-            MlflowClient().set_tag(run_id, HEARTBEAT, f"{time.time():.0f}")
+            MlflowClient().set_tag(run_id, run_history.HEARTBEAT, f"{time.time():.0f}")
 
 
 def where(runs: Sequence[Run]) -> str:

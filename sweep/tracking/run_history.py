@@ -6,6 +6,7 @@ from mlflow.tracking import MlflowClient
 from sweep import processes
 from sweep.tracking import artifacts
 
+HEARTBEAT = "heartbeat"  # tag: when the run's process last lived, seconds since 1970
 CELL = "cell"  # tag: what a cell is, by content
 MODELS = "tracking.models"  # parameter: whether models are logged
 DEAD = "its process ended without a word"

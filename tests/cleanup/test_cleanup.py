@@ -10,9 +10,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from sweep.cleanup.command import main
-from sweep.cleanup.selection import HEARTBEAT
 from sweep.results.cells import reused_tags
 from sweep.tracking import artifacts, store, view
+from sweep.tracking.run_history import HEARTBEAT
 
 HOUR = 3600
 GONE = {"host": socket.gethostname(), "pid": str(10**9), "pid_started": "0"}

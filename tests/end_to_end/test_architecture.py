@@ -47,7 +47,15 @@ LEVELS: list[dict[str, set[str]]] = [
         "tracking": {"keras", "matplotlib", "mlflow", "numpy", "requests", "sqlalchemy"},
     },
     {
-        "launching": {"filelock", "hydra", "joblib", "mlflow", "omegaconf", "tensorflow"},
+        "launching": {
+            "filelock",
+            "hydra",
+            "joblib",
+            "mlflow",
+            "omegaconf",
+            "submitit",
+            "tensorflow",
+        },
         "results": {"matplotlib", "mlflow", "numpy", "pandas"},
         "strategies": set(),
         "gtsrb": set(),
