@@ -141,9 +141,9 @@ class Sweep(workers.InWorker):
                 continue
             if int(run.data.tags["pid"]) in ended_by_pool:
                 self.cut.add(run.info.run_id)
-                tracking.Log(run.info.run_id).tags({"error": ENDED_WITH_POOL})
+                run_history.kill(run, ENDED_WITH_POOL)
             else:
-                tracking.Log(run.info.run_id).tags({"error": WORKER_KILLED})
+                run_history.kill(run, WORKER_KILLED)
                 name = overrides_text(self.overrides[int(run.data.tags["job"])], self.plan.varying)
                 progress.tell(Path(self.plan.folder), f"{name}: KILLED: {WORKER_KILLED}", done=True)
 
