@@ -148,6 +148,7 @@ def test_a_sweep_is_deleted_on_a_server_with_its_files_and_mlflow_forgets_it(ser
 @pytest.mark.slow
 def test_a_server_that_goes_ends_a_sweep_in_a_sentence(server, project):
     where = ("tracking.experiment=gone", f"tracking.uri={server.uri}", "tracking.models=false")
+    where += ("tracking.patience=5",)
     process, printed = project.start("-m", *SMALL, *where, "prune.frac=0.02,0.04,0.1,0.2"), ""
     for line in process.stdout:
         printed += line

@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 from requests import RequestException
 
 from sweep.tracking import artifacts, store, view
+from sweep.tracking.servers import outages
 
 
 def delete(run: Run) -> bool:
@@ -45,7 +46,7 @@ def _delete_files(uri: str) -> bool:
     try:
         get_artifact_repository(uri).delete_artifacts()
     except (MlflowException, OSError, RequestException) as error:
-        if store.is_unreachable(error):
+        if outages.is_unreachable(error):
             raise
         return False
     if folder is not None:

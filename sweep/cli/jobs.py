@@ -25,6 +25,7 @@ from sweep.launching.plans import Plan
 from sweep.pruning.requirements import threat_model
 from sweep.results import cells, comparison, descriptions
 from sweep.tracking import reserve, run_history, store, view
+from sweep.tracking.servers import patience
 
 # wanted also where a sentence would do; workers inherit what the first process was told
 TRACEBACKS = bool(os.environ.get("SWEEP_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")))
@@ -227,4 +228,5 @@ def exit_with_error(error: Exception) -> NoReturn:
 def connect(cfg: DictConfig) -> str:
     """Connect to MLflow as `cfg` says and return the experiment's id."""
     root = Path(os.environ["PROJECT_ROOT"])
+    patience.allow(cfg.tracking.patience)
     return store.connect(cfg.tracking.uri, cfg.tracking.experiment, root, cfg.tracking.artifacts)

@@ -157,6 +157,9 @@ class Tracking(Section):
     uri: str | None = Field(description="an MLflow tracking URI")
     experiment: str
     artifacts: str | None = Field(None, description="a folder, or an address such as s3://bucket")
+    patience: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        60.0, description="seconds"
+    )
     models: bool = Field(True, description="whether B' and GoodNet are logged")
     figures: bool = Field(False, description="whether each cell of a sweep is drawn")
 

@@ -16,6 +16,7 @@ from mlflow import MlflowException
 from mlflow.entities import LoggedModelStatus, Run
 
 from sweep.tracking import store
+from sweep.tracking.servers import outages
 from sweep.tracking.servers.places import local_path as local_path
 
 AT_ONCE = 8  # files asked of a server at the same time
@@ -50,7 +51,7 @@ def _read(name: str, uri: str) -> bytes | None:
             )
             return Path(path).read_bytes()
         except (MlflowException, OSError) as error:
-            if store.is_unreachable(error):
+            if outages.is_unreachable(error):
                 store.stop_retrying()  # nor will the others be there
                 raise
             return None

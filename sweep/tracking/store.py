@@ -3,22 +3,18 @@
 import errno
 import logging
 import os
-import re
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import mlflow
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
-from mlflow.store.db import utils as mlflow_databases
-from requests import exceptions
 
 from sweep import BadInput, files, processes, terminal
 from sweep.redaction import redacted
 from sweep.tracking import reserve
-from sweep.tracking.servers import databases, places
+from sweep.tracking.servers import databases, outages, patience, places
 from sweep.tracking.servers.places import LOCAL
 from sweep.tracking.servers.places import database_file as database_file
 
@@ -28,12 +24,10 @@ EXPERIMENT = """Each sweep is a run, and its cells are the runs below it; a sing
 B is the suspect network, B' what pruning and repairs make of it, and GoodNet answers "backdoored"
 where the two disagree. Attack success and detection are known where there are poisoned test images,
 which no defender has."""
-RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-#: What a server that is not there, or out of order, makes of a request.
-UNREACHABLE = (exceptions.ConnectionError, exceptions.Timeout, exceptions.RetryError)
+FIRST = 8  # seconds within which a server answers that was not asked before
 USERS = 3  # processes that are named where a database is locked
 GIVEN = os.environ.get("MLFLOW_TRACKING_URI")  # MLflow overwrites it with what is used
-mlflow_databases.MAX_RETRY_COUNT = 5  # of a database that is not there: 3 seconds in all
+patience.install()
 
 
 def default_uri(root: Path | None = None) -> str:
@@ -73,7 +67,8 @@ def connect(uri: str | None, experiment: str, root: Path, artifacts: str | None 
     for library in ("mlflow.store.db.utils", "urllib3.connectionpool", "psycopg"):
         logging.getLogger(library).setLevel(logging.CRITICAL)  # what is raised is told
     known = mlflow.get_tracking_uri() == uri
-    with files.lock(root / "outputs" / "mlflow"), _retries(None if known else 1):
+    guarded = files.lock(root / "outputs" / "mlflow") if database_file(uri) else nullcontext()
+    with guarded, nullcontext() if known else patience.none(FIRST):
         try:
             _create_database(uri)
             if database := database_file(uri):
@@ -83,6 +78,9 @@ def connect(uri: str | None, experiment: str, root: Path, artifacts: str | None 
         except BadInput:
             raise
         except Exception as error:  # of MLflow, and of what it stands on
+            refusal = outages.refusal(error)
+            if refusal:
+                raise BadInput(f"the runs at {uri} cannot be reached: {refusal}") from error
             if logging_failure(error):
                 raise
             message = redacted(f"{type(error).__name__}: {error}")  # before it is cut
@@ -142,11 +140,11 @@ def logging_failure(error: BaseException | None) -> BadInput | None:
                 f"the database {_place(error)} stays locked by another process{_users()}; what was "
                 f"logged is kept: end what holds it, and give the same command again"
             )
-        if is_unreachable(error):
+        if outages.is_unreachable(error):
             return BadInput(
-                f"the runs at {mlflow.get_tracking_uri()} cannot be reached ({_reason(error)}); "
-                f"what was logged is kept there: see to the server or to tracking.uri, and give "
-                f"the same command again"
+                f"the runs at {mlflow.get_tracking_uri()} cannot be reached "
+                f"({outages.reason(error)}); what was logged is kept there: see to the server or "
+                f"to tracking.uri, and give the same command again"
             )
         error = error.__cause__ or error.__context__
     return None
@@ -154,35 +152,7 @@ def logging_failure(error: BaseException | None) -> BadInput | None:
 
 def stop_retrying() -> None:
     """Ask a server that does not answer once more at most, and soon, for whatever is left to do."""
-    os.environ.update({RETRIES: "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"})
-
-
-@contextmanager
-def _retries(count: int | None) -> Iterator[None]:
-    """Ask a server again so many times where it does not answer; None: as often as is set."""
-    before = os.environ[RETRIES]
-    os.environ[RETRIES] = before if count is None else str(count)
-    try:
-        yield
-    finally:
-        os.environ[RETRIES] = before
-
-
-def is_unreachable(error: BaseException) -> bool:
-    """Whether `error` says that a server of runs, or of their database, does not answer."""
-    if not isinstance(error, MlflowException):
-        return False
-    database = database_file(mlflow.get_tracking_uri()) is None
-    unavailable = error.error_code == "TEMPORARILY_UNAVAILABLE"  # a local file may be locked
-    asked = isinstance(error.__context__, UNREACHABLE) or "Max retries exceeded" in str(error)
-    return asked or (database and unavailable)
-
-
-def _reason(error: BaseException) -> str:
-    """The words of a long error that say why a server does not answer."""
-    causes = r"Connection refused|[\w ]+ not known|timed out|too many \d+ error responses"
-    match = re.search(causes, str(error), re.IGNORECASE)
-    return match[0] if match else textwrap.shorten(redacted(str(error)), 100, placeholder=" ...")
+    patience.give_up()
 
 
 def _create_database(uri: str) -> None:
