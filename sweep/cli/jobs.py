@@ -20,7 +20,7 @@ from sweep.cli.choices import chosen_names
 from sweep.cli.configs import command, overrides_text, params, run_name
 from sweep.cli.identity import digest
 from sweep.cli.parts import Parts
-from sweep.launching import claims, progress
+from sweep.launching import claims, progress, workers
 from sweep.launching.plans import Plan
 from sweep.pruning.requirements import threat_model
 from sweep.results import cells, comparison, descriptions
@@ -88,7 +88,8 @@ def _run_in_sweep(task: Task, cfg: DictConfig) -> None:
     in_worker = not processes.is_current(plan.process)
     try:
         interrupts.raise_pending()
-        _run_or_stop(task, cfg, plan)
+        with workers.at_work():
+            _run_or_stop(task, cfg, plan)
     except Stopped as stopped:
         plan.stop(str(stopped))
         if not in_worker:

@@ -27,7 +27,7 @@ from sweep.launching.plans import Plan
 from sweep.redaction import redact_files
 from sweep.results import browser, cells, comparison, outcome
 from sweep.results.cells import Cell
-from sweep.tracking import run_history
+from sweep.tracking import run_history, store
 
 FAILURES = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not run"}
 FAILURES |= {"RUNNING": "still runs elsewhere"}
@@ -182,6 +182,8 @@ class Sweep(workers.InWorker):
         table = cells.cells_of(self.overrides)
         varying = cells.distinguishing_keys(table)
         cfg, digests = self._check_cells(config, varying)
+        launcher = _launcher(config.hydra, len(self.overrides))
+        launcher.require(cfg.tracking.uri or store.default_uri())
         self.experiment = connect(cfg)
         self.published = cfg.published
         dead_count = len(run_history.mark_dead_runs(self.experiment))
@@ -192,7 +194,6 @@ class Sweep(workers.InWorker):
             self.experiment, digests, varying, rerun=cfg.rerun, models=cfg.tracking.models
         )
         self.launcher = _launcher(config.hydra, len(self.plan.todo))
-        self.launcher.require(mlflow.get_tracking_uri())
         terminal.print_line(self.plan.sentence)
         if cfg.dry_run:
             self._print_plan(varying)

@@ -6,8 +6,10 @@ TensorFlow has started there.
 
 import os
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -33,6 +35,7 @@ DEVICES = "CUDA_VISIBLE_DEVICES"
 #: What the program sets for itself, and its workers need, also those of another machine.
 INHERITED = ("PROJECT_ROOT", "SWEEP_TRACEBACKS", "HYDRA_FULL_ERROR")
 EVERY = 30.0  # seconds between two lines of progress of a worker
+LOOK = 5.0  # seconds between two looks at whether the sweep's process lives
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Settings:
     width: int = 80
 
 
+_at_work = threading.Lock()  # held while a cell runs
 _held: tuple[FileLock, int] | None = None  # this worker's place among all, until it ends
 
 
@@ -85,8 +89,24 @@ def _prepare(settings: Settings) -> None:
     if settings.devices:
         os.environ[DEVICES] = _own_device(folder, settings.devices)
     terminal.speak_to(lambda line: progress.tell(folder, line), settings.width, EVERY)
+    threading.Thread(target=_end_with_sweep, args=(settings.process,), daemon=True).start()
     with terminal.quiet():
         import tensorflow  # noqa: F401
+
+
+@contextmanager
+def at_work() -> Iterator[None]:
+    """Keep this process alive meanwhile, also where the sweep's own has died."""
+    with _at_work:
+        yield
+
+
+def _end_with_sweep(process: Mapping[str, str | float]) -> None:
+    """End this process when the sweep's own has died, once it is not at work on a cell."""
+    while not processes.is_dead(process):
+        time.sleep(LOOK)
+    with _at_work:
+        os._exit(1)
 
 
 def inherited() -> dict[str, str]:

@@ -13,6 +13,7 @@ import pytest
 from crashes import SMALL, Project, survived
 from program import ENVIRONMENT
 
+pytestmark = pytest.mark.services
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs the extra joblib")
 
 WORKERS = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -30,13 +31,15 @@ def project(database, tmp_path) -> Project:
 class Sweep:
     """`python run.py` in a session of its own, as in a terminal, and what it prints."""
 
-    def __init__(self, project: Project, *more: str) -> None:
+    def __init__(
+        self, project: Project, *more: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.output = project.folder / f"printed-{random.random()}"
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "run.py", *project.overrides, *more],
                 cwd=project.folder,
-                env=ENVIRONMENT,
+                env=ENVIRONMENT | dict(environment or {}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
