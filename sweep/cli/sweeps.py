@@ -124,6 +124,7 @@ class Sweep(workers.InWorker):
             yield left
             self.reporter.print_new()
             runs = run_history.child_runs(self.experiment, self.parent.info.run_id)
+            runs = [run for run in runs if run.info.status != "RUNNING"]
             ended = [run for run in runs if run.info.run_id not in self.cut]
             left = [cell for cell in self.plan.left(ended) if cell not in self.lost]
             left = self.plan.await_free(left)

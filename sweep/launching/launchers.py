@@ -52,8 +52,9 @@ class Launcher:
             threads = threads or workers.threads_of(at_once)
             return cls(name, at_once=at_once, threads=threads, logs=logs, writes=True)
         if target == RAY:
-            address = (settings.get("ray") or {}).get("init", {}).get("address")
-            return cls(name, elsewhere=address is not None)
+            init, remote = settings["ray"]["init"], settings["ray"]["remote"]
+            threads = max(1, int(remote.get("num_cpus") or 1))
+            return cls(name, threads=threads, elsewhere=init.get("address") is not None)
         return cls(name)
 
     def require(self, uri: str) -> None:

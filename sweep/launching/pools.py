@@ -1,9 +1,10 @@
-"""joblib's pool of workers, which ends all of them when one is killed: who was first, who not.
+"""The workers of joblib and of Ray, where one is killed: whose cell is lost, and whose is not.
 
-The pool (loky) is not to be used after a worker died, so it kills the others too. Their cells are
+joblib's pool (loky) is not to be used after a worker died, so it kills the others too. Their cells are
 nobody's fault, and are launched again; the first one's is not, since it may be what killed it.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -20,7 +21,30 @@ class WorkerKilled(Exception):
 
 @contextmanager
 def watch() -> Iterator[None]:
-    """Raise WorkerKilled where a worker of joblib's pool is killed meanwhile."""
+    """Raise WorkerKilled where a worker of joblib's or Ray's is killed meanwhile."""
+    with _watch_ray(), _watch_joblib():
+        yield
+
+
+@contextmanager
+def _watch_ray() -> Iterator[None]:
+    """Raise WorkerKilled where a worker of Ray's is killed; the others go on."""
+    try:
+        yield
+    except Exception as error:
+        ray = sys.modules.get("ray.exceptions")
+        if (
+            ray is None
+            or not isinstance(error, ray.RayError)
+            or isinstance(error, ray.RayTaskError)
+        ):
+            raise
+        raise WorkerKilled(set()) from error
+
+
+@contextmanager
+def _watch_joblib() -> Iterator[None]:
+    """Raise WorkerKilled where a worker of joblib's pool is killed, which then ends the others."""
     try:
         from joblib.externals.loky import process_executor as loky
     except ImportError:  # no such launcher is there
