@@ -25,6 +25,12 @@ MOVED = {
     "sweep.shrinking": "sweep.repairs",
     "sweep.suspects": "sweep.badnets",
 }
+#: Choices that a plugin brings, and the extra that installs it.
+EXTRAS = {
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=submitit_slurm": "slurm",
+}
 WHERE = "a module beside the command, on PYTHONPATH, or installed"
 
 
@@ -43,6 +49,10 @@ def config_error(error: BaseException) -> BadInput | None:
         folder = Path(os.environ["PROJECT_ROOT"]) / "conf" / choice[1]
         listed = re.findall(r"^\t(\S+)$", message.partition("Config search path")[0], re.MULTILINE)
         known = listed or sorted(path.stem for path in folder.glob("*.yaml"))
+        extra = EXTRAS.get(f"{choice[1]}={choice[2]}")
+        if extra:
+            install = f'pip install -e ".[{extra}]" -c constraints.txt'
+            return BadInput(f"{choice[1]}={choice[2]} needs the extra {extra}: {install}")
         return BadInput(f"there is no {choice[1]}={choice[2]}; expected one of {', '.join(known)}")
     if "Config group override" in message:
         overrides = [word for word in sys.argv[1:] if re.search(r"\bnull\b", word)]

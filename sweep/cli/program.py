@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -32,7 +33,7 @@ def launch(main: Callable[[], None]) -> None:
     sys.path.append(os.getcwd())  # what is one's own is found beside the command, ours before it
     os.environ["SWEEP_TRACEBACKS"] = "1" if TRACEBACKS else ""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # what Hydra refuses is told here
-    Plugins.instance().class_name_to_class[SWEEPER] = GridSweeper
+    _take_over_plugins()
     try:
         _run_hydra(main)
     except KeyboardInterrupt as interrupt:
@@ -43,6 +44,13 @@ def launch(main: Callable[[], None]) -> None:
         _end("FAILED", 1)
     except SystemExit as ended:
         _end("FAILED", ended.code)
+
+
+def _take_over_plugins() -> None:
+    """Put `GridSweeper` in place of Hydra's own sweeper, and our own yaml in place of Ray's."""
+    Plugins.instance().class_name_to_class[SWEEPER] = GridSweeper
+    launchers = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+    launchers.pop("ray.yaml", None)  # conf/hydra/launcher/ray.yaml has all keys
 
 
 def _end(status: str, code: str | int | None) -> NoReturn:

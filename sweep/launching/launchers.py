@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from sweep import BadInput
@@ -58,7 +59,12 @@ class Launcher:
         return cls(name)
 
     def require(self, uri: str) -> None:
-        """Raise BadInput where cells could not write down what they find at `uri`."""
+        """Raise BadInput where it is not installed, or cells cannot log what they find at `uri`."""
+        if self.name == "ray" and find_spec("hydra_plugins.hydra_ray_launcher") is None:
+            raise BadInput(
+                "hydra/launcher=ray needs the extra ray, in an environment of its own: "
+                'pip install -e ".[ray]" -c constraints-ray.txt'
+            )
         if self.elsewhere and uri.startswith("sqlite:"):
             raise BadInput(
                 f"hydra/launcher={self.name} runs cells on other machines, and a SQLite file "

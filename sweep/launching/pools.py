@@ -1,7 +1,7 @@
 """The workers of joblib and of Ray, where one is killed: whose cell is lost, and whose is not.
 
-joblib's pool (loky) is not to be used after a worker died, so it kills the others too. Their cells are
-nobody's fault, and are launched again; the first one's is not, since it may be what killed it.
+joblib's pool (loky) is not to be used after a worker died, so it kills the others too. Their cells
+are nobody's fault, and are launched again; the first one's is not, since it may be what killed it.
 """
 
 import sys
@@ -32,7 +32,7 @@ def _watch_ray() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        ray = sys.modules.get("ray.exceptions")
+        ray: Any = sys.modules.get("ray.exceptions")
         if (
             ray is None
             or not isinstance(error, ray.RayError)

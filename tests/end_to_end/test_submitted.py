@@ -9,7 +9,7 @@ import pytest
 from crashes import SMALL, Project, survived
 from program import ENVIRONMENT
 from services import MlflowServer
-from test_workers import LONG, Sweep, running
+from started_sweeps import LONG, Sweep, running
 
 pytestmark = pytest.mark.services
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra slurm")

@@ -1,25 +1,19 @@
 """Cells in workers of joblib's: started, killed, interrupted, and the same command again."""
 
 import os
-import random
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Mapping
 
 import psutil
 import pytest
 from crashes import SMALL, Project, survived
-from program import ENVIRONMENT
+from started_sweeps import LONG, Sweep, running
 
 pytestmark = pytest.mark.services
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs the extra joblib")
 
 WORKERS = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 CELLS = "prune.frac=0.02,0.06,0.1,0.2"
-LONG = ("repair=[finetune]", "repair.finetune.epochs=400", "repair.finetune.patience=400")
 
 
 @pytest.fixture
@@ -27,54 +21,6 @@ def project(database, tmp_path) -> Project:
     project = Project(tmp_path, "-m", *SMALL, *WORKERS)
     shutil.copy(database, tmp_path)
     return project
-
-
-class Sweep:
-    """`python run.py` in a session of its own, as in a terminal, and what it prints."""
-
-    def __init__(
-        self, project: Project, *more: str, environment: Mapping[str, str] | None = None
-    ) -> None:
-        self.output = project.folder / f"printed-{random.random()}"
-        with self.output.open("w") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "run.py", *project.overrides, *more],
-                cwd=project.folder,
-                env=ENVIRONMENT | dict(environment or {}),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def printed(self) -> str:
-        return self.output.read_text()
-
-    @property
-    def words(self) -> str:
-        return " ".join(self.printed.split())
-
-    def workers(self) -> list[psutil.Process]:
-        """The processes of the sweep that run cells."""
-        return [
-            process
-            for process in psutil.Process(self.process.pid).children(recursive=True)
-            if "loky" in " ".join(process.cmdline()) and "resource_tracker" not in process.cmdline()
-        ]
-
-    def wait(self) -> int:
-        return self.process.wait(timeout=240)
-
-
-def running(project: Project, count: int) -> list:
-    """The runs of so many cells that are at work, as soon as they are."""
-    for _ in range(600):
-        cells = [run for run in project.runs() if "job" in run.data.tags]
-        at_work = [run for run in cells if run.info.status == "RUNNING"]
-        if len(at_work) >= count:
-            return at_work
-        time.sleep(0.1)
-    raise TimeoutError("no cell is at work")
 
 
 def test_two_workers_share_what_is_kept_and_say_how_far_they_are(project):

@@ -1,0 +1,62 @@
+"""Sweeps that tests start as a user does, beside themselves, to send signals to them."""
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+import psutil
+from crashes import Project
+from program import ENVIRONMENT
+
+#: Cells that are at work long enough to be met.
+LONG = ("repair=[finetune]", "repair.finetune.epochs=400", "repair.finetune.patience=400")
+
+
+class Sweep:
+    """`python run.py` in a session of its own, as in a terminal, and what it prints."""
+
+    def __init__(
+        self, project: Project, *more: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.output = project.folder / f"printed-{random.random()}"
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "run.py", *project.overrides, *more],
+                cwd=project.folder,
+                env=ENVIRONMENT | dict(environment or {}),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def printed(self) -> str:
+        return self.output.read_text()
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.printed.split())
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes of the sweep that run cells."""
+        return [
+            process
+            for process in psutil.Process(self.process.pid).children(recursive=True)
+            if "loky" in " ".join(process.cmdline()) and "resource_tracker" not in process.cmdline()
+        ]
+
+    def wait(self) -> int:
+        return self.process.wait(timeout=240)
+
+
+def running(project: Project, count: int) -> list:
+    """The runs of so many cells that are at work, as soon as they are."""
+    for _ in range(600):
+        cells = [run for run in project.runs() if "job" in run.data.tags]
+        at_work = [run for run in cells if run.info.status == "RUNNING"]
+        if len(at_work) >= count:
+            return at_work
+        time.sleep(0.1)
+    raise TimeoutError("no cell is at work")
