@@ -1,0 +1,61 @@
+"""Cells as tasks of Ray: on a cluster of its own, and on one that is there."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from crashes import SMALL, Project, survived
+from program import ENVIRONMENT
+from services import MlflowServer, free_port
+from started_sweeps import LONG, Sweep, running
+
+pytestmark = pytest.mark.services
+pytest.importorskip("ray", reason="needs the extra ray, in an environment of its own")
+CELLS = "prune.frac=0.02,0.06,0.1"
+RAY = ("hydra/launcher=ray",)
+
+
+@pytest.fixture
+def project(database, tmp_path) -> Project:
+    shutil.copy(database, tmp_path)
+    return Project(tmp_path, "-m", *SMALL, *RAY)
+
+
+def test_a_cluster_of_its_own_tells_clean_lines_and_a_killed_worker_loses_its_cell_alone(project):
+    sweep = Sweep(project, CELLS, "hydra.launcher.ray.init.num_cpus=2", *LONG)
+    at_work = running(project, 2)
+    os.kill(int(at_work[0].data.tags["pid"]), signal.SIGKILL)
+    assert sweep.wait() == 1, sweep.printed
+    for noise in ("Traceback", "pid=", "Warning", "INFO", "oneDNN"):
+        assert noise not in sweep.printed
+    assert sweep.printed.startswith("3 cells: 3 to run, 0 finished before\n")
+    assert "KILLED: its worker was killed" in sweep.words
+    assert sorted(row["status"] for row in project.comparison()) == ["FINISHED"] * 2 + ["KILLED"]
+    again = Sweep(project, CELLS, *LONG)
+    assert again.wait() == 0, again.printed
+    survived(project, 3)
+
+
+def test_a_cluster_that_is_there_is_used_by_its_address(project, tmp_path, request):
+    ray, port = Path(sys.executable).with_name("ray"), free_port()
+    elsewhere = tmp_path / "elsewhere"  # whose folder and environment are not the sweep's
+    elsewhere.mkdir()
+    quiet = {"cwd": elsewhere, "env": ENVIRONMENT, "stdout": subprocess.DEVNULL, "check": True}
+    request.addfinalizer(lambda: subprocess.run([ray, "stop", "--force"], **quiet))
+    options = ("--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats")
+    subprocess.run([ray, "start", "--head", f"--port={port}", *options], **quiet)
+    address = f"hydra.launcher.ray.init.address=127.0.0.1:{port}"
+
+    refused = project.run(address, CELLS, exits=2)
+    assert "a SQLite file" in refused
+
+    server = MlflowServer(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+    request.addfinalizer(server.stop)
+    sweep = Sweep(project, CELLS, address, f"tracking.uri={server.uri}")
+    assert sweep.wait() == 0, sweep.printed
+    assert [line for line in sweep.printed.splitlines() if line.startswith("3 of 3: ")]
+    assert len([run for run in project.runs() if run.info.status == "FINISHED"]) == 4
