@@ -10,6 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
+from sweep import BadInput
+
 
 class WorkerKilled(Exception):
     """A worker was killed; `ended_by_pool` are the processes (pids) that were ended after it."""
@@ -28,18 +30,29 @@ def watch() -> Iterator[None]:
 
 @contextmanager
 def _watch_ray() -> Iterator[None]:
-    """Raise WorkerKilled where a worker of Ray's is killed; the others go on."""
+    """Raise WorkerKilled where a worker of Ray's is killed; the others go on.
+
+    Raises BadInput where Ray does not begin.
+    """
     try:
         yield
     except Exception as error:
-        ray: Any = sys.modules.get("ray.exceptions")
-        if (
-            ray is None
-            or not isinstance(error, ray.RayError)
-            or isinstance(error, ray.RayTaskError)
-        ):
+        ray: Any = sys.modules.get("ray")
+        if ray is None:
             raise
-        raise WorkerKilled(set()) from error
+        if not ray.is_initialized():
+            raise BadInput(f"Ray did not begin: {_last_sentence(error)}") from error
+        if isinstance(error, ray.exceptions.RayTaskError):  # that the cell itself has raised
+            raise
+        if isinstance(error, ray.exceptions.RayError):
+            raise WorkerKilled(set()) from error
+        raise
+
+
+def _last_sentence(error: BaseException) -> str:
+    """What a long error says in the end, without the traceback that it may hold."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 @contextmanager

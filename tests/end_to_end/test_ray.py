@@ -44,7 +44,9 @@ def test_a_cluster_that_is_there_is_used_by_its_address(project, tmp_path, reque
     ray, port = Path(sys.executable).with_name("ray"), free_port()
     elsewhere = tmp_path / "elsewhere"  # whose folder and environment are not the sweep's
     elsewhere.mkdir()
-    quiet = {"cwd": elsewhere, "env": ENVIRONMENT, "stdout": subprocess.DEVNULL, "check": True}
+    open_to_all = {"RAY_AUTH_MODE": "disabled"}
+    quiet = {"cwd": elsewhere, "env": ENVIRONMENT | open_to_all, "check": True}
+    quiet |= {"stdout": subprocess.DEVNULL}
     request.addfinalizer(lambda: subprocess.run([ray, "stop", "--force"], **quiet))
     options = ("--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats")
     subprocess.run([ray, "start", "--head", f"--port={port}", *options], **quiet)
@@ -55,7 +57,7 @@ def test_a_cluster_that_is_there_is_used_by_its_address(project, tmp_path, reque
 
     server = MlflowServer(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
     request.addfinalizer(server.stop)
-    sweep = Sweep(project, CELLS, address, f"tracking.uri={server.uri}")
+    sweep = Sweep(project, CELLS, address, f"tracking.uri={server.uri}", environment=open_to_all)
     assert sweep.wait() == 0, sweep.printed
     assert [line for line in sweep.printed.splitlines() if line.startswith("3 of 3: ")]
     assert len([run for run in project.runs() if run.info.status == "FINISHED"]) == 4
