@@ -401,7 +401,12 @@ def targets(node: object) -> list[str]:
     return [target for value in node for target in targets(value)] if type(node) is list else []
 
 
-YAMLS = {str(path.relative_to(ROOT)): path for path in sorted(ROOT.glob("conf/**/*.yaml"))}
+#: Of the program's own choices; conf/hydra holds keys for plugins of Hydra's.
+YAMLS = {
+    str(path.relative_to(ROOT)): path
+    for path in sorted(ROOT.glob("conf/**/*.yaml"))
+    if "hydra" not in path.parts[len(ROOT.parts) :]
+}
 STRATEGIES = [name for name in YAMLS if Path(name).parent.name in ("order", "stop")]
 
 
