@@ -79,14 +79,15 @@ def test_runs_whose_process_is_gone_are_killed_and_no_others(root):
         name: client.create_run(experiment, tags={k: str(v) for k, v in tags.items()}).info.run_id
         for name, tags in runs.items()
     }
-    assert run_history.mark_dead_runs(experiment) == 2
+    marked = {run.info.run_id for run in run_history.mark_dead_runs(experiment)}
+    assert marked == {ids["gone"], ids["number given anew"]}
     statuses = {name: mlflow.get_run(run_id).info.status for name, run_id in ids.items()}
     assert {name for name, status in statuses.items() if status == "KILLED"} == {
         "gone",
         "number given anew",
     }
     assert mlflow.get_run(ids["gone"]).data.tags["error"] == run_history.DEAD
-    assert run_history.mark_dead_runs(experiment) == 0
+    assert run_history.mark_dead_runs(experiment) == []
 
 
 def test_models_that_a_dead_run_had_not_finished_are_deleted(root, tmp_path):
@@ -110,7 +111,8 @@ def test_models_that_a_dead_run_had_not_finished_are_deleted(root, tmp_path):
     (files / "goodnet.keras").write_text("half of")
     with zipfile.ZipFile(files / "other.keras", "w") as archive:
         archive.writestr("config.json", "{}")
-    assert run_history.mark_dead_runs(experiment) == 1
+    (dead,) = run_history.mark_dead_runs(experiment)
+    assert dead.info.run_id == run.info.run_id
     (left,) = client.search_logged_models([experiment])
     assert left.model_id == whole.model_id
     assert {path.name for path in place.rglob("*.keras")} == {"model.keras", "other.keras"}
