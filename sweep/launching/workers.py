@@ -54,6 +54,7 @@ class Settings:
     width: int = 80
 
 
+_begun_for = ""  # the folder of the sweep that this process has been made ready for
 _at_work = threading.Lock()  # held while a cell runs
 _held: tuple[FileLock, int] | None = None  # this worker's place among all, until it ends
 
@@ -73,8 +74,10 @@ def multirun_file(config: DictConfig) -> Path:
 
 def begin(settings: Settings) -> InWorker:
     """What a sweep's callback becomes in a process that a launcher has started, made ready here."""
-    if not processes.is_current(settings.process):
+    global _begun_for
+    if _begun_for != settings.folder and not processes.is_current(settings.process):
         _prepare(settings)
+        _begun_for = settings.folder  # it is sent with each cell
     return InWorker()
 
 
