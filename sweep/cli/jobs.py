@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import NoReturn
@@ -141,7 +142,7 @@ def _run_if_planned(task: Task, cfg: DictConfig, plan: Plan) -> None:
     name = overrides_text(overrides, plan.varying)
     took = progress.duration(time.monotonic() - started)
     text = f"{name}: {comparison.summary(row)} ({took})"
-    progress.tell(Path(plan.folder), text, done=True)
+    progress.tell(Path(plan.folder), text, done=True, cell=asdict(row))
     if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:
         plan.stop()
 

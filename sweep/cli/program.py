@@ -24,6 +24,7 @@ from sweep.cli.grid import SWEEPER
 from sweep.cli.jobs import TRACEBACKS, Stopped, exit_with_error
 from sweep.cli.sweeps import Sweep
 from sweep.launching import pools, submitted
+from sweep.tracking import store
 
 
 def launch(main: Callable[[], None]) -> None:
@@ -40,6 +41,7 @@ def launch(main: Callable[[], None]) -> None:
         terminal.print_error("interrupted")
         _end("KILLED", interrupts.exit_code(interrupt))
     except Stopped as stopped:
+        store.stop_retrying()  # a worker has waited
         terminal.print_error(str(stopped))
         _end("FAILED", 1)
     except SystemExit as ended:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,6 @@ from sweep.results import browser, cells, comparison, outcome
 from sweep.results.cells import Cell
 from sweep.tracking import run_history, store
 
-FAILURES = {"FAILED": "failed", "KILLED": "was cut off", cells.MISSING: "did not run"}
-FAILURES |= {"RUNNING": "still runs elsewhere"}
 WORKER_KILLED = "its worker was killed, by somebody or for want of memory"
 ENDED_WITH_POOL = "its worker was ended since another one was killed; it was run again"
 
@@ -87,35 +86,36 @@ class Sweep(workers.InWorker):
         `status` None: FINISHED, FAILED where a cell is missing or failed.
         """
         redact_files([workers.multirun_file(self.config)])  # perhaps no job has started
-        if status:
-            self.plan.stop()
-            self._end_parent_run(status)
-        if not self.launcher.in_process:
-            self._mark_workers_runs()
-        self.bar.close()
         try:
+            if status:
+                self.plan.stop()
+                self._end_parent_run(status)
+            if not self.launcher.in_process:
+                self._mark_workers_runs()
+            self.bar.close()
             table, paired_note = self._compare()
         except Exception as error:
             if status:
-                raise
+                return self._print_what_was_told()
             stop_on_logging_failure(error)
             with suppress(Exception):
                 self._end_parent_run("FAILED")
             exit_with_error(error)
         self._print_running(table)
-        statuses = [cell.status for cell in table]
-        bad = [status for status in statuses if status not in ("FINISHED", tracking.SKIPPED)]
         if not status:
-            self._end_parent_run("FAILED" if bad else "FINISHED")
+            self._end_parent_run("FAILED" if comparison.unfinished(table) else "FINISHED")
         Sweep.current = None
         self._print_comparison(table, paired_note)
-        if bad:
-            counts = [f"{bad.count(s)} {words}" for s, words in FAILURES.items() if s in bad]
-            terminal.print_line(
-                f"Of {len(table)} cells {' and '.join(counts)}; the same command again runs these "
-                f"alone."
-            )
-        return bool(bad)
+        return comparison.print_failures(table)
+
+    def _print_what_was_told(self) -> bool:
+        """Compare the cells by what they told this process, as their runs cannot be read."""
+        self.bar.close()
+        table = cells.cells_of(self.overrides, reused=self.reused)
+        for job, told in self.reporter.cells.items():
+            table[job] = replace(Cell(**told), overrides=table[job].overrides)
+        comparison.print_comparison(table)
+        return comparison.print_failures(table)
 
     def rounds(self) -> Iterator[Sequence[int]]:
         """The cells to launch, again and again until none is left."""
@@ -214,6 +214,8 @@ class Sweep(workers.InWorker):
         self.bar = ExitStack()
         self.lost: set[int] = set()  # cells whose job ended without a word
         self.cut: set[str] = set()  # ids of runs that were cut through no fault of their own
+        reuses = len(self.plan.todo) < len(self.plan.cells)
+        self.reused = self.plan.reused_runs({}) if reuses else {}
         Sweep.current = self
         folder = Path(hydra.sweep.dir)
         self.plan = self.plan.begin(folder, self.parent.info.run_id)

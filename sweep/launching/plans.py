@@ -15,6 +15,7 @@ from mlflow.entities import Run
 
 from sweep import BadInput, files, processes, terminal
 from sweep.launching import claims
+from sweep.redaction import redacted
 from sweep.tracking import run_history
 
 PLAN, STOP = "plan.json", "stop"
@@ -149,7 +150,7 @@ class Plan:
     def stop(self, reason: str = "") -> None:
         """Let no cell begin any more."""
         if not self.stopped:
-            (Path(self.folder) / STOP).write_text(reason)
+            (Path(self.folder) / STOP).write_text(redacted(reason))
 
     def own_runs(self, runs: Sequence[Run]) -> Mapping[int, Run]:
         """The sweep's own `runs` by number of the cell: of several the one that came furthest."""

@@ -8,18 +8,25 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from sweep import terminal
+from sweep.redaction import redacted
 
 PROGRESS = "progress.jsonl"
 EVERY = 0.2  # seconds between two looks at the file
 
 
-def tell(folder: Path, text: str, *, done: bool = False) -> None:
-    """Have a line printed by the sweep's process; `done`: it says how a cell went."""
-    line = json.dumps({"text": text, "done": done}) + "\n"
+def tell(
+    folder: Path, text: str, *, done: bool = False, cell: Mapping[str, Any] | None = None
+) -> None:
+    """Have a line printed by the sweep's process.
+
+    `done`: it says how a cell went; `cell`: what is known of that one, for `Reporter.cells`.
+    """
+    line = json.dumps({"text": redacted(text), "done": done, "cell": cell}) + "\n"
     file = os.open(folder / PROGRESS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         os.write(file, line.encode())
@@ -42,10 +49,12 @@ def duration(seconds: float) -> str:
 class Reporter:
     """Prints what the cells of a sweep tell, and moves the bar on by each that is done.
 
-    total: how many cells are to run; advance: the bar, see `terminal.progress_bar`.
+    total: how many cells are to run; advance: the bar, see `terminal.progress_bar`. `cells` is what
+    was told of those that have ended, by their numbers, where nobody else can be asked.
     """
 
     def __init__(self, folder: Path, total: int, advance: Callable[[int], None]) -> None:
+        self.cells: dict[int, Mapping[str, Any]] = {}
         self._file, self._read = folder / PROGRESS, 0
         self._total, self._done, self._advance = total, 0, advance
         self._started = time.time()
@@ -58,6 +67,8 @@ class Reporter:
         with self._lock:
             for line in self._new_lines():
                 told = json.loads(line)
+                if told["cell"] is not None:
+                    self.cells[told["cell"]["job"]] = told["cell"]
                 terminal.print_line(
                     self._position() + told["text"] if told["done"] else told["text"]
                 )

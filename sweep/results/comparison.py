@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from sweep import terminal
 from sweep.results.cells import (
     FINISHED,
+    MISSING,
     ORACLE,
     SEED_KEY,
     Cell,
@@ -51,6 +52,12 @@ LEGEND = (
 NO_DEFENCE = (
     f"{ORACLE} oracle: ranked with poisoned images, which no defender has; never a defence."
 )
+FAILURES = {
+    "FAILED": "failed",
+    "KILLED": "was cut off",
+    MISSING: "did not run",
+    "RUNNING": "still runs elsewhere",
+}
 SEEDS = "Numbers are means over {} seeds (comparison.csv has each)."
 
 
@@ -149,6 +156,23 @@ def print_comparison(cells: Sequence[Cell]) -> None:
         terminal.print_line("* The stop's criterion was never met.")
     for error, jobs in _errors(cells).items():
         terminal.print_line(f"{_cell_numbers(jobs)} {error}")
+
+
+def unfinished(cells: Sequence[Cell]) -> list[str]:
+    """The statuses of those cells that came to no end."""
+    return [cell.status for cell in cells if cell.status not in (FINISHED, SKIPPED)]
+
+
+def print_failures(cells: Sequence[Cell]) -> bool:
+    """Say how many cells came to no end, and return whether any did."""
+    bad = unfinished(cells)
+    if bad:
+        counts = [f"{bad.count(s)} {words}" for s, words in FAILURES.items() if s in bad]
+        terminal.print_line(
+            f"Of {len(cells)} cells {' and '.join(counts)}; the same command again runs these "
+            f"alone."
+        )
+    return bool(bad)
 
 
 def _intervals(cells: Sequence[Cell]) -> str:
