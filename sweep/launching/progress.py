@@ -67,7 +67,7 @@ class Reporter:
         with self._lock:
             for line in self._new_lines():
                 told = json.loads(line)
-                if told["cell"] is not None:
+                if told.get("cell"):
                     self.cells[told["cell"]["job"]] = told["cell"]
                 terminal.print_line(
                     self._position() + told["text"] if told["done"] else told["text"]

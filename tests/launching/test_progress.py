@@ -65,3 +65,11 @@ def test_what_other_processes_tell_is_printed_as_it_comes_and_all_of_it_at_the_e
     assert sorted(line[:3] for line in lines) == [f"{n:03}" for n in range(50)]
     tell(tmp_path, "late")
     assert capsys.readouterr().out == ""
+
+
+def test_what_is_told_of_a_cell_is_kept_and_no_password_is_written(tmp_path, capsys):
+    reporter = Reporter(tmp_path, 1, lambda more: None)
+    tell(tmp_path, "at http://me:PASSWORD@host", done=True, cell={"job": 3, "metrics": {"a": 0.5}})
+    reporter.print_new()
+    assert reporter.cells == {3: {"job": 3, "metrics": {"a": 0.5}}}
+    assert "PASSWORD" not in (tmp_path / progress.PROGRESS).read_text()
