@@ -44,7 +44,6 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         shape, classes = networks.shape_and_classes(badnet)
     with log.stage("read"):
         images = files.images(shape, classes, cfg.seed)
-        log.tags({"network_digest": networks.digest(badnet)})
         log.tags(files.tags(images, choices["attack"]))
         log.datasets(images, choices["data"], files.paths())
         if not cfg.inspect:
@@ -52,7 +51,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
 
     # Cut B at the layers and rank their channels, on clean validation images alone.
     cut = cut_at(badnet, cfg.prune.layer, cfg.prune.semantics)
-    log.tags({"layer": cut.layer})
+    log.tags({"layer": cut.layer, "network_digest": cut.digest})
     at_cut = activations_of(cut, images, parts.cache)
     valid, defender = at_cut["valid"], Defender(badnet, images["valid"], cfg.seed, parts.cache)
     if cfg.inspect or cfg.verdict:
@@ -86,9 +85,8 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
             now = RepairedNetwork.from_pass(repaired, badnet, images)
             log.metrics(repaired_rates(name, classes, by_step, now.predicted))
     with log.stage("evaluate"):
-        goodnet = GoodNet(badnet, now.network)
         if cfg.tracking.models:
-            log.models(goodnet)
+            log.models(GoodNet(badnet, now.network))
         rates = evaluate(classes, by_step, now.predicted, now.disagreement, curve.rates)
         log.rates(rates, image_counts(by_step))
     if cfg.recheck:

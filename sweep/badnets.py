@@ -95,6 +95,12 @@ def _load(
     return networks.load(path, build, dict(custom_objects))
 
 
+@lru_cache(maxsize=4)
+def _untrained(shape: Shape, classes: int, seed: int) -> keras.Model:
+    """The network before it is trained, as which it is looked at: nobody trains this one."""
+    return architectures.deepid(shape, classes, seed=seed)
+
+
 @dataclass(frozen=True)
 class Trained:
     """DeepID trained on the training images and an attack; kept under `folder` and reused.
@@ -110,7 +116,7 @@ class Trained:
     trains: bool = field(default=True, init=False)
 
     def blueprint(self, shape: Shape, classes: int) -> keras.Model:
-        return architectures.deepid(shape, classes, seed=self.seed)
+        return _untrained(tuple(shape), classes, self.seed)
 
     def check(self, source: Files | Faces, attack: Attack) -> None:
         """Raise BadInput where there are no images that the attack can be trained on."""
@@ -164,7 +170,7 @@ class Trained:
                 network = self._train(source, attack, shape, classes, epochs)
                 with files.atomic_write(path) as unfinished:
                     network.save(unfinished)
-        return networks.load(path)
+        return _load(path.absolute(), files.size_and_times(path), None, tuple(shape), ())
 
     def _train(
         self, source: Files, attack: Attack, shape: Shape, classes: int, epochs: int
@@ -176,7 +182,7 @@ class Trained:
             train = partial(attack.training, clean=len(raw))
         with terminal.progress("training the BadNet", epochs, "epochs") as done:
             return train(
-                self.blueprint(shape, classes),
+                architectures.deepid(shape, classes, seed=self.seed),
                 images / np.float32(source.scale),
                 labels,
                 epochs=epochs,

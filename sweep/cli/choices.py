@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from sweep import BadInput
 
 TARGET = "_target_"
+_read: dict[tuple[str, str, str], dict[str, str] | None] = {}  # of yamls, once in a process
 
 
 def chosen_names(cfg: DictConfig) -> dict[str, str]:
@@ -65,11 +66,16 @@ def _sources() -> list[ConfigSource]:
 
 def _targets_of_yaml(group: str, choice: str) -> dict[str, str] | None:
     """All `_target_` that a yaml names; None where it cannot be read, or is made of others."""
-    for source in _sources():
-        if source.is_config(f"{group}/{choice}"):
-            config = source.load_config(f"{group}/{choice}").config
-            return None if "defaults" in config else _targets(OmegaConf.to_container(config))
-    return None
+    place = f"{group}/{choice}"
+    source = next((source for source in _sources() if source.is_config(place)), None)
+    if source is None:
+        return None
+    known = (source.scheme(), source.path, place)
+    if known not in _read:
+        config = source.load_config(place).config
+        targets = None if "defaults" in config else _targets(OmegaConf.to_container(config))
+        _read[known] = targets
+    return _read[known]
 
 
 def _targets(node: Any, place: str = "") -> dict[str, str]:

@@ -1,5 +1,8 @@
 """The cells of a multirun: the overrides of each, and its config."""
 
+import pickle
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,6 +13,28 @@ from sweep.cli.choices import require_unambiguous
 
 #: The sweeper whose cells `overrides_of_cells` gives.
 SWEEPER = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
+
+_compose = ConfigLoaderImpl.load_sweep_config
+
+
+def compose_once() -> None:
+    """Let Hydra compose each cell of a multirun once: it takes longer than many a cell.
+
+    Hydra does it to see whether the cells can be, and again to launch them.
+    """
+    composed: dict[tuple[str, ...], bytes] = {}
+
+    def load(
+        self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        key = tuple(sweep_overrides)
+        if key not in composed:
+            composed[key] = pickle.dumps(_compose(self, master_config, sweep_overrides))
+        config: DictConfig = pickle.loads(composed[key])
+        OmegaConf.copy_cache(from_config=master_config, to_config=config)
+        return config
+
+    ConfigLoaderImpl.load_sweep_config = load  # type: ignore[method-assign]
 
 
 def overrides_of_cells(config: DictConfig) -> list[list[str]]:

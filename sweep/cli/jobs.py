@@ -115,7 +115,8 @@ def _run_if_planned(task: Task, cfg: DictConfig, plan: Plan) -> None:
     """Run a cell where the plan wants it, and say in a line how it went."""
     hydra = HydraConfig.get()
     job = plan.launched[hydra.job.num]
-    connect(cfg)
+    if not store.is_connected(cfg.tracking.uri, Path(os.environ["PROJECT_ROOT"])):
+        connect(cfg)
     if not plan.wants(job):
         return
     overrides, started = list(hydra.overrides.task), time.monotonic()

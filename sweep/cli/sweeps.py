@@ -15,7 +15,12 @@ from sweep import BadInput, NotApplicable, processes, report, terminal, tracking
 from sweep.cli.checks import check, checked_parts, require_folders_inside_project
 from sweep.cli.choices import require_unambiguous
 from sweep.cli.configs import command, overrides_text, to_dict
-from sweep.cli.grid import config_of_cell, overrides_of_cells, require_sweeper
+from sweep.cli.grid import (
+    compose_once,
+    config_of_cell,
+    overrides_of_cells,
+    require_sweeper,
+)
 from sweep.cli.identity import digest
 from sweep.cli.jobs import (
     connect,
@@ -179,6 +184,7 @@ class Sweep(workers.InWorker):
 
     def _start(self, config: DictConfig) -> None:
         """Check all cells, plan which are to be run, and create the parent run."""
+        compose_once()
         self.config, self.overrides = config, overrides_of_cells(config)
         table = cells.cells_of(self.overrides)
         varying = cells.distinguishing_keys(table)

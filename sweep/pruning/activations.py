@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep import files, networks
+from sweep import files
 from sweep.cache import Cache
 from sweep.data import Images
 from sweep.evaluation.curve import Channels, Scores
@@ -121,7 +121,7 @@ class Activations:
         network = self.cut.network
         # not the prune node's name: one activation layer may be called behind several layers
         images = self._images.key or uuid4().hex  # what has no key is like nothing else
-        made_of = [networks.digest(network), images, self.cut.layer]
+        made_of = [self.cut.digest, images, self.cut.layer]
         return files.key([*made_of, VERSIONS], *MADE_BY, *custom_modules(network))
 
     def _boundary_batches(self) -> Iterator[Boundary]:

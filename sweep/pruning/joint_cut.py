@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sweep import BadInput
 from sweep.evaluation.curve import Channels
-from sweep.networks import clone, forward
+from sweep.networks import clone, digest, forward
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
 from sweep.networks.layer_types import CONVOLUTIONS
@@ -163,6 +163,11 @@ class JointCut:
             for of_all_images, tensor in zip(inputs[place + 1], tensors, strict=True):
                 of_all_images[rows] = tensor
         return self._segments[last].classes(kept[last], tensors)
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of the network that is cut."""
+        return digest(self.network)
 
     @cached_property
     def _to_cut(self) -> Callable[..., list[Tensor]]:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sweep import BadInput, NotApplicable
 from sweep.evaluation.curve import Channels
-from sweep.networks import clone, forward
+from sweep.networks import clone, digest, forward
 from sweep.networks.graph import Graph, call
 from sweep.networks.keras_internals import Layer, Node, Tensor
 from sweep.networks.layer_types import LAYERS, activation_is_channelwise, is_norm, zero_channels
@@ -197,6 +197,11 @@ class Cut:
     def _boundary(self) -> list[Tensor]:
         """The tensors that cross the cut: the maps at the mask node, then those that bypass it."""
         return self._graph.boundary_tensors(self.point.mask_node)
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of the network that is cut."""
+        return digest(self.network)
 
     @cached_property
     def _to_prune_node(self) -> Callable[..., list[Tensor]]:

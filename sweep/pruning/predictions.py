@@ -1,7 +1,8 @@
 """What B' says of all images, and how far B is apart from it: read off the curve, or by a pass."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import keras
 import numpy as np
@@ -20,16 +21,21 @@ from sweep.pruning.layer_cut import Cut
 
 @dataclass(frozen=True)
 class RepairedNetwork:
-    """A `network` B', and by name of the images what it says.
+    """What B' says, by name of the images, and the network that it is, which `make` gives.
 
     predicted: classes, int64 (n,).
     disagreement: how far B and B' are apart on each image, (2, n), by `detection.doubt`, and by
         `detection.jensen_shannon`.
     """
 
-    network: keras.Model
+    make: Callable[[], keras.Model]
     predicted: dict[str, Labels]
     disagreement: dict[str, NDArray[np.float64]]
+
+    @cached_property
+    def network(self) -> keras.Model:
+        """B' itself: a copy of B that takes longer to make than to read off what it says."""
+        return self.make()
 
     @classmethod
     def from_curve(
@@ -42,7 +48,7 @@ class RepairedNetwork:
         """B' when `channels` are pruned, the first of those whose steps `by_step` are."""
         predicted = {name: curve.predicted[len(channels)] for name, curve in by_step.items()}
         disagreement = {name: each.disagreement(channels) for name, each in at_cut.items()}
-        return cls(cut.pruned(channels), predicted, disagreement)
+        return cls(lambda: cut.pruned(channels), predicted, disagreement)
 
     @classmethod
     def from_pass(
@@ -57,7 +63,7 @@ class RepairedNetwork:
             )
             predicted[name] = after.argmax(axis=1)
             disagreement[name] = np.stack([doubt(before, after), jensen_shannon(before, after)])
-        return cls(network, predicted, disagreement)
+        return cls(lambda: network, predicted, disagreement)
 
 
 def predict_steps(

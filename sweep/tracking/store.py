@@ -29,6 +29,8 @@ USERS = 3  # processes that are named where a database is locked
 GIVEN = os.environ.get("MLFLOW_TRACKING_URI")  # MLflow overwrites it with what is used
 patience.install()
 
+_connected: str | None = None  # where this process keeps runs
+
 
 def default_uri(root: Path | None = None) -> str:
     """MLFLOW_TRACKING_URI where set, else a database in `root`: None, beside run.py."""
@@ -61,6 +63,7 @@ def connect(uri: str | None, experiment: str, root: Path, artifacts: str | None 
     Default: see `default_uri`. A lock keeps several processes from creating the same empty
     database, which would destroy it. `artifacts`: where those of a new experiment go.
     """
+    global _connected
     uri = uri or default_uri(root)
     databases.require_driver(uri)
     place = places.wanted(uri, artifacts)
@@ -91,6 +94,7 @@ def connect(uri: str | None, experiment: str, root: Path, artifacts: str | None 
             f"tracking.experiment={experiment} was deleted in MLflow; restore it or name another"
         )
     places.require_same(uri, found, place)
+    _connected = uri
     return str(found.experiment_id)
 
 
@@ -104,6 +108,11 @@ def _found_or_made(uri: str, name: str, place: str | None, *, known: bool) -> Ex
         if place and databases.is_shared(uri):
             terminal.print_line(f"{name} is a new experiment; artifacts: {place}", wrap=False)
     return found
+
+
+def is_connected(uri: str | None, root: Path) -> bool:
+    """Whether this process has connected to `uri` before; default: see `default_uri`."""
+    return _connected == mlflow.get_tracking_uri() == (uri or default_uri(root))
 
 
 def view_command() -> str:
