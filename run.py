@@ -11,30 +11,32 @@ if __name__ == "__main__":
     interrupts.use_default_ctrl_c()  # until something is begun
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
 
-from sweep import terminal
+from sweep.cli import launch, tracked
 
-with terminal.quiet():
-    import tensorflow  # noqa: F401
-
-from sweep import inspection, networks
-from sweep.cli import Parts, defenders_orders, launch, tracked
-from sweep.data import examples, pairs
-from sweep.detectors import GoodNet, flagged_csv
-from sweep.evaluation import evaluate, image_counts, pruning_curve, repaired_rates
-from sweep.pruning import RepairedNetwork, activations_of, cut_at, predict_steps, rank, threat_model
-from sweep.results import figures
-from sweep.results.verdict import print_verdict
-from sweep.tracking import Log
-from sweep.training import Defender
+if TYPE_CHECKING:
+    from sweep.cli.parts import Parts
+    from sweep.tracking import Log
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 @tracked
-def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) -> None:
+def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log") -> None:
+    # TensorFlow comes with these: a sweep that finds all its cells finished goes without.
+    from sweep import inspection, networks
+    from sweep.cli.parts import defenders_orders
+    from sweep.data import examples, pairs
+    from sweep.detectors import GoodNet, flagged_csv
+    from sweep.evaluation import evaluate, image_counts, pruning_curve, repaired_rates
+    from sweep.pruning import RepairedNetwork, activations_of, cut_at, predict_steps, rank
+    from sweep.results import figures
+    from sweep.results.verdict import print_verdict
+    from sweep.training import Defender
+
     # Clean images, perhaps poisoned ones, and the suspect network B.
     source, attack, suspect = parts.source, parts.attack, parts.suspect
     with log.stage("data"):
@@ -99,7 +101,7 @@ def main(cfg: DictConfig, parts: Parts, choices: Mapping[str, str], log: Log) ->
         flagged = flagged_csv(images, files.paths(), by_step, now.predicted, now.disagreement)
         log.text("flagged.csv", flagged)
         if log.sweep is None or cfg.tracking.figures:
-            ranked_by = f"{choices['prune/order']} ({threat_model(parts.order)})"
+            ranked_by = f"{choices['prune/order']} ({parts.threat_model})"
             log.figures(figures.draw_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
         else:
             figures.log_shared(log, valid.name, lambda: figures.draw_channels(valid.means()))

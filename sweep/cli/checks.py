@@ -1,25 +1,31 @@
-"""All that can be wrong with a cell, looked at before anything long starts."""
+"""All that can be wrong with a cell, looked at before anything long starts.
+
+TensorFlow is imported where networks are looked at, not before: a sweep whose cells were all
+finished before goes without.
+"""
+
+from __future__ import annotations
 
 import inspect
 import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from omegaconf import DictConfig
 
-from sweep import BadInput
+from sweep import BadInput, terminal
 from sweep.cli import schema
 from sweep.cli.configs import to_dict
-from sweep.cli.parts import Parts
 from sweep.data import Files, pairs
 from sweep.evaluation import ValidCurve
-from sweep.networks import shape_and_classes
-from sweep.pruning import cut_at, scoring
-from sweep.pruning.requirements import is_oracle
-from sweep.repairs import applicability
+
+if TYPE_CHECKING:
+    import keras
+
+    from sweep.cli.parts import Parts
 
 
 def require_inside_project(key: str, path: str) -> None:
@@ -50,12 +56,19 @@ def checked_parts(cfg: DictConfig) -> Parts:
 
     Raises BadInput with a sentence for each value that cannot be, and where one cannot be built.
     """
+    check_values(cfg)
+    with terminal.quiet():  # TensorFlow greets
+        from sweep.cli.parts import Parts
+    return Parts.from_config(cfg)
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Raise BadInput with a sentence for each value of a cell that cannot be."""
     schema.check(to_dict(cfg))
     for part in ("data", "badnet", "cache"):
         require_inside_project(f"{part}.folder", cfg[part].get("folder") or "")
     require_inside_project("tracking.uri", (cfg.tracking.uri or "").removeprefix("sqlite:///"))
     require_inside_project("tracking.artifacts", cfg.tracking.get("artifacts") or "")
-    return Parts.from_config(cfg)
 
 
 def check(cfg: DictConfig, parts: Parts) -> None:
@@ -63,6 +76,10 @@ def check(cfg: DictConfig, parts: Parts) -> None:
 
     Raises NotApplicable where its order does not apply to the network.
     """
+    from sweep.networks import shape_and_classes
+    from sweep.pruning.requirements import is_oracle
+    from sweep.repairs import applicability
+
     _check_functions(parts)
     parts.suspect.check(parts.source, parts.attack)
     network = parts.suspect.blueprint(parts.source.shape, parts.source.classes)
@@ -76,6 +93,8 @@ def check(cfg: DictConfig, parts: Parts) -> None:
 
 def _check_pruning(cfg: DictConfig, parts: Parts, network: keras.Model) -> None:
     """Raise BadInput, or NotApplicable, where the network cannot be pruned as is asked."""
+    from sweep.pruning import cut_at, scoring
+
     cut = cut_at(network, cfg.prune.layer, cfg.prune.semantics)
     nothing = np.zeros((cut.channels + 1, 1), dtype=int)
     parts.stop(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels)))

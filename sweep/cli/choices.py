@@ -35,6 +35,20 @@ def choice_name(group: str, choice: str, node: object) -> str:
     return "+".join(target.rpartition(".")[2] for target in replaced) or choice
 
 
+def chosen_repairs(cfg: DictConfig) -> dict[str, str]:
+    """The keys in `cfg.repair` of the repairs that are chosen, in turn, by their names.
+
+    What is set of others does not matter, as in a grid.
+    """
+    keys = [str(key) for key in cfg.repair if _is_built(cfg.repair[key])]
+    return {choice_name("repair", key, cfg.repair[key]): key for key in keys}
+
+
+def _is_built(node: object) -> bool:
+    """Whether a node of a config names a function."""
+    return isinstance(node, DictConfig) and "_target_" in node
+
+
 def require_unambiguous(choices: Mapping[str, object]) -> None:
     """Raise BadInput where two folders hold what is chosen: Hydra takes the first, without a word.
 

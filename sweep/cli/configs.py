@@ -8,13 +8,20 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweep import BadInput, files, strategies
-from sweep.cli.choices import chosen_names
-from sweep.cli.parts import chosen_repairs
+from sweep import BadInput, files
+from sweep.cli.choices import chosen_names, chosen_repairs
 from sweep.redaction import redacted
 from sweep.results import cells
 
-OmegaConf.register_new_resolver("strategies", strategies.listing, replace=True)  # for --help
+
+def _strategies() -> str:
+    """The table of --help; what it is read off takes seconds to import."""
+    from sweep import strategies
+
+    return strategies.listing()
+
+
+OmegaConf.register_new_resolver("strategies", _strategies, replace=True)
 
 
 def to_dict(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:

@@ -1,6 +1,11 @@
-"""The cells of a multirun: the overrides of each, and its config."""
+"""The cells of a multirun: the overrides of each, its config, its digest, and that it can be."""
 
+import os
 import pickle
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -8,8 +13,15 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import BadInput
+from sweep import BadInput, NotApplicable, terminal
+from sweep.cli.checks import check, check_values, checked_parts
 from sweep.cli.choices import require_unambiguous
+from sweep.cli.configs import overrides_text
+from sweep.cli.identity import Origin, digest
+from sweep.cli.jobs import connect
+from sweep.tracking import run_history, store
+
+T = TypeVar("T")
 
 #: The sweeper whose cells `overrides_of_cells` gives.
 SWEEPER = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
@@ -63,3 +75,64 @@ def require_sweeper(hydra: DictConfig) -> None:
             f"the sweeper came as hydra/sweeper{came}; expected hydra/sweeper=basic, whose grid is "
             f"what is checked before and compared at the end: leave the other one out"
         )
+
+
+def check_cells(
+    config: DictConfig, cells: Sequence[list[str]], varying: Sequence[str]
+) -> tuple[DictConfig, list[str], Collection[str]]:
+    """The config of the first of `cells` (overrides), their digests, and those that are finished.
+
+    What is finished was checked when it ran. A cell to which its order does not apply may stay;
+    it will be skipped. Raises BadInput, with every sentence there is, where one can't be run.
+    """
+    configs: list[DictConfig] = []
+    wrong: dict[str, list[str]] = {}
+
+    def told(job: int, look: Callable[[DictConfig], T]) -> T | None:
+        try:
+            return look(configs[job])
+        except BadInput as error:
+            where = overrides_text(cells[job], varying)
+            wrong.setdefault(str(error), []).append(where)
+            return None
+
+    digests: dict[int, str] = {}
+    with terminal.progress("composing", len(cells), "cells") as done:
+        for job, overrides in enumerate(cells):
+            configs.append(config_of_cell(config, overrides))
+            if cell := told(job, _digest):
+                digests[job] = cell
+            done(1)
+    finished = () if wrong else _finished(configs[0], set(digests.values()))
+    todo = [job for job, cell in digests.items() if cell not in finished]
+    with terminal.progress("checking", len(todo), "cells") as done:
+        for job in todo:
+            told(job, _check)
+            done(1)
+    if wrong:
+        sentences = [
+            reason if len(configs) == 1 else f"{reason}\n  (in: {'; '.join(places)})"
+            for reason, places in wrong.items()
+        ]
+        raise BadInput("nothing was started.\n" + "\n".join(sentences))
+    return configs[0], list(digests.values()), finished
+
+
+def _digest(cfg: DictConfig) -> str:
+    """The digest of a cell; BadInput where a value cannot be, or images are not there."""
+    check_values(cfg)
+    return digest(cfg, Origin.from_config(cfg))
+
+
+def _check(cfg: DictConfig) -> None:
+    """Raise BadInput where a cell can neither be run nor skipped."""
+    parts = checked_parts(cfg)
+    with suppress(NotApplicable):
+        check(cfg, parts)
+
+
+def _finished(cfg: DictConfig, digests: Collection[str]) -> Collection[str]:
+    """Which of the cells are finished and need not be run; `cfg` is that of any."""
+    if cfg.rerun or not store.is_there(cfg.tracking.uri, Path(os.environ["PROJECT_ROOT"])):
+        return ()
+    return run_history.find_all_finished(connect(cfg), digests, models=cfg.tracking.models)

@@ -1,17 +1,24 @@
 """What Hydra refuses, and what it cannot build, told in a sentence."""
 
 import importlib
+import inspect
 import os
 import re
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import BadInput
+
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 
 #: Modules of earlier versions, and where what they held is found now.
 MOVED = {
@@ -97,3 +104,34 @@ def _why_not_found(target: str) -> str:
     except Exception as error:
         return f"{module} cannot be imported ({type(error).__name__}: {error}); mend it"
     return f"{module} has no {name}; expected the name of a function there"
+
+
+def build(node: DictConfig, **more: Any) -> Any:
+    """Return what Hydra builds of `node`; BadInput of the target comes through as it is.
+
+    Raises BadInput also where a function does not take what is set for it.
+    """
+    try:
+        built = instantiate(node, **more)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, BadInput):
+            raise error.__cause__ from None
+        reason = reason_not_built(error)
+        if reason:
+            raise BadInput(reason) from error
+        raise
+    if isinstance(built, partial):
+        _require_settings(built)
+    return built
+
+
+def _require_settings(function: partial) -> None:
+    """Raise BadInput where `function`, which is called later, does not take its settings."""
+    signature = inspect.signature(function.func)
+    try:
+        signature.bind_partial(*function.args, **function.keywords)
+    except TypeError as error:
+        parameters = signature.parameters.values()
+        names = [parameter.name for parameter in parameters if parameter.kind is KEYWORD_ONLY]
+        known = f"; it takes {', '.join(names)}" if names else ""
+        raise BadInput(f"{function.func.__name__} {error}{known}") from None

@@ -6,18 +6,23 @@ Where files lie, where runs are logged, and how a sweep is gone about does not c
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from sweep import files
+from sweep.cache import Cache
 from sweep.cli.configs import to_dict
-from sweep.cli.parts import Parts
-from sweep.data import Files, hdf5
+from sweep.cli.hydra_errors import build
+from sweep.data import Faces, Files, hdf5
 from sweep.data.sources import LAYOUT
 from sweep.files import VERSIONS
+
+if TYPE_CHECKING:
+    from sweep.cli.parts import Parts
 
 #: Keys that don't change a cell's numbers.
 UNCOUNTED_KEYS = ("tracking", "cache", "published", "rerun", "fail_fast", "dry_run")
@@ -37,8 +42,22 @@ UNCOUNTED_SOURCES = {
 }
 
 
-def digest(cfg: DictConfig, parts: Parts) -> str:
-    """The digest of a cell that was checked; equal cells give equal numbers on one machine."""
+@dataclass(frozen=True)
+class Origin:
+    """Where a cell's images come from, and what was found in them: all that its digest reads."""
+
+    cache: Cache
+    source: Files | Faces
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig) -> "Origin":
+        """That of a config whose values are checked."""
+        cache = build(cfg.cache)
+        return cls(cache, build(cfg.data, cache=cache))
+
+
+def digest(cfg: DictConfig, parts: "Origin | Parts") -> str:
+    """The digest of a cell of checked values; equal cells give equal numbers on one machine."""
     settings = {key: value for key, value in to_dict(cfg).items() if key not in UNCOUNTED_KEYS}
     paths = _as_list(settings["badnet"].get("path"))
     custom = _as_list(settings["badnet"].get("custom_objects"))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -20,13 +20,14 @@ from sweep.cli.checks import check, checked_parts
 from sweep.cli.choices import chosen_names
 from sweep.cli.configs import command, overrides_text, params, run_name
 from sweep.cli.identity import digest
-from sweep.cli.parts import Parts
 from sweep.launching import claims, progress, workers
 from sweep.launching.plans import Plan
-from sweep.pruning.requirements import threat_model
 from sweep.results import cells, comparison, descriptions
 from sweep.tracking import reserve, run_history, store, view
 from sweep.tracking.servers import patience
+
+if TYPE_CHECKING:
+    from sweep.cli.parts import Parts
 
 # wanted also where a sentence would do; workers inherit what the first process was told
 TRACEBACKS = bool(os.environ.get("SWEEP_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")))
@@ -34,7 +35,7 @@ TRACEBACKS = bool(os.environ.get("SWEEP_TRACEBACKS", os.environ.get("HYDRA_FULL_
 WAIT_FOR_END = 2.0  # seconds
 
 #: What a cell does: of its config, its parts, what its choices are called, and its run.
-Task = Callable[[DictConfig, Parts, Mapping[str, str], tracking.Log], None]
+Task = Callable[[DictConfig, "Parts", Mapping[str, str], tracking.Log], None]
 
 
 def tracked(task: Task) -> Callable[[DictConfig], None]:
@@ -72,7 +73,7 @@ def _run_alone(task: Task, cfg: DictConfig) -> None:
         _start_run(experiment, cfg, run_name(cfg, overrides), tags) as log,
         claims.heartbeat(log.run_id),
     ):
-        log.tags({"threat_model": threat_model(parts.order)})
+        log.tags({"threat_model": parts.threat_model})
         _run_task(task, cfg, parts, log, cell)
         _describe(log, cfg, overrides)
     if not cfg.inspect:
@@ -124,7 +125,7 @@ def _run_if_planned(task: Task, cfg: DictConfig, plan: Plan) -> None:
     try:
         with _start_cell(cfg, plan, job, overrides) as log:
             parts = checked_parts(cfg)
-            log.tags({"threat_model": threat_model(parts.order)})
+            log.tags({"threat_model": parts.threat_model})
             check(cfg, parts)
             _run_task(task, cfg, parts, log, plan.cells[job])
             _describe(log, cfg, overrides, plan.varying)
@@ -174,14 +175,14 @@ def _describe(
         log.describe(descriptions.of_cell(name, run.data.metrics, images, command(overrides)))
 
 
-def _run_task(task: Task, cfg: DictConfig, parts: Parts, log: tracking.Log, cell: str) -> None:
+def _run_task(task: Task, cfg: DictConfig, parts: "Parts", log: tracking.Log, cell: str) -> None:
     """Run a cell that was checked; what it was when it was planned it must be to its end."""
     _require_unchanged(cfg, parts, cell)
     task(cfg, parts, chosen_names(cfg), log)
     _require_unchanged(cfg, parts, cell)
 
 
-def _require_unchanged(cfg: DictConfig, parts: Parts, cell: str) -> None:
+def _require_unchanged(cfg: DictConfig, parts: "Parts", cell: str) -> None:
     """Raise BadInput where a cell is not what it was when it was planned."""
     if digest(cfg, parts) != cell:
         raise BadInput(

@@ -11,17 +11,16 @@ import mlflow
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
-from sweep import BadInput, NotApplicable, processes, report, terminal, tracking
-from sweep.cli.checks import check, checked_parts, require_folders_inside_project
+from sweep import BadInput, processes, report, terminal, tracking
+from sweep.cli.checks import require_folders_inside_project
 from sweep.cli.choices import require_unambiguous
 from sweep.cli.configs import command, overrides_text, to_dict
 from sweep.cli.grid import (
+    check_cells,
     compose_once,
-    config_of_cell,
     overrides_of_cells,
     require_sweeper,
 )
-from sweep.cli.identity import digest
 from sweep.cli.jobs import (
     connect,
     exit_with_error,
@@ -42,14 +41,6 @@ ENDED_WITH_POOL = "its worker was ended since another one was killed; it was run
 def _launcher(hydra: DictConfig, cells: int) -> Launcher:
     """What is known of the launcher that was chosen."""
     return Launcher.of(hydra.runtime.choices["hydra/launcher"], to_dict(hydra.launcher), cells)
-
-
-def _checked_digest(cfg: DictConfig) -> str:
-    """The digest of a cell that can be run, or skipped; BadInput for all others."""
-    parts = checked_parts(cfg)
-    with suppress(NotApplicable):
-        check(cfg, parts)
-    return digest(cfg, parts)
 
 
 class Sweep(workers.InWorker):
@@ -76,6 +67,8 @@ class Sweep(workers.InWorker):
             self._start(config)
         except Exception as error:
             exit_with_error(error)
+        if not self.plan.todo:
+            raise SystemExit(1 if self.end() else 0)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if Sweep.current is self:
@@ -188,7 +181,7 @@ class Sweep(workers.InWorker):
         self.config, self.overrides = config, overrides_of_cells(config)
         table = cells.cells_of(self.overrides)
         varying = cells.distinguishing_keys(table)
-        cfg, digests = self._check_cells(config, varying)
+        cfg, digests, finished = check_cells(config, self.overrides, varying)
         launcher = _launcher(config.hydra, len(self.overrides))
         launcher.require(cfg.tracking.uri or store.default_uri())
         self.experiment = connect(cfg)
@@ -198,7 +191,12 @@ class Sweep(workers.InWorker):
             runs = "run" if dead_count == 1 else "runs"
             terminal.print_line(f"{dead_count} {runs} whose process had died: now KILLED")
         self.plan = Plan.of(
-            self.experiment, digests, varying, rerun=cfg.rerun, models=cfg.tracking.models
+            self.experiment,
+            digests,
+            varying,
+            finished,
+            rerun=cfg.rerun,
+            models=cfg.tracking.models,
         )
         self.launcher = _launcher(config.hydra, len(self.plan.todo))
         terminal.print_line(self.plan.sentence)
@@ -231,31 +229,6 @@ class Sweep(workers.InWorker):
         self.bar.callback(self.reporter.close)
         if not self.launcher.in_process:
             self.reporter.watch()
-
-    def _check_cells(self, config: DictConfig, varying: list[str]) -> tuple[DictConfig, list[str]]:
-        """The config of the first cell, and the digest of each.
-
-        A cell to which its order does not apply may stay; it will be skipped. Raises BadInput, with
-        every sentence there is, where a cell can't be run.
-        """
-        configs, digests = [], []
-        wrong: dict[str, list[str]] = {}
-        with terminal.progress("checking", len(self.overrides), "cells") as done:
-            for overrides in self.overrides:
-                cfg = config_of_cell(config, overrides)
-                configs.append(cfg)
-                try:
-                    digests.append(_checked_digest(cfg))
-                except BadInput as error:
-                    wrong.setdefault(str(error), []).append(overrides_text(overrides, varying))
-                done(1)
-        if wrong:
-            sentences = [
-                reason if len(configs) == 1 else f"{reason}\n  (in: {'; '.join(places)})"
-                for reason, places in wrong.items()
-            ]
-            raise BadInput("nothing was started.\n" + "\n".join(sentences))
-        return configs[0], digests
 
     def _print_plan(self, varying: list[str]) -> None:
         """Print what each cell would be: run, or reused."""

@@ -7,7 +7,7 @@ cell that is stands in the plan, since in a later round few of the cells are lau
 import json
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -49,15 +49,12 @@ class Plan:
         experiment: str,
         cells: Sequence[str],
         varying: Sequence[str],
+        finished: Collection[str],
         *,
         rerun: bool,
         models: bool,
     ) -> "Plan":
-        """The plan of a sweep that begins now."""
-        reusable = set() if rerun else set(cells)
-        finished = {
-            cell for cell in reusable if run_history.find_finished(experiment, cell, models=models)
-        }
+        """The plan of a sweep that begins now; `finished` are cells that it need not run."""
         todo = [job for job, cell in enumerate(cells) if cell not in finished]
         return cls(experiment, cells, todo, varying, rerun, models, time.time())
 
@@ -161,14 +158,16 @@ class Plan:
 
     def reused_runs(self, own: Mapping[int, Run]) -> Mapping[int, Run]:
         """Runs of other sweeps, by number of the cell, for cells that did not end in `own`."""
-        earlier_runs = {}
-        for job, cell in enumerate(self.cells):
-            ended = job in own and own[job].info.status in ("FINISHED", "FAILED")
-            if not ended and (job not in self.todo or not self.rerun):
-                run = self._finished(cell)
-                if run is not None:
-                    earlier_runs[job] = run
-        return earlier_runs
+        jobs = [
+            job
+            for job in range(len(self.cells))
+            if not (job in own and own[job].info.status in ("FINISHED", "FAILED"))
+            and (job not in self.todo or not self.rerun)
+        ]
+        known = run_history.find_all_finished(
+            self.experiment, {self.cells[job] for job in jobs}, models=self.models
+        )
+        return {job: known[self.cells[job]] for job in jobs if self.cells[job] in known}
 
     def _finished(self, cell: str) -> Run | None:
         return run_history.find_finished(self.experiment, cell, models=self.models)

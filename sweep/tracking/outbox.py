@@ -6,6 +6,7 @@ it knows spends its time there.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,8 +26,8 @@ SECONDS = 10.0  # after which a run that goes on sends what it has
 class Outbox:
     """Params, tags, metrics, datasets and files of one run, until they are `sent`.
 
-    Files are written at once where the run's artifacts lie on this machine, and uploaded together
-    elsewhere. What could not be sent stays, and goes with the next attempt.
+    Files are copied where the run's artifacts lie on this machine, else uploaded together: none is
+    seen before it is complete. What could not be sent stays, and goes with the next attempt.
     """
 
     def __init__(self, run: Run) -> None:
@@ -37,14 +38,14 @@ class Outbox:
         self.datasets: list[DatasetInput] = []
         self._client = MlflowClient()
         self._folder = artifacts.local_path(run.info.artifact_uri)
-        self._uploads: TemporaryDirectory[str] | None = None
+        self._files: TemporaryDirectory[str] | None = None
         self._sent = time.monotonic()
 
     def path(self, name: str) -> Path:
         """Where the file `name` of the run is to be written; its folder is there."""
-        if self._folder is None and self._uploads is None:
-            self._uploads = TemporaryDirectory(prefix="prunesweep-")
-        path = Path(self._uploads.name if self._uploads else str(self._folder), name)
+        if self._files is None:
+            self._files = TemporaryDirectory(prefix="prunesweep-")
+        path = Path(self._files.name, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -58,11 +59,17 @@ class Outbox:
         if self.datasets:
             self._send_datasets()
         self._send_values()
-        if self._uploads is not None:
-            self._client.log_artifacts(self._run_id, self._uploads.name)
-            self._uploads.cleanup()
-            self._uploads = None
+        if self._files is not None:
+            self._send_files(self._files.name)
+            self._files.cleanup()
+            self._files = None
         self._sent = time.monotonic()
+
+    def _send_files(self, folder: str) -> None:
+        if self._folder is None:
+            self._client.log_artifacts(self._run_id, folder)
+        else:
+            shutil.copytree(folder, self._folder, dirs_exist_ok=True)
 
     def _send_datasets(self) -> None:
         try:

@@ -110,6 +110,12 @@ def _found_or_made(uri: str, name: str, place: str | None, *, known: bool) -> Ex
     return found
 
 
+def is_there(uri: str | None, root: Path) -> bool:
+    """Whether there may be runs at `uri`: a file that nobody has made holds none."""
+    database = database_file(uri or default_uri(root))
+    return database is None or database.is_file()
+
+
 def is_connected(uri: str | None, root: Path) -> bool:
     """Whether this process has connected to `uri` before; default: see `default_uri`."""
     return _connected == mlflow.get_tracking_uri() == (uri or default_uri(root))

@@ -82,12 +82,15 @@ def test_a_run_that_goes_on_sends_what_it_has_now_and_then(run, calls, monkeypat
     assert calls == [(0, 0, 1)]
 
 
-def test_files_are_written_at_once_where_artifacts_lie_here(run):
-    sent = Outbox(run)
+def test_files_are_seen_when_they_are_sent(run):
+    sent, client = Outbox(run), MlflowClient()
     sent.path("figures/a.txt").write_text("a")
-    assert [file.path for file in MlflowClient().list_artifacts(run.info.run_id, "figures")] == [
-        "figures/a.txt"
-    ]
+    assert client.list_artifacts(run.info.run_id) == []
+    sent.send()
+    sent.path("figures/b.txt").write_text("b")
+    sent.send()
+    listed = client.list_artifacts(run.info.run_id, "figures")
+    assert [file.path for file in listed] == ["figures/a.txt", "figures/b.txt"]
 
 
 def test_files_for_a_server_are_uploaded_together(monkeypatch):
