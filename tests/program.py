@@ -26,6 +26,7 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"
 ENVIRONMENT |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
 #: What it comes to import while it runs.
 LATER = ("mlflow.keras", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_workspace_store")
+LATER += ("sweep.cli.parts", "sweep.inspection", "sweep.detectors", "sweep.strategies")
 LATER += ("git", "matplotlib.backends.backend_agg", "sqlalchemy.orm")
 
 

@@ -67,8 +67,6 @@ class Sweep(workers.InWorker):
             self._start(config)
         except Exception as error:
             exit_with_error(error)
-        if not self.plan.todo:
-            raise SystemExit(1 if self.end() else 0)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if Sweep.current is self:

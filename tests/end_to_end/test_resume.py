@@ -6,6 +6,7 @@ import sqlite3
 import time
 from contextlib import closing
 
+import program
 import pytest
 from crashes import SMALL, Project, survived
 
@@ -140,6 +141,19 @@ def test_a_sweep_whose_database_is_locked_for_long_ends_in_a_sentence_and_goes_o
     assert "RUNNING" not in {run.info.status for run in project.runs()}
     again = project.run("prune.frac=0.02,0.4,0.5", "dry_run=true")
     assert again.startswith("3 cells: 1 to run, 2 finished before\n")
+
+
+def test_a_sweep_whose_cells_are_all_finished_starts_without_tensorflow(swept):
+    project, _ = swept
+    command = ("-X", "importtime", "run.py", *project.overrides, "prune.frac=0.02,0.1")
+    process = program.python(project.folder, *command)
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed
+    assert "2 cells: 0 to run, 2 finished before\n" in printed
+    lines = [line for line in printed.splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip() for line in lines}
+    assert {"mlflow", "sweep.cli.sweeps"} <= imported
+    assert not {"tensorflow", "keras"} & imported
 
 
 def test_a_sweep_whose_reader_goes_is_compared_and_ended(swept):

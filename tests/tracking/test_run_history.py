@@ -62,6 +62,27 @@ def test_the_newest_finished_run_of_a_cell_is_found_if_what_it_logged_is_there(r
     assert run_history.find_finished(experiment, "a").info.run_id != newest
 
 
+@pytest.mark.parametrize("per_cell", [0, 1, 100])
+def test_the_finished_runs_of_many_cells_are_those_that_are_found_one_by_one(
+    root, per_cell, monkeypatch
+):
+    monkeypatch.setattr(run_history, "PER_CELL", per_cell)
+    monkeypatch.setattr(run_history, "PAGE", 2)
+    experiment = store.connect(None, f"many cells, {per_cell}", root)
+    for cell in ("a", "b", "c", "a", "d"):
+        models = {run_history.MODELS: cell != "b"}
+        with tracking.start_run(experiment, "", models, {run_history.CELL: cell}) as log:
+            log.text("config.yaml", "seed: 0")
+    with tracking.start_run(experiment, "", {}, {run_history.CELL: "e"}):
+        pass  # what it logged is gone
+    for models, known in ((False, set("abcd")), (True, set("acd"))):
+        found = run_history.find_all_finished(experiment, set("abcdef"), models=models)
+        assert set(found) == known
+        for cell, run in found.items():
+            one = run_history.find_finished(experiment, cell, models=models)
+            assert one.info.run_id == run.info.run_id
+
+
 def test_runs_whose_process_is_gone_are_killed_and_no_others(root):
     experiment = store.connect(None, "dead", root)
     here = {"host": socket.gethostname()}
