@@ -18,6 +18,7 @@ from sweep.cli.configs import command, overrides_text, to_dict
 from sweep.cli.grid import (
     check_cells,
     compose_once,
+    config_of_cell,
     overrides_of_cells,
     require_sweeper,
 )
@@ -179,9 +180,8 @@ class Sweep(workers.InWorker):
         self.config, self.overrides = config, overrides_of_cells(config)
         table = cells.cells_of(self.overrides)
         varying = cells.distinguishing_keys(table)
+        self._require_launcher(config)
         cfg, digests, finished = check_cells(config, self.overrides, varying)
-        launcher = _launcher(config.hydra, len(self.overrides))
-        launcher.require(cfg.tracking.uri or store.default_uri())
         self.experiment = connect(cfg)
         self.published = cfg.published
         dead_count = len(run_history.mark_dead_runs(self.experiment))
@@ -210,6 +210,11 @@ class Sweep(workers.InWorker):
             tags={key: tracking.tag_value(value) for key, value in tags.items()},
         )
         self._watch(config.hydra)
+
+    def _require_launcher(self, config: DictConfig) -> None:
+        """Raise BadInput where the launcher cannot run these cells, or not log what they find."""
+        uri = config_of_cell(config, self.overrides[0]).tracking.uri or store.default_uri()
+        _launcher(config.hydra, len(self.overrides)).require(uri)
 
     def _watch(self, hydra: DictConfig) -> None:
         """Begin: from now on cells may run, and what they tell is printed."""
