@@ -36,6 +36,7 @@ def test_jobs_of_this_machine_tell_how_they_go_and_a_killed_one_is_lost_alone(pr
     survived(project, 3)
 
 
+@pytest.mark.slow
 def test_jobs_of_an_interrupted_sweep_begin_no_further_cell_and_are_told(project):
     sweep = Sweep(project, CELLS, *LONG)
     at_work = running(project, 2)

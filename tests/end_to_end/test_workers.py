@@ -61,7 +61,11 @@ def test_a_killed_worker_loses_its_cell_alone_and_the_same_command_finishes(proj
 
 @pytest.mark.parametrize(
     ("number", "everybody", "code"),
-    [(signal.SIGINT, True, 130), (signal.SIGINT, False, 130), (signal.SIGTERM, False, 143)],
+    [
+        (signal.SIGINT, True, 130),
+        pytest.param(signal.SIGINT, False, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, False, 143, marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupt_to_the_sweep_or_to_all_ends_workers_and_runs(
     number, everybody, code, project
@@ -80,6 +84,7 @@ def test_an_interrupt_to_the_sweep_or_to_all_ends_workers_and_runs(
     assert not alive
 
 
+@pytest.mark.slow
 def test_a_signal_to_a_worker_ends_its_cell_alone(project):
     sweep = Sweep(project, CELLS, *LONG)
     at_work = running(project, 2)

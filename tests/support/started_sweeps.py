@@ -11,7 +11,7 @@ from crashes import Project
 from program import ENVIRONMENT
 
 #: Cells that are at work long enough to be met.
-LONG = ("repair=[finetune]", "repair.finetune.epochs=400", "repair.finetune.patience=400")
+LONG = ("repair=[finetune]", "repair.finetune.epochs=150", "repair.finetune.patience=150")
 
 
 class Sweep:
