@@ -57,9 +57,16 @@ def checked_parts(cfg: DictConfig) -> Parts:
     Raises BadInput with a sentence for each value that cannot be, and where one cannot be built.
     """
     check_values(cfg)
-    with terminal.quiet():  # TensorFlow greets
-        from sweep.cli.parts import Parts
+    load_parts()
+    from sweep.cli.parts import Parts
+
     return Parts.from_config(cfg)
+
+
+def load_parts() -> None:
+    """Import what cells are made of, and with it TensorFlow, which greets: it takes seconds."""
+    with terminal.quiet():
+        import sweep.cli.parts  # noqa: F401
 
 
 def check_values(cfg: DictConfig) -> None:

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from sweep import BadInput, NotApplicable, terminal
-from sweep.cli.checks import check, check_values, checked_parts
+from sweep.cli.checks import check, check_values, checked_parts, load_parts
 from sweep.cli.choices import require_unambiguous
 from sweep.cli.configs import overrides_text
 from sweep.cli.identity import Origin, digest
@@ -105,6 +105,8 @@ def check_cells(
             done(1)
     finished = () if wrong else _finished(configs[0], set(digests.values()))
     todo = [job for job, cell in digests.items() if cell not in finished]
+    if todo:
+        load_parts()
     with terminal.progress("checking", len(todo), "cells") as done:
         for job in todo:
             told(job, _check)

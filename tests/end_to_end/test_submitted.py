@@ -75,7 +75,7 @@ def test_slurm_is_given_an_array_with_its_limit_and_its_own_options(database, tm
     assert set(fake_slurm.states(slurm).values()) == {"COMPLETED"}
     again = Sweep(project, CELLS, *options, environment=environment)
     assert again.wait() == 0
-    assert again.printed.startswith("3 cells: 0 to run, 3 finished before\n")
+    assert "3 cells: 0 to run, 3 finished before" in again.printed
 
 
 @pytest.mark.parametrize(
