@@ -5,7 +5,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -20,11 +20,11 @@ from sweep.cli.checks import check, checked_parts
 from sweep.cli.choices import chosen_names
 from sweep.cli.configs import command, overrides_text, params, run_name
 from sweep.cli.identity import digest
-from sweep.launching import claims, progress, workers
+from sweep.launching import claims, progress, unsent, workers
 from sweep.launching.plans import Plan
 from sweep.results import cells, comparison, descriptions
 from sweep.tracking import reserve, run_history, store, view
-from sweep.tracking.servers import patience
+from sweep.tracking.servers import outages, patience
 
 if TYPE_CHECKING:
     from sweep.cli.parts import Parts
@@ -66,6 +66,7 @@ def _run_alone(task: Task, cfg: DictConfig) -> None:
         terminal.print_line("1 cell, all right; a cell by itself always runs")
         return
     experiment, overrides = connect(cfg), list(HydraConfig.get().overrides.task)
+    unsent.send(experiment, Path(os.environ["PROJECT_ROOT"]))
     run_history.mark_dead_runs(experiment)
     cell = digest(cfg, parts)
     tags = {"job": 0, "sweep": "none", run_history.CELL: cell}
@@ -133,6 +134,9 @@ def _run_if_planned(task: Task, cfg: DictConfig, plan: Plan) -> None:
         return
     except Exception as error:
         interrupts.raise_pending()
+        if log is not None and log.complete:
+            row = replace(cells.cell_of(job, {}, log.run()), status=unsent.STATUS)
+            progress.tell(Path(plan.folder), "", cell=asdict(replace(row, error=unsent.KEPT)))
         stop_on_logging_failure(error)
         if not isinstance(error, BadInput):
             if TRACEBACKS:
@@ -199,10 +203,18 @@ def _start_run(
     tags: Mapping[str, object],
     parent: str | None = None,
 ) -> Iterator[tracking.Log]:
-    """A run that knows its settings."""
-    with tracking.start_run(experiment, name, params(cfg), tags, parent) as log:
-        log.text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-        yield log
+    """A run that knows its settings, and is kept where it is complete and cannot be logged."""
+    log = None
+    try:
+        with tracking.start_run(experiment, name, params(cfg), tags, parent) as log:
+            log.text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+            yield log
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt) and log and not log.outbox.empty
+        if log is not None and log.complete and (interrupted or outages.is_unreachable(error)):
+            unsent.keep(log, Path(os.environ["PROJECT_ROOT"]))
+            terminal.print_line(unsent.KEPT)
+        raise
 
 
 class Stopped(BaseException):

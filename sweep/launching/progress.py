@@ -24,7 +24,8 @@ def tell(
 ) -> None:
     """Have a line printed by the sweep's process.
 
-    `done`: it says how a cell went; `cell`: what is known of that one, for `Reporter.cells`.
+    `done`: it says how a cell went; `cell`: what is known of that one, for `Reporter.cells`; "": no
+    line, but that.
     """
     line = json.dumps({"text": redacted(text), "done": done, "cell": cell}) + "\n"
     file = os.open(folder / PROGRESS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -69,9 +70,9 @@ class Reporter:
                 told = json.loads(line)
                 if told.get("cell"):
                     self.cells[told["cell"]["job"]] = told["cell"]
-                terminal.print_line(
-                    self._position() + told["text"] if told["done"] else told["text"]
-                )
+                if told["text"]:
+                    position = self._position() if told["done"] else ""
+                    terminal.print_line(position + told["text"])
 
     def _new_lines(self) -> list[bytes]:
         """The whole lines that were written since the last time."""

@@ -56,6 +56,7 @@ FAILURES = {
     "FAILED": "failed",
     "KILLED": "was cut off",
     MISSING: "did not run",
+    "UNSENT": "could not be logged",
     "RUNNING": "still runs elsewhere",
 }
 SEEDS = "Numbers are means over {} seeds (comparison.csv has each)."

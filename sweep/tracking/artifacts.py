@@ -43,6 +43,17 @@ def delete_unfinished(run: Run) -> None:
             path.unlink()
 
 
+def delete_models(run: Run) -> None:
+    """Delete the models of a run, which it logs once more."""
+    client = mlflow.MlflowClient()
+    of_run = f"source_run_id = '{run.info.run_id}'"
+    for model in client.search_logged_models([run.info.experiment_id], of_run):
+        client.delete_logged_model(model.model_id)
+        folder = local_path(model.artifact_location)
+        if folder is not None and folder.parent.name == model.model_id:
+            shutil.rmtree(folder.parent, ignore_errors=True)
+
+
 def _read(name: str, uri: str) -> bytes | None:
     with TemporaryDirectory() as folder:
         try:

@@ -24,7 +24,7 @@ from sweep.evaluation.curve import Predictions
 from sweep.evaluation.intervals import images_of
 from sweep.evaluation.metrics import Labels
 from sweep.redaction import redacted
-from sweep.tracking import artifacts, datasets, models, reserve, store
+from sweep.tracking import artifacts, datasets, reserve, store
 from sweep.tracking.outbox import Outbox
 from sweep.tracking.source import source_tags
 
@@ -52,13 +52,13 @@ class Log:
     def __init__(self, run: Run) -> None:
         self.run_id = run.info.run_id
         self._run = run
-        self._outbox = Outbox(run)
+        self.outbox = Outbox(run)
         self._params, self._tags = dict(run.data.params), dict(run.data.tags)
         self._metrics: dict[str, Metric] = {}
         self._started = time.perf_counter()
         self._seconds: dict[str, float] = {}
         self._datasets: dict[str, DatasetInput] = {}
-        self._model_ids: dict[str, str] = {}
+        self.complete = False  # all was found that is to be
 
     def __enter__(self) -> Log:
         return self
@@ -68,7 +68,7 @@ class Log:
 
     def send(self) -> None:
         """Send to MLflow what was logged since this was done last."""
-        self._outbox.send()
+        self.outbox.send()
 
     def run(self) -> Run:
         """The run as MLflow will give it back, by what was logged here."""
@@ -97,7 +97,7 @@ class Log:
         started = time.perf_counter()
         yield
         self._seconds[name] = time.perf_counter() - started
-        self._outbox.send_if_due()
+        self.outbox.send_if_due()
 
     def times(self) -> None:
         """Log the seconds of each stage as timing.json, and those that are compared as metrics.
@@ -135,7 +135,7 @@ class Log:
             float(value),
             int(time.time() * 1000),
             step=0,
-            model_id=self._model_ids.get(name.partition("/")[0]),
+            model_id=self.outbox.model_ids.get(name.partition("/")[0]),
             dataset_name=images.dataset.name if images else None,
             dataset_digest=images.dataset.digest if images else None,
             run_id=self.run_id,
@@ -173,12 +173,12 @@ class Log:
 
     def _arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
         """Log arrays as one file of that name."""
-        np.savez_compressed(self._outbox.path(name), **arrays)
+        np.savez_compressed(self.outbox.path(name), **arrays)
 
     def datasets(self, images: Mapping[str, Images], name: str, paths: Mapping[str, str]) -> None:
         """Log sets of `images` as MLflow's datasets: of the data `name`, and from which files."""
         self._datasets = datasets.of_images(images, name, paths)
-        self._outbox.datasets += self._datasets.values()
+        self.outbox.datasets += self._datasets.values()
 
     def curves(self, curves: Mapping[str, Iterable[float]]) -> None:
         """Log each array as a metric with steps 0, 1, 2 ..."""
@@ -192,18 +192,18 @@ class Log:
         )
 
     def _log_metrics(self, metrics: Sequence[Metric]) -> None:
-        self._outbox.metrics += metrics
+        self.outbox.metrics += metrics
         self._metrics |= {metric.key: metric for metric in metrics}
 
     def set_params(self, values: Mapping[str, object]) -> None:
         """Log the settings of the run."""
         params = {name: redacted(str(value)) for name, value in values.items()}
-        self._outbox.params |= params
+        self.outbox.params |= params
         self._params |= params
 
     def tags(self, values: Mapping[str, object]) -> None:
         tags = {name: tag_value(value) for name, value in values.items()}
-        self._outbox.tags |= tags
+        self.outbox.tags |= tags
         self._tags |= tags
 
     def rename(self, name: str) -> None:
@@ -216,10 +216,10 @@ class Log:
         self.tags({store.DESCRIPTION: text})
 
     def text(self, name: str, text: str) -> None:
-        self._outbox.path(name).write_text(redacted(text), encoding="utf-8")
+        self.outbox.path(name).write_text(redacted(text), encoding="utf-8")
 
     def figure(self, name: str, figure: Figure) -> None:
-        figure.savefig(self._outbox.path(name), dpi=120)
+        figure.savefig(self.outbox.path(name), dpi=120)
 
     def figures(self, figures: Mapping[str, Figure]) -> None:
         """Log figures by their names."""
@@ -240,8 +240,7 @@ class Log:
         The rates that are logged next are theirs too, so MLflow's page of models compares them.
         """
         tags = {name: value for name, value in self._tags.items() if name in MODEL_TAGS}
-        path = self._outbox.path("goodnet.keras")
-        self._model_ids = models.log(self._run.info, goodnet, path, self._params, tags)
+        self.outbox.add_models(goodnet, self._params, tags)
 
 
 @contextmanager
@@ -264,6 +263,7 @@ def start_run(
         log.set_params(params)
         yield log
         log.times()
+        log.complete = True
         log.send()
         status = "FINISHED"
     except NotApplicable as error:

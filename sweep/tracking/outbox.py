@@ -6,18 +6,25 @@ it knows spends its time there.
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from sweep.tracking import artifacts
+from sweep.tracking import artifacts, models
+from sweep.tracking.servers import patience
 
+if TYPE_CHECKING:
+    from sweep.detectors import GoodNet
+
+VALUES, FILES, NETWORKS = "values.json", "files", ("badnet.keras", "repaired.keras")
 LIMIT = 1000  # metrics, params and tags together that an MLflow server takes in one call
 MOST_PARAMS = 100  # params that it takes in one, and tags
 SECONDS = 10.0  # after which a run that goes on sends what it has
@@ -31,11 +38,14 @@ class Outbox:
     """
 
     def __init__(self, run: Run) -> None:
-        self._run_id = run.info.run_id
+        self._run, self._run_id = run, run.info.run_id
         self.params: dict[str, str] = {}
         self.tags: dict[str, str] = {}
         self.metrics: list[Metric] = []
         self.datasets: list[DatasetInput] = []
+        self.model_ids: dict[str, str] = {}
+        self._models: tuple[GoodNet, dict[str, str], dict[str, str]] | None = None
+        self._tried = False  # to log models
         self._client = MlflowClient()
         self._folder = artifacts.local_path(run.info.artifact_uri)
         self._files: TemporaryDirectory[str] | None = None
@@ -50,12 +60,44 @@ class Outbox:
         return path
 
     def send_if_due(self) -> None:
-        """Send what there is where the last time is a while ago."""
+        """Send what there is where the last time is a while ago, and the server answers now."""
         if time.monotonic() - self._sent >= SECONDS:
-            self.send()
+            patience.tried(self.send)
+            self._sent = time.monotonic()
+
+    @property
+    def empty(self) -> bool:
+        """Whether all is sent."""
+        values = self.params or self.tags or self.metrics or self.datasets
+        return not (values or self._models or self._files)
+
+    def add_models(
+        self, goodnet: GoodNet, params: Mapping[str, str], tags: Mapping[str, str]
+    ) -> None:
+        """Log models at once, so that rates can be theirs, or where that fails when all is sent."""
+        self._models = (goodnet, dict(params), dict(tags))
+        patience.tried(self._send_models)
+
+    def _send_models(self) -> None:
+        assert self._models is not None
+        goodnet, params, tags = self._models
+        if self._tried:
+            artifacts.delete_models(self._run)
+        self._tried = True
+        path = self.path("goodnet.keras")
+        self.model_ids = models.log(self._run.info, goodnet, path, params, tags)
+        self.metrics = [self._of_model(metric) for metric in self.metrics]
+        self._models = None
+
+    def _of_model(self, metric: Metric) -> Metric:
+        """A metric, if it is a rate, as one of the model whose name it begins with."""
+        model = self.model_ids.get(metric.key.partition("/")[0]) if metric.run_id else None
+        return Metric(**metric.to_dictionary() | {"model_id": model})
 
     def send(self) -> None:
         """Send all that there is; what fails is raised, and the rest stays."""
+        if self._models is not None:
+            self._send_models()
         if self.datasets:
             self._send_datasets()
         self._send_values()
@@ -91,6 +133,42 @@ class Outbox:
             self.metrics = self.metrics[len(metrics) :]
             self.params = _without(self.params, params)
             self.tags = _without(self.tags, tags)
+
+    def write(self, folder: Path) -> None:
+        """Write all that is not sent into a new folder, for `read`."""
+        folder.mkdir(parents=True)
+        if self._files is not None:
+            shutil.copytree(self._files.name, folder / FILES)
+        values = {
+            "params": self.params,
+            "tags": self.tags,
+            "metrics": [metric.to_dictionary() for metric in self.metrics],
+            "datasets": [dataset.to_dictionary() for dataset in self.datasets],
+        }
+        if self._models is not None:
+            goodnet, *values["models"] = self._models
+            for name, network in zip(NETWORKS, (goodnet.badnet, goodnet.repaired), strict=True):
+                network.save(folder / name)
+        (folder / VALUES).write_text(json.dumps(values))
+
+    @classmethod
+    def read(cls, run: Run, folder: Path, goodnet: Callable[..., GoodNet]) -> Outbox:
+        """What `write` has written of the same run; `goodnet` makes one of paths of B and B'."""
+        outbox, values = cls(run), json.loads((folder / VALUES).read_text())
+        outbox.params, outbox.tags = values["params"], values["tags"]
+        outbox.metrics = [Metric(**metric) for metric in values["metrics"]]
+        outbox.datasets = [
+            DatasetInput(Dataset(**one["dataset"]), [InputTag(*tag) for tag in one["tags"].items()])
+            for one in values["datasets"]
+        ]
+        if (folder / FILES).is_dir():
+            for path in (folder / FILES).rglob("*"):
+                if path.is_file():
+                    shutil.copyfile(path, outbox.path(str(path.relative_to(folder / FILES))))
+        if "models" in values:
+            networks = goodnet(*(folder / name for name in NETWORKS))
+            outbox._models, outbox._tried = (networks, *values["models"]), True
+        return outbox
 
 
 def _first(values: Mapping[str, str], count: int) -> dict[str, str]:

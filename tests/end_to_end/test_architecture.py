@@ -51,6 +51,7 @@ LEVELS: list[dict[str, set[str]]] = [
             "filelock",
             "hydra",
             "joblib",
+            "keras",
             "mlflow",
             "omegaconf",
             "submitit",

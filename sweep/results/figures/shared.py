@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from sweep.tracking import Log
+from sweep.tracking.servers import patience
 
 TAG = "figures"
 FOLDER = "figures"
@@ -28,9 +29,12 @@ def log_shared(log: Log, key: str, draw: Callable[[], Mapping[str, Figure]]) -> 
         log.figures({f"{FOLDER}/{name}": figure for name, figure in draw().items()})
         return
     place = f"{log.sweep}/{key[:SHORT]}"
+    folder = f"{FOLDER}/{key[:SHORT]}"
     if place not in _kept:
-        _kept[place] = _keep(log.sweep, f"{FOLDER}/{key[:SHORT]}", draw)
-    if _kept[place]:
+        kept = patience.tried(lambda: _keep(str(log.sweep), folder, draw))
+        if kept is not None:  # else the next cell keeps it
+            _kept[place] = kept
+    if _kept.get(place, True):
         log.tags({TAG: " ".join(filter(None, [log.run().data.tags.get(TAG), place]))})
 
 

@@ -24,6 +24,7 @@ from sweep.tracking.servers import outages
 
 SCHEMES = ("http", "https", "postgresql", "mysql", "mssql")
 FIRST, PAUSE = 0.2, 1.0  # seconds before a call is repeated, the first time and later
+BRIEFLY = 8  # seconds in which a server answers that is asked once
 QUIET = 2.0  # seconds of an outage without a word
 TIMEOUT, RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
@@ -53,6 +54,17 @@ def none(seconds: int) -> Iterator[None]:
     finally:
         _seconds = before
         os.environ.update({name: value for name, value in kept.items() if value})
+
+
+def tried(call: Callable[[], Any], otherwise: Any = None) -> Any:
+    """What `call` returns; `otherwise` where the server does not answer now: it is done later."""
+    try:
+        with none(BRIEFLY):
+            return call()
+    except Exception as error:
+        if not outages.is_unreachable(error):
+            raise
+        return otherwise
 
 
 def give_up() -> None:
