@@ -19,6 +19,7 @@ from sweep.cli.choices import require_unambiguous
 from sweep.cli.configs import overrides_text
 from sweep.cli.identity import Origin, digest
 from sweep.cli.jobs import connect
+from sweep.launching import unsent
 from sweep.tracking import run_history, store
 
 T = TypeVar("T")
@@ -134,7 +135,15 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _finished(cfg: DictConfig, digests: Collection[str]) -> Collection[str]:
-    """Which of the cells are finished and need not be run; `cfg` is that of any."""
-    if cfg.rerun or not store.is_there(cfg.tracking.uri, Path(os.environ["PROJECT_ROOT"])):
+    """Which of the cells are finished and need not be run; `cfg` is that of any.
+
+    What an earlier cell could not log is logged before.
+    """
+    root = Path(os.environ["PROJECT_ROOT"])
+    if not store.is_there(cfg.tracking.uri, root):
         return ()
-    return run_history.find_all_finished(connect(cfg), digests, models=cfg.tracking.models)
+    experiment = connect(cfg)
+    unsent.send(experiment, root)
+    if cfg.rerun:
+        return ()
+    return run_history.find_all_finished(experiment, digests, models=cfg.tracking.models)

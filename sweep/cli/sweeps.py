@@ -1,6 +1,5 @@
 """Around all cells of a multirun: checked, counted, resumed, and compared at the end."""
 
-import os
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -28,7 +27,7 @@ from sweep.cli.jobs import (
     exit_with_error,
     stop_on_logging_failure,
 )
-from sweep.launching import claims, progress, unsent, workers
+from sweep.launching import claims, progress, workers
 from sweep.launching.launchers import Launcher
 from sweep.launching.plans import Plan
 from sweep.redaction import redact_files
@@ -184,7 +183,6 @@ class Sweep(workers.InWorker):
         self._require_launcher(config)
         cfg, digests, finished = check_cells(config, self.overrides, varying)
         self.experiment = connect(cfg)
-        unsent.send(self.experiment, Path(os.environ["PROJECT_ROOT"]))
         self.published = cfg.published
         dead_count = len(run_history.mark_dead_runs(self.experiment))
         if dead_count:
