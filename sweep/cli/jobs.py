@@ -94,8 +94,7 @@ def _run_in_sweep(task: Task, cfg: DictConfig) -> None:
         with workers.at_work():
             _run_or_stop(task, cfg, plan)
     except Stopped as stopped:
-        plan.stop(str(stopped))
-        if not in_worker:
+        if not plan.stop(str(stopped)) or not in_worker:
             raise
     except KeyboardInterrupt:
         if not in_worker:

@@ -144,10 +144,14 @@ class Plan:
         """Why a cell has stopped the sweep; "" where none has, or where that was wanted."""
         return (Path(self.folder) / STOP).read_text() if self.stopped else ""
 
-    def stop(self, reason: str = "") -> None:
-        """Let no cell begin any more."""
-        if not self.stopped:
-            (Path(self.folder) / STOP).write_text(redacted(reason))
+    def stop(self, reason: str = "") -> bool:
+        """Let no cell begin any more; whether that could be written, which a full disk forbids."""
+        try:
+            if not self.stopped:
+                (Path(self.folder) / STOP).write_text(redacted(reason))
+        except OSError:
+            return False
+        return True
 
     def own_runs(self, runs: Sequence[Run]) -> Mapping[int, Run]:
         """The sweep's own `runs` by number of the cell: of several the one that came furthest."""

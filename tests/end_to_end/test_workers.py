@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 
+import mlflow
 import psutil
 import pytest
 from crashes import SMALL, Project, survived
@@ -114,6 +115,8 @@ def test_two_sweeps_at_once_run_each_cell_once(database, tmp_path):
     projects = [Project(folder, "-m", *SMALL, uri, CELLS) for folder in folders]
     sweeps = [Sweep(project) for project in projects]
     assert [sweep.wait() for sweep in sweeps] == [0, 0], "\n".join(s.printed for s in sweeps)
-    finished = [run for run in projects[0].runs() if run.info.status == "FINISHED"]
-    cells = [run.data.tags["cell"] for run in finished if "job" in run.data.tags]
+    mlflow.set_tracking_uri(uri.removeprefix("tracking.uri="))
+    runs = mlflow.search_runs(experiment_names=["prunesweep"], output_format="list")
+    cells = [run.data.tags["cell"] for run in runs if "job" in run.data.tags]
     assert len(cells) == len(set(cells)) == 4
+    assert {run.info.status for run in runs} == {"FINISHED"}

@@ -118,3 +118,17 @@ def test_what_is_under_way_elsewhere_is_awaited_and_run_where_its_process_dies(
     claimed["x"] = [run("x", "RUNNING", host="there", pid=7)]
     monkeypatch.setattr(plans.time, "sleep", lambda seconds: known.update(x="run"))
     assert plan.await_free([0]) == []
+
+
+def test_a_stop_that_a_full_disk_forbids_says_so_and_raises_nothing(known, tmp_path, monkeypatch):
+    plan = made(["x"]).begin(tmp_path, "parent")
+
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(plans.Path, "write_text", full)
+        assert not plan.stop("the disk is full")
+    assert not plan.stopped
+    assert plan.stop("http://me:s3cret@host is gone")
+    assert plan.stop_reason == "http://me:***@host is gone"

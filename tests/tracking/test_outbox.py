@@ -27,7 +27,8 @@ def calls(monkeypatch) -> list[tuple[int, int, int]]:
 @pytest.fixture
 def run(root) -> Run:
     """A run that has begun."""
-    return MlflowClient().create_run(store.connect(None, "outbox", root))
+    experiment = store.connect(None, "outbox", root)  # before the client, which keeps its address
+    return MlflowClient().create_run(experiment)
 
 
 def test_all_goes_in_as_few_calls_as_the_limits_allow(run, calls):
