@@ -258,7 +258,7 @@ def start_run(
     lineage = {} if parent is None else {MLFLOW_PARENT_RUN_ID: parent}
     values = {key: tag_value(value) for key, value in {**source_tags(), **lineage, **tags}.items()}
     run = MlflowClient().create_run(experiment_id, tags=values, run_name=redacted(name))
-    log, status = Log(run), "FAILED"
+    log, status, closed = Log(run), "FAILED", False
     try:
         log.set_params(params)
         yield log
@@ -272,9 +272,9 @@ def start_run(
         status = "FINISHED"
         raise
     except Exception as error:
-        if store.logging_failure(error):
+        closed = store.logging_failure(error) is not None
+        if closed:
             store.stop_retrying()
-            reserve.release()
         log.tags({"error": _error_line(error)})
         raise
     except BaseException:
@@ -284,6 +284,8 @@ def start_run(
         if status != "FINISHED":
             with suppress(Exception):  # a full disk takes neither this, nor what follows
                 log.send()
+        if closed:
+            reserve.release()  # now: what is sent would take the room of the status
         log.end(status)
         if status != "FINISHED":
             with suppress(Exception):
