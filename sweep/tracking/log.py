@@ -38,8 +38,6 @@ ANSWERS = "answers.npz"
 SCORES = "scores.npz"
 #: The tags that say how many images of each kind a rate is a share of.
 IMAGE_TAGS = {"valid": "images_valid", "test": "images_test", "poisoned": "images_attacked"}
-#: The tags of a run that its models have too.
-MODEL_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 TIMES = ("badnet", "total")  # that are compared; others are looked up
 
 
@@ -239,8 +237,7 @@ class Log:
 
         The rates that are logged next are theirs too, so MLflow's page of models compares them.
         """
-        tags = {name: value for name, value in self._tags.items() if name in MODEL_TAGS}
-        self.outbox.add_models(goodnet, self._params, tags)
+        self.outbox.add_models(goodnet, self._params, self._tags)
 
 
 @contextmanager

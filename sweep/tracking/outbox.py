@@ -28,6 +28,8 @@ VALUES, FILES, NETWORKS = "values.json", "files", ("badnet.keras", "repaired.ker
 LIMIT = 1000  # metrics, params and tags together that an MLflow server takes in one call
 MOST_PARAMS = 100  # params that it takes in one, and tags
 SECONDS = 10.0  # after which a run that goes on sends what it has
+#: The tags of a run that its models have too.
+MODEL_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
 
 class Outbox:
@@ -74,8 +76,12 @@ class Outbox:
     def add_models(
         self, goodnet: GoodNet, params: Mapping[str, str], tags: Mapping[str, str]
     ) -> None:
-        """Log models at once, so that rates can be theirs, or where that fails when all is sent."""
-        self._models = (goodnet, dict(params), dict(tags))
+        """Log models at once, so that rates can be theirs, or where that fails when all is sent.
+
+        `params` and `tags` are the run's; models have those that say whose and what they are.
+        """
+        shared = {name: value for name, value in tags.items() if name in MODEL_TAGS}
+        self._models = (goodnet, dict(params), shared)
         patience.tried(self._send_models)
 
     def _send_models(self) -> None:
