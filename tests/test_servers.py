@@ -158,7 +158,7 @@ def test_a_server_that_goes_ends_a_sweep_in_a_sentence(server, project):
     assert time.monotonic() - ended < 60
     (sentence,) = (line for line in printed.splitlines() if line.startswith("prunesweep: "))
     assert sentence.startswith("prunesweep: the runs at http://me:***@127.0.0.1:")
-    assert "(Connection refused); what was logged is kept there: see to the server" in sentence
+    assert "(Connection refused): see to the server or to tracking.uri" in sentence
     assert printed.count("1 of 4") == 1
     table = printed.partition(sentence)[2].splitlines()
     (first,) = (line for line in table if line.startswith("0.02 "))

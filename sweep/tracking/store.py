@@ -158,8 +158,8 @@ def logging_failure(error: BaseException | None) -> BadInput | None:
         if outages.is_unreachable(error):
             return BadInput(
                 f"the runs at {mlflow.get_tracking_uri()} cannot be reached "
-                f"({outages.reason(error)}); what was logged is kept there: see to the server or "
-                f"to tracking.uri, and give the same command again"
+                f"({outages.reason(error)}): see to the server or to tracking.uri, and give the "
+                f"same command again"
             )
         error = error.__cause__ or error.__context__
     return None

@@ -1,25 +1,115 @@
-"""A server that goes away for good while a cell is at work: what there is is shown and kept."""
+"""Servers that go away while a cell is at work, for a while or for good."""
 
 import json
 import sqlite3
+import threading
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import mlflow
 import pytest
 from crashes import SMALL, Project
 from mlflow.tracking import MlflowClient
-from services import MlflowServer
+from services import PASSWORD, MlflowServer, Postgres, needs_postgres, postgres, told_in
+from started_sweeps import Sweep
 
 pytestmark = pytest.mark.services
-PASSWORD = "n0t-to-be-t0ld"
+WORKERS = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+MODELS = "SELECT count(*) FROM logged_models"  # that cells have begun to log, two a cell
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Postgres]:
+    with postgres() as started:
+        yield started
+
+
+def models_in(database: Postgres, name: str) -> int:
+    with suppress(CalledProcessError):  # there are no tables yet
+        return int(database.query(MODELS, name))
+    return 0
+
+
+def when(sweep: Sweep, models: Callable[[], int], count: int) -> None:
+    """Wait until so many models are begun."""
+    while models() < count:
+        assert sweep.process.poll() is None, sweep.printed
+        time.sleep(0.02)
+
+
+@needs_postgres
+@pytest.mark.parametrize("behind", [False, True], ids=["used directly", "behind a server"])
+def test_a_database_that_is_back_in_time_is_waited_for_and_nothing_is_doubled(
+    behind, database, tmp_path
+):
+    name = "behind" if behind else "direct"
+    uri = database.create(name)
+    server = MlflowServer(uri, tmp_path) if behind else None
+    project = Project(tmp_path, "-m", *SMALL, "prune.frac=0.02,0.1,0.2")
+    where = f"tracking.uri={server.uri if server else uri}"
+    place = () if server else (f"tracking.artifacts={tmp_path / 'place'}",)
+    try:
+        sweep = Sweep(project, where, *place)
+        when(sweep, lambda: models_in(database, name), 3)
+        database.stop()
+        threading.Timer(12, database.start).start()
+        assert sweep.wait() == 0, sweep.printed
+        assert sum(line.startswith("waiting for ") for line in sweep.printed.splitlines()) == 1
+        assert "up to 60 s" in sweep.printed
+        again = Sweep(project, where)
+        assert again.wait() == 0
+        assert "3 cells: 0 to run, 3 finished before" in again.printed
+        count = "SELECT status, count(*) FROM runs GROUP BY status"
+        assert database.query(count, name) == "FINISHED|5"
+        assert database.query(f"{MODELS} WHERE lifecycle_stage = 'active'", name) == "6"
+        doubled = "SELECT count(*) FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
+        assert database.query(doubled, name) == ""
+        assert told_in(project.folder) == []
+    finally:
+        if server:
+            server.stop()
+
+
+@needs_postgres
+@pytest.mark.parametrize("workers", [(), WORKERS], ids=["one process", "two workers"])
+def test_a_database_that_is_gone_ends_a_sweep_and_what_cells_found_is_logged_later(
+    workers, database, tmp_path
+):
+    name = f"gone-{len(workers)}"
+    uri, place = database.create(name), f"tracking.artifacts={tmp_path / 'place'}"
+    given = (f"tracking.uri={uri}", "tracking.patience=3", *workers)
+    project = Project(tmp_path, "-m", *SMALL, *given, "prune.frac=0.02,0.06,0.1,0.2,0.3,0.4")
+    sweep = Sweep(project, place)
+    when(sweep, lambda: models_in(database, name), 3)
+    try:
+        database.stop()
+        assert sweep.wait() == 1, sweep.printed
+    finally:
+        database.start()
+    assert "Traceback" not in sweep.printed
+    assert "cannot be reached" in sweep.words
+    assert "the same command again runs these alone" in sweep.words
+    kept = len(list(project.folder.glob("outputs/unsent/*/run.json")))
+    assert kept >= 1, sweep.printed
+    assert f"{kept} could not be logged" in sweep.words
+    assert told_in(project.folder) == []
+    again = Sweep(project)
+    assert again.wait() == 0, again.printed
+    cells = "1 cell" if kept == 1 else f"{kept} cells"
+    assert f"{cells} that could not be logged: logged now" in again.printed
+    assert not list(project.folder.glob("outputs/unsent/*/run.json"))
+    finished = "SELECT count(*), count(DISTINCT value) FROM tags JOIN runs USING (run_uuid) "
+    finished += "WHERE key = 'cell' AND status = 'FINISHED'"
+    assert database.query(finished, name) == "6|6"
+    assert "RUNNING" not in database.query("SELECT status FROM runs", name)
 
 
 def models(database: Path) -> int:
-    """How many models cells have begun to log, by the database behind the server; two a cell."""
     with closing(sqlite3.connect(database)) as connection:
-        return connection.execute("SELECT count(*) FROM logged_models").fetchone()[0]
+        return connection.execute(MODELS).fetchone()[0]
 
 
 def test_what_the_cut_cell_found_is_logged_by_the_same_command(tmp_path):
@@ -29,13 +119,11 @@ def test_what_the_cut_cell_found_is_logged_by_the_same_command(tmp_path):
     given = ("-m", *SMALL, "prune.frac=0.02,0.1,0.2", f"tracking.uri={uri}", "tracking.patience=2")
     project = Project(tmp_path / "project", *given)
     try:
-        sweep = project.start()
-        while models(tmp_path / "runs.db") < 3:
-            assert sweep.poll() is None
-            time.sleep(0.02)
+        sweep = Sweep(project)
+        when(sweep, lambda: models(tmp_path / "runs.db"), 3)
         server.stop()
-        printed, _ = sweep.communicate()
-        assert sweep.returncode == 1, printed
+        assert sweep.wait() == 1, sweep.printed
+        printed = sweep.printed
         assert "what it has found is kept in outputs/unsent" in printed
         (row,) = (line for line in printed.splitlines() if line.startswith("0.1 "))
         assert row.split()[1] == "UNSENT"
@@ -52,6 +140,7 @@ def test_what_the_cut_cell_found_is_logged_by_the_same_command(tmp_path):
         assert not kept.exists()
         _is_whole(server.uri, run_id)
         assert PASSWORD not in printed + again
+        assert told_in(project.folder) == []
     finally:
         server.stop()
 

@@ -4,16 +4,26 @@ import os
 import pwd
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from program import ENVIRONMENT
 
 HOST, USER, PASSWORD = "127.0.0.1", "sweeper", "n0t-to-be-t0ld"
@@ -135,3 +145,80 @@ class MlflowServer:
         if self._process.poll() is None:
             os.killpg(self._process.pid, 9)  # it has workers
             self._process.wait()
+
+
+class Guard(ThreadingHTTPServer):
+    """A gate before the server at a port of this machine: 401 for whoever lacks the password.
+
+    `uri` is its address, without one. With a `certificate`, a file that holds its key too, it
+    speaks TLS.
+    """
+
+    def __init__(self, port: int, certificate: Path | None = None) -> None:
+        super().__init__((HOST, 0), _Passing)
+        self.behind = port
+        self.uri = f"http{'s' if certificate else ''}://{HOST}:{self.server_port}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, *_: object) -> None:
+        """Whoever does not take its certificate hangs up."""
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Passing(BaseHTTPRequestHandler):
+    """One request, passed on as it is."""
+
+    protocol_version = "HTTP/1.1"
+    _basic = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    known = (f"Basic {_basic}", f"Bearer {PASSWORD}")
+
+    def _pass_on(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.headers.get("Authorization") not in self.known:
+            return self._answer(401, b"You are not authenticated.")
+        with closing(HTTPConnection(HOST, self.server.behind)) as behind:
+            behind.request(self.command, self.path, content, dict(self.headers))
+            answer = behind.getresponse()
+            return self._answer(answer.status, answer.read(), answer.getheader("Content-Type"))
+
+    def _answer(self, status: int, content: bytes, kind: str | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind or "text/plain")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+def certificate(folder: Path) -> Path:
+    """The file of a new certificate for this machine, that nobody has signed, and of its key."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now, address = datetime.now(UTC), x509.IPAddress(ip_address(HOST))
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path, pem = folder / "certificate.pem", serialization.Encoding.PEM
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(key.private_bytes(pem, *plain) + made.public_bytes(pem))
+    return path
+
+
+def told_in(*folders: Path) -> list[Path]:
+    """The files in which the password stands."""
+    files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if PASSWORD.encode() in path.read_bytes()]

@@ -122,7 +122,7 @@ def test_a_server_that_does_not_answer_is_told_in_a_sentence_at_once(tmp_path, m
         for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
             monkeypatch.setenv(name, "100")
         store.stop_retrying()
-        told = "the runs at {} cannot be reached ({}); what was logged is kept there: see to the"
+        told = "the runs at {} cannot be reached ({}): see to the server"
         assert str(store.logging_failure(asked(uri))).startswith(
             told.format(uri, "Connection refused")
         )

@@ -47,13 +47,17 @@ def none(seconds: int) -> Iterator[None]:
     """Ask a server once meanwhile, for so many seconds at most: its address may be wrong."""
     global _seconds
     before, _seconds = _seconds, 0.0
-    kept = {name: os.environ.get(name, "") for name in (TIMEOUT, RETRIES)}
+    kept = {name: os.environ.pop(name, None) for name in (TIMEOUT, RETRIES)}
     os.environ.update({TIMEOUT: str(seconds), RETRIES: "0"})
     try:
         yield
     finally:
         _seconds = before
-        os.environ.update({name: value for name, value in kept.items() if value})
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def tried(call: Callable[[], Any], otherwise: Any = None) -> Any:
