@@ -55,6 +55,28 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def prepared(database: Path) -> Path:
+    """What small sweeps share, and a database of no runs, to be copied: made once for all workers.
+
+    In `outputs/` images, the BadNet and the cache of `crashes.SMALL`.
+    """
+    from crashes import SMALL, Project
+
+    folder = database.with_name("prepared")
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            making = folder.with_name("preparing")
+            making.mkdir()
+            shutil.copy(database, making)
+            Project(making, *SMALL, "tracking.models=false").run()
+            (folder / "outputs").mkdir(parents=True)
+            shutil.copy(database, folder)
+            for kept in ("data", "badnets", "cache"):
+                shutil.copytree(making / "outputs" / kept, folder / "outputs" / kept)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def _database(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sweep.tracking import store
 

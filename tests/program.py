@@ -24,6 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
 ENVIRONMENT |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+WRITTEN = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 #: What it comes to import while it runs.
 LATER = ("mlflow.keras", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_workspace_store")
 LATER += ("sweep.cli.parts", "sweep.inspection", "sweep.detectors", "sweep.strategies")
@@ -37,16 +38,28 @@ def python(folder: Path, *arguments: str) -> subprocess.Popen:
 
 
 class Started:
-    """A program that runs, as a `subprocess.Popen` of text whose errors go to its output."""
+    """A program that runs, as a `subprocess.Popen` of text whose errors go to its output.
 
-    def __init__(self, folder: Path, script: str, *arguments: str) -> None:
-        output, theirs = os.pipe()
+    With a file to `print_to` it runs in a session of its own, as in a terminal.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        script: str,
+        *arguments: str,
+        environment: Mapping[str, str] = ENVIRONMENT,
+        print_to: Path | None = None,
+    ) -> None:
+        output, theirs = os.pipe() if print_to is None else (None, os.open(print_to, WRITTEN))
         told, tell = os.pipe()
-        request = {"folder": str(folder), "argv": [script, *arguments], "environ": ENVIRONMENT}
+        request = {"folder": str(folder), "argv": [script, *arguments]}
+        request |= {"environ": dict(environment), "session": print_to is not None}
         socket.send_fds(_server(), [json.dumps(request).encode() + b"\n"], [theirs, tell])
         os.close(theirs)
         os.close(tell)
-        self.stdout, self._told = os.fdopen(output), os.fdopen(told)
+        self.stdout = None if output is None else os.fdopen(output)
+        self._told = os.fdopen(told)
         self.pid, self.returncode = int(self._told.readline()), None
 
     def poll(self) -> int | None:
@@ -138,6 +151,8 @@ def _run(request: Mapping[str, Any], defaults: Mapping[str, str], output: int, t
         os.dup2(output, stream)
     os.close(output)
     os.close(tell)
+    if request["session"]:
+        os.setsid()
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update({**defaults, **request["environ"]})

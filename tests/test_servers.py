@@ -1,14 +1,12 @@
 """Runs on a tracking server: its password is told nowhere, and a server that goes ends a sweep."""
 
-import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -16,73 +14,20 @@ from crashes import SMALL, Project
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 from program import ENVIRONMENT, python
+from services import PASSWORD, MlflowServer, told_in, with_password
 
 from sweep.cleanup import command
-
-PASSWORD = "n0t-to-be-t0ld"
 
 pytestmark = pytest.mark.services
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """A server of runs in a folder of its own, its address with a password, and how to end it."""
-    port, folder = free_port(), tmp_path_factory.mktemp("server")
-    place = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    place += ["--artifacts-destination", str(folder / "artifacts")]
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-    process = subprocess.Popen(
-        [*command, *place],
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-    def end() -> None:
-        if process.poll() is None:
-            os.killpg(process.pid, 9)  # it has workers
-            process.wait()
-
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health")
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield SimpleNamespace(uri=f"http://me:{PASSWORD}@127.0.0.1:{port}", folder=folder, end=end)
-    end()
-
-
-def told_in(folder: Path) -> list[Path]:
-    """The files in which the password stands."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return [path for path in files if PASSWORD.encode() in path.read_bytes()]
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project(tmp_path_factory.mktemp("project"))
-
-
-def test_a_password_is_told_nowhere(server, project):
-    where = ("tracking.experiment=told", f"tracking.uri={server.uri}", "tracking.models=false")
-    printed = project.run("-m", *SMALL, *where)
-    assert "Compare the runs in a browser: http://me:***@" in printed
-    printed += project.run(*SMALL, *where)
-    printed += project.run("-m", *SMALL, *where, "prune.layer=nowhere", exits=2)
-    database = (server.folder / "mlflow.db").read_bytes()
-    assert b"tracking.uri=http://me:***@" in database  # of what varies, there being one cell
-    assert PASSWORD not in printed
-    assert list(project.folder.glob("outputs/sweeps/*/multirun.yaml"))
-    assert len(list(project.folder.glob("outputs/*/**/.hydra/overrides.yaml"))) == 2
-    assert told_in(server.folder) + told_in(project.folder) == []
+def server(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(database, folder)
+    started = MlflowServer(f"sqlite:///{folder}/mlflow.db", folder)
+    yield started
+    started.stop()
 
 
 def test_two_clones_may_begin_experiments_at_the_same_moment(server, tmp_path):
@@ -126,7 +71,7 @@ def test_a_sweep_is_deleted_on_a_server_with_its_files_and_mlflow_forgets_it(ser
     lying = server.folder / "artifacts" / experiment
     assert len([path for path in lying.rglob("*") if path.is_file()]) == 3
 
-    what = ["left", "--uri", server.uri]
+    what = ["left", "--uri", with_password(server.uri)]
     assert command.main([*what, "--end"]) == 0
     client.set_terminated(cell, "FINISHED")
     assert command.main([*what, "--sweep", sweep[:8], "--finished", "--delete"]) == 0
@@ -145,19 +90,21 @@ def test_a_sweep_is_deleted_on_a_server_with_its_files_and_mlflow_forgets_it(ser
     assert client.search_runs([experiment], run_view_type=ViewType.ALL) == []
 
 
-def test_a_server_that_goes_ends_a_sweep_in_a_sentence(server, project):
-    where = ("tracking.experiment=gone", f"tracking.uri={server.uri}", "tracking.models=false")
-    where += ("tracking.patience=5",)
+def test_a_server_that_goes_ends_a_sweep_in_a_sentence(server, prepared, tmp_path):
+    shutil.copytree(prepared / "outputs", tmp_path / "outputs")
+    project = Project(tmp_path)
+    where = ("tracking.experiment=gone", f"tracking.uri={with_password(server.uri)}")
+    where += ("tracking.models=false", "tracking.patience=5")
     process, printed = project.start("-m", *SMALL, *where, "prune.frac=0.02,0.04,0.1,0.2"), ""
     for line in process.stdout:
         printed += line
         if line.startswith("1 of 4"):
-            server.end()
+            server.stop()
             ended = time.monotonic()
     assert process.wait() == 1, printed
     assert time.monotonic() - ended < 60
     (sentence,) = (line for line in printed.splitlines() if line.startswith("prunesweep: "))
-    assert sentence.startswith("prunesweep: the runs at http://me:***@127.0.0.1:")
+    assert sentence.startswith("prunesweep: the runs at http://sweeper:***@127.0.0.1:")
     assert "(Connection refused): see to the server or to tracking.uri" in sentence
     assert printed.count("1 of 4") == 1
     table = printed.partition(sentence)[2].splitlines()
@@ -169,6 +116,6 @@ def test_a_server_that_goes_ends_a_sweep_in_a_sentence(server, project):
     assert "Traceback" not in printed
     assert PASSWORD not in printed
     began, again = time.monotonic(), project.run(*SMALL, *where, exits=2)
-    assert again.startswith("prunesweep: the runs at http://me:***@127.0.0.1:")
+    assert again.startswith("prunesweep: the runs at http://sweeper:***@127.0.0.1:")
     assert time.monotonic() - began < 30
     assert told_in(project.folder) == []

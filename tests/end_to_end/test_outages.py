@@ -1,6 +1,7 @@
 """Servers that go away while a cell is at work, for a while or for good."""
 
 import json
+import shutil
 import sqlite3
 import threading
 import time
@@ -13,7 +14,15 @@ import mlflow
 import pytest
 from crashes import SMALL, Project
 from mlflow.tracking import MlflowClient
-from services import PASSWORD, MlflowServer, Postgres, needs_postgres, postgres, told_in
+from services import (
+    PASSWORD,
+    MlflowServer,
+    Postgres,
+    needs_postgres,
+    postgres,
+    told_in,
+    with_password,
+)
 from started_sweeps import Sweep
 
 pytestmark = pytest.mark.services
@@ -22,9 +31,16 @@ MODELS = "SELECT count(*) FROM logged_models"  # that cells have begun to log, t
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Postgres]:
+def postgresql() -> Iterator[Postgres]:
     with postgres() as started:
+        started.make_tables()
         yield started
+
+
+@pytest.fixture
+def folder(prepared: Path, tmp_path: Path) -> Path:
+    shutil.copytree(prepared / "outputs", tmp_path / "project" / "outputs")
+    return tmp_path / "project"
 
 
 def models_in(database: Postgres, name: str) -> int:
@@ -41,21 +57,27 @@ def when(sweep: Sweep, models: Callable[[], int], count: int) -> None:
 
 
 @needs_postgres
-@pytest.mark.parametrize("behind", [False, True], ids=["used directly", "behind a server"])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param(False, id="used directly", marks=pytest.mark.slow),
+        pytest.param(True, id="behind a server"),
+    ],
+)
 def test_a_database_that_is_back_in_time_is_waited_for_and_nothing_is_doubled(
-    behind, database, tmp_path
+    behind, postgresql, folder, tmp_path
 ):
     name = "behind" if behind else "direct"
-    uri = database.create(name)
+    uri = postgresql.create(name, tables=True)
     server = MlflowServer(uri, tmp_path) if behind else None
-    project = Project(tmp_path, "-m", *SMALL, "prune.frac=0.02,0.1,0.2")
+    project = Project(folder, "-m", *SMALL, "prune.frac=0.02,0.1,0.2")
     where = f"tracking.uri={server.uri if server else uri}"
     place = () if server else (f"tracking.artifacts={tmp_path / 'place'}",)
     try:
         sweep = Sweep(project, where, *place)
-        when(sweep, lambda: models_in(database, name), 3)
-        database.stop()
-        threading.Timer(12, database.start).start()
+        when(sweep, lambda: models_in(postgresql, name), 3)
+        postgresql.stop()
+        threading.Timer(12, postgresql.start).start()
         assert sweep.wait() == 0, sweep.printed
         assert sum(line.startswith("waiting for ") for line in sweep.printed.splitlines()) == 1
         assert "up to 60 s" in sweep.printed
@@ -63,10 +85,10 @@ def test_a_database_that_is_back_in_time_is_waited_for_and_nothing_is_doubled(
         assert again.wait() == 0
         assert "3 cells: 0 to run, 3 finished before" in again.printed
         count = "SELECT status, count(*) FROM runs GROUP BY status"
-        assert database.query(count, name) == "FINISHED|5"
-        assert database.query(f"{MODELS} WHERE lifecycle_stage = 'active'", name) == "6"
+        assert postgresql.query(count, name) == "FINISHED|5"
+        assert postgresql.query(f"{MODELS} WHERE lifecycle_stage = 'active'", name) == "6"
         doubled = "SELECT count(*) FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
-        assert database.query(doubled, name) == ""
+        assert postgresql.query(doubled, name) == ""
         assert told_in(project.folder) == []
     finally:
         if server:
@@ -74,21 +96,27 @@ def test_a_database_that_is_back_in_time_is_waited_for_and_nothing_is_doubled(
 
 
 @needs_postgres
-@pytest.mark.parametrize("workers", [(), WORKERS], ids=["one process", "two workers"])
+@pytest.mark.parametrize(
+    "workers",
+    [
+        pytest.param((), id="one process", marks=pytest.mark.slow),
+        pytest.param(WORKERS, id="two workers"),
+    ],
+)
 def test_a_database_that_is_gone_ends_a_sweep_and_what_cells_found_is_logged_later(
-    workers, database, tmp_path
+    workers, postgresql, folder, tmp_path
 ):
     name = f"gone-{len(workers)}"
-    uri, place = database.create(name), f"tracking.artifacts={tmp_path / 'place'}"
+    uri, place = postgresql.create(name, tables=True), f"tracking.artifacts={tmp_path / 'place'}"
     given = (f"tracking.uri={uri}", "tracking.patience=3", *workers)
-    project = Project(tmp_path, "-m", *SMALL, *given, "prune.frac=0.02,0.06,0.1,0.2,0.3,0.4")
+    project = Project(folder, "-m", *SMALL, *given, "prune.frac=0.02,0.06,0.1,0.2,0.3,0.4")
     sweep = Sweep(project, place)
-    when(sweep, lambda: models_in(database, name), 3)
+    when(sweep, lambda: models_in(postgresql, name), 3)
     try:
-        database.stop()
+        postgresql.stop()
         assert sweep.wait() == 1, sweep.printed
     finally:
-        database.start()
+        postgresql.start()
     assert "Traceback" not in sweep.printed
     assert "cannot be reached" in sweep.words
     assert "the same command again runs these alone" in sweep.words
@@ -103,8 +131,8 @@ def test_a_database_that_is_gone_ends_a_sweep_and_what_cells_found_is_logged_lat
     assert not list(project.folder.glob("outputs/unsent/*/run.json"))
     finished = "SELECT count(*), count(DISTINCT value) FROM tags JOIN runs USING (run_uuid) "
     finished += "WHERE key = 'cell' AND status = 'FINISHED'"
-    assert database.query(finished, name) == "6|6"
-    assert "RUNNING" not in database.query("SELECT status FROM runs", name)
+    assert postgresql.query(finished, name) == "6|6"
+    assert "RUNNING" not in postgresql.query("SELECT status FROM runs", name)
 
 
 def models(database: Path) -> int:
@@ -112,12 +140,12 @@ def models(database: Path) -> int:
         return connection.execute(MODELS).fetchone()[0]
 
 
-def test_what_the_cut_cell_found_is_logged_by_the_same_command(tmp_path):
+def test_what_the_cut_cell_found_is_logged_by_the_same_command(folder, prepared, tmp_path):
+    shutil.copy(prepared / "mlflow.db", tmp_path / "runs.db")
     server = MlflowServer(f"sqlite:///{tmp_path / 'runs.db'}", tmp_path)
-    (tmp_path / "project").mkdir()
-    uri = server.uri.replace("//", f"//me:{PASSWORD}@")
-    given = ("-m", *SMALL, "prune.frac=0.02,0.1,0.2", f"tracking.uri={uri}", "tracking.patience=2")
-    project = Project(tmp_path / "project", *given)
+    where = (f"tracking.uri={with_password(server.uri)}", "tracking.patience=2")
+    given = ("-m", *SMALL, "prune.frac=0.02,0.1,0.2", *where)
+    project = Project(folder, *given)
     try:
         sweep = Sweep(project)
         when(sweep, lambda: models(tmp_path / "runs.db"), 3)

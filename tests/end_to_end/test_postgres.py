@@ -21,14 +21,17 @@ GRID = ("-m", *SMALL, "prune.frac=0.02,0.1", "tracking.experiment=shared")
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Postgres]:
+def postgresql() -> Iterator[Postgres]:
     with postgres() as started:
+        started.make_tables()
         yield started
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project(tmp_path_factory.mktemp("project"), *GRID)
+def project(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(prepared / "outputs", folder / "outputs")
+    return Project(folder, *GRID)
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +41,8 @@ def _uri_as_before() -> Iterator[None]:
     mlflow.set_tracking_uri(before)
 
 
-def test_a_sweep_in_a_database_used_directly(database, project, tmp_path):
-    place, uri = tmp_path / "artifacts", database.create("direct")
+def test_a_sweep_in_a_database_used_directly(postgresql, project, tmp_path):
+    place, uri = tmp_path / "artifacts", postgresql.create("direct")
     where = f"tracking.uri={uri}"
     refused = project.run(where, exits=2)
     assert "the experiment shared is new, and the database at postgresql://" in refused
@@ -51,14 +54,14 @@ def test_a_sweep_in_a_database_used_directly(database, project, tmp_path):
     assert again.startswith("2 cells: 0 to run, 2 finished before\n")
     moved = project.run(where, "tracking.artifacts=/elsewhere", exits=2)
     assert "has its artifacts at file:///" in moved
-    assert PASSWORD not in refused + printed + moved + database.dump("direct")
+    assert PASSWORD not in refused + printed + moved + postgresql.dump("direct")
     _looks_as_ever(uri, tmp_path)
     shutil.move(place / "shared", tmp_path / "away")
     assert "is not there on this machine" in project.run(where, exits=2)
 
 
-def test_a_sweep_on_a_server_with_that_database_behind(database, project, tmp_path):
-    server = MlflowServer(database.create("behind"), tmp_path)
+def test_a_sweep_on_a_server_with_that_database_behind(postgresql, project, tmp_path):
+    server = MlflowServer(postgresql.create("behind", tables=True), tmp_path)
     try:
         where = f"tracking.uri={server.uri}"
         project.run(where)
@@ -97,8 +100,8 @@ def _runs() -> list[mlflow.entities.Run]:
     return mlflow.search_runs(experiment_names=["shared"], output_format="list")
 
 
-def test_two_that_come_first_at_once_make_its_tables_once(database, tmp_path):
-    uri = database.create("new")
+def test_two_that_come_first_at_once_make_its_tables_once(postgresql, tmp_path):
+    uri = postgresql.create("new")
     code = "import sys, pathlib; from sweep.tracking import store as stores; "
     code += "print(stores.connect(sys.argv[1], 'both', pathlib.Path(sys.argv[2]), sys.argv[3]))"
     both = [
@@ -115,8 +118,15 @@ def test_two_that_come_first_at_once_make_its_tables_once(database, tmp_path):
     assert [answer.splitlines()[-1] for answer in answers] == ["1", "1"], answers
 
 
-def test_the_latest_sweep_is_shown(database, tmp_path):
-    command = [sys.executable, "-m", "sweep.view", "--no-browser", "--uri", database.uri("direct")]
+def test_the_latest_sweep_is_shown(postgresql, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "sweep.view",
+        "--no-browser",
+        "--uri",
+        postgresql.uri("direct"),
+    ]
     process = subprocess.Popen(
         command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

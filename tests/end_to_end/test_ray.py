@@ -20,8 +20,8 @@ RAY = ("hydra/launcher=ray",)
 
 
 @pytest.fixture
-def project(database, tmp_path) -> Project:
-    shutil.copy(database, tmp_path)
+def project(prepared, tmp_path) -> Project:
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     return Project(tmp_path, "-m", *SMALL, *RAY)
 
 

@@ -9,7 +9,7 @@ import fake_slurm
 import pytest
 from crashes import SMALL, Project
 from program import ENVIRONMENT
-from services import PASSWORD, USER, Guard, MlflowServer, certificate, told_in
+from services import PASSWORD, USER, Guard, MlflowServer, certificate, told_in, with_password
 from started_sweeps import Sweep
 
 pytestmark = pytest.mark.services
@@ -18,8 +18,9 @@ BY_TOKEN = {"MLFLOW_TRACKING_TOKEN": PASSWORD}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+def server(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     folder = tmp_path_factory.mktemp("server")
+    shutil.copy(database, folder)
     started = MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder)
     yield started
     started.stop()
@@ -32,15 +33,10 @@ def guard(server: MlflowServer) -> Iterator[Guard]:
     started.stop()
 
 
-def with_password(uri: str, password: str = PASSWORD) -> str:
-    """An address that says who asks."""
-    return uri.replace("://", f"://{USER}:{password}@")
-
-
 @pytest.fixture
-def project(tmp_path: Path, database: Path) -> Project:
+def project(tmp_path: Path, prepared: Path) -> Project:
     """With an order that fails, and tells in its error where runs are kept."""
-    shutil.copy(database, tmp_path)
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     project = Project(tmp_path, "-m", *SMALL, "tracking.models=false")
     (tmp_path / "loud.py").write_text("def order(*given, uri):\n    raise OSError(uri)\n")
     yaml = "_target_: loud.order\n_partial_: true\nuri: ${tracking.uri}\n"
@@ -52,9 +48,9 @@ def project(tmp_path: Path, database: Path) -> Project:
     ("launcher", "environment"),
     [
         pytest.param("basic", {}, id="basic, in the address"),
-        pytest.param("joblib", {}, id="joblib, in the address"),
+        pytest.param("joblib", {}, id="joblib, in the address", marks=pytest.mark.slow),
         pytest.param("joblib", BY_TOKEN, id="joblib, a token"),
-        pytest.param("submitit_local", BY_NAME, id="submitit_local, by name"),
+        pytest.param("submitit_local", BY_NAME, id="submitit_local", marks=pytest.mark.slow),
         pytest.param("submitit_slurm", BY_NAME, id="submitit_slurm, by name"),
     ],
 )
@@ -73,6 +69,7 @@ def test_a_sweep_tells_no_password(launcher, environment, project, server, guard
     assert sweep.wait() == 1, sweep.printed
     assert f"OSError: http://{USER}:***@" in sweep.printed or environment
     assert "Of 2 cells 1 failed" in sweep.words
+    assert list(project.folder.glob("outputs/sweeps/*/multirun.yaml"))
     assert told_in(project.folder, server.folder) == []
     assert name.encode() in (server.folder / "mlflow.db").read_bytes()
 
@@ -85,6 +82,7 @@ def test_a_single_run_tells_no_password(project, server, guard):
     assert failed.wait() == 1
     assert "Traceback" in failed.printed
     assert f"OSError: http://{USER}:***@" in failed.printed
+    assert list(project.folder.glob("outputs/*/**/.hydra/overrides.yaml"))
     assert told_in(project.folder, server.folder) == []
 
 

@@ -17,8 +17,8 @@ CELLS = "prune.frac=0.02,0.06,0.1"
 
 
 @pytest.fixture
-def project(database, tmp_path) -> Project:
-    shutil.copy(database, tmp_path)
+def project(prepared, tmp_path) -> Project:
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     return Project(tmp_path, "-m", *SMALL, "hydra/launcher=submitit_local")
 
 
@@ -53,10 +53,9 @@ def test_jobs_of_an_interrupted_sweep_begin_no_further_cell_and_are_told(project
     assert len(cells) == 3
 
 
-def test_slurm_is_given_an_array_with_its_limit_and_its_own_options(database, tmp_path, request):
+def test_slurm_is_given_an_array_with_its_limit_and_its_own_options(prepared, tmp_path, request):
     slurm, folder = tmp_path / "slurm", tmp_path / "project"
-    folder.mkdir()
-    shutil.copy(database, folder)
+    shutil.copytree(prepared, folder)
     server = MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder)
     request.addfinalizer(server.stop)
     fake_slurm.write(slurm)

@@ -18,13 +18,13 @@ CELLS = "prune.frac=0.02,0.06,0.1,0.2"
 
 
 @pytest.fixture
-def project(database, tmp_path) -> Project:
-    project = Project(tmp_path, "-m", *SMALL, *WORKERS)
-    shutil.copy(database, tmp_path)
-    return project
+def project(prepared, tmp_path) -> Project:
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    return Project(tmp_path, "-m", *SMALL, *WORKERS)
 
 
 def test_two_workers_share_what_is_kept_and_say_how_far_they_are(project):
+    shutil.rmtree(project.folder / "outputs")
     sweep = Sweep(project, CELLS)
     assert sweep.wait() == 0, sweep.printed
     lines = sweep.printed.splitlines()
@@ -106,12 +106,12 @@ def test_cells_of_a_sweep_that_was_killed_are_awaited_and_not_run_twice(project)
     assert len(cells) == len(set(cells)) == 4
 
 
-def test_two_sweeps_at_once_run_each_cell_once(database, tmp_path):
+def test_two_sweeps_at_once_run_each_cell_once(prepared, tmp_path):
     folders = [tmp_path / "one", tmp_path / "other"]
     for folder in folders:
-        folder.mkdir()
+        shutil.copytree(prepared, folder)
     uri = f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"
-    shutil.copy(database, tmp_path)
+    shutil.copy(prepared / "mlflow.db", tmp_path)
     projects = [Project(folder, "-m", *SMALL, uri, CELLS) for folder in folders]
     sweeps = [Sweep(project) for project in projects]
     assert [sweep.wait() for sweep in sweeps] == [0, 0], "\n".join(s.printed for s in sweeps)

@@ -1,17 +1,15 @@
 """Sweeps that tests start as a user does, beside themselves, to send signals to them."""
 
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 
 import psutil
 from crashes import Project
-from program import ENVIRONMENT
+from program import ENVIRONMENT, Started
 
 #: Cells that are at work long enough to be met.
-LONG = ("repair=[finetune]", "repair.finetune.epochs=150", "repair.finetune.patience=150")
+LONG = ("repair=[finetune]", "repair.finetune.epochs=80", "repair.finetune.patience=80")
 
 
 class Sweep:
@@ -21,15 +19,14 @@ class Sweep:
         self, project: Project, *more: str, environment: Mapping[str, str] | None = None
     ) -> None:
         self.output = project.folder / f"printed-{random.random()}"
-        with self.output.open("w") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "run.py", *project.overrides, *more],
-                cwd=project.folder,
-                env=ENVIRONMENT | dict(environment or {}),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self.process = Started(
+            project.folder,
+            "run.py",
+            *project.overrides,
+            *more,
+            environment=ENVIRONMENT | dict(environment or {}),
+            print_to=self.output,
+        )
 
     @property
     def printed(self) -> str:
