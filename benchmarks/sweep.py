@@ -2,7 +2,8 @@
 
 python benchmarks/sweep.py --old CHECKOUT          a warm cell, and a sweep of nothing new, of both
 python benchmarks/sweep.py --workers 1,2,4         cells a minute, cold and warm
-python benchmarks/sweep.py --workers 1,2,4 --uri http://127.0.0.1:5000
+python benchmarks/sweep.py --workers 1,2,4 --server            of runs on a server, started for it
+python benchmarks/sweep.py --workers 1,2 'repair=[finetune]'   other cells
 
 A warm cell finds images, network, cut and curve in the cache. Its cost is the time from the start
 of a cell to the start of the next one. Old and new take turns, round by round, each in a folder of
@@ -12,16 +13,21 @@ its own, so that whatever else the machine does slows both.
 import argparse
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
+import psutil
 from mlflow.entities import Run
 
 HERE = Path(__file__).resolve().parents[1]
@@ -110,21 +116,60 @@ def row(what: str, costs: dict[str, list[float]], factor: float, unit: str) -> N
     print(f"{what:34} {old:>5.{digits}f} {unit:2} {new:>5.{digits}f} {unit:2}  {new / old:.1%}")
 
 
-def cells_a_minute(workers: list[int], uri: str | None, models: str, folder: Path) -> None:
+def cells_a_minute(
+    workers: list[int], server: psutil.Process | None, uri: str | None, cell: Sequence[str]
+) -> None:
     """Print how many cells a minute so many workers bring, cold and warm."""
-    print(f"{CELLS} cells, {os.cpu_count()} cores, {uri or 'SQLite'}, tracking.models={models}")
-    print(
-        "workers           whole command    cells a minute, from the first begun to the last done"
-    )
+    store = "a server" if server else uri or "SQLite"
+    print(f"{CELLS} cells, {os.cpu_count()} cores, {store}, {' '.join(cell)}")
+    print("cells a minute: from the first begun to the last done")
+    print("workers        whole command   cells a minute   server's CPU, a cell")
     for count in workers:
-        project = Project.of(HERE, folder / str(count), uri)
         launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={count}"] if count > 1 else []
-        for state in ("cold", "warm"):
-            seconds = project.sweep("rerun=true", f"tracking.models={models}", *launcher)
-            runs = project.cells()
-            last = max(run.info.end_time for run in runs)
-            at_work = (last - runs[0].info.start_time) / 1000
-            print(f"{count:7} {state:5} {seconds:12.1f} s {60 * len(runs) / at_work:18.1f}")
+        with TemporaryDirectory() as folder:
+            project = Project.of(HERE, Path(folder, "project"), uri)
+            for state in ("cold", "warm"):
+                before = cpu_seconds(server)
+                seconds = project.sweep("rerun=true", *cell, *launcher)
+                served = (cpu_seconds(server) - before) / CELLS
+                runs = project.cells()
+                last = max(run.info.end_time for run in runs)
+                rate = 60 * len(runs) / (last - runs[0].info.start_time) * 1000
+                of_server = f"{1000 * served:.0f} ms" if server else "-"
+                print(f"{count:7} {state:4} {seconds:13.1f} s {rate:16.1f} {of_server:>22}")
+
+
+def cpu_seconds(process: psutil.Process | None) -> float:
+    """What a process and its children have used of cores; 0 where there is none."""
+    if process is None:
+        return 0.0
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
+
+
+@contextmanager
+def started_server() -> Iterator[tuple[psutil.Process, str]]:
+    """An `mlflow server` on a SQLite file of its own: its process and its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+        command += ["--artifacts-destination", f"{folder}/artifacts"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        server = psutil.Popen(command, **quiet)
+        try:
+            while server.poll() is None:
+                with suppress(OSError), urllib.request.urlopen(f"{uri}/health"):
+                    break
+                time.sleep(0.2)
+            yield server, uri
+        finally:
+            for one in (*server.children(recursive=True), server):
+                one.kill()
+            server.wait()
 
 
 def main() -> None:
@@ -133,15 +178,18 @@ def main() -> None:
     parser.add_argument("--old", type=Path, help="another checkout, that this one is compared with")
     parser.add_argument("--rounds", type=int, default=3, help="of each; medians are printed")
     parser.add_argument("--workers", help="how many workers, as 1,2,4")
-    parser.add_argument("--uri", help="where runs are kept (default: SQLite)")
-    parser.add_argument("--models", default="false", choices=("true", "false"))
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--server", action="store_true", help="of MLflow, started for this")
+    where.add_argument("--uri", help="where runs are kept (default: a SQLite file)")
+    parser.add_argument("cell", nargs="*", default=["tracking.models=false"], help="overrides")
     options = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        if options.old:
+    if options.old:
+        with TemporaryDirectory() as folder:
             compare(options.old.resolve(), options.rounds, Path(folder))
-        if options.workers:
-            counts = [int(count) for count in options.workers.split(",")]
-            cells_a_minute(counts, options.uri, options.models, Path(folder))
+    if options.workers:
+        counts = [int(count) for count in options.workers.split(",")]
+        with started_server() if options.server else nullcontext((None, options.uri)) as found:
+            cells_a_minute(counts, *found, options.cell)
 
 
 if __name__ == "__main__":
