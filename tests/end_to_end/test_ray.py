@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from crashes import SMALL, Project, survived
 from program import ENVIRONMENT
-from services import MlflowServer, free_port
+from services import Guard, MlflowServer, free_port, told_in, with_password
 from started_sweeps import LONG, Sweep, running
 
 pytestmark = pytest.mark.services
 pytest.importorskip("ray", reason="needs the extra ray, in an environment of its own")
 CELLS = "prune.frac=0.02,0.06,0.1"
 RAY = ("hydra/launcher=ray",)
+SESSION = Path("/tmp/ray/session_latest")
 
 
 @pytest.fixture
@@ -40,7 +41,9 @@ def test_a_cluster_of_its_own_tells_clean_lines_and_a_killed_worker_loses_its_ce
     survived(project, 3)
 
 
-def test_a_cluster_that_is_there_is_used_by_its_address(project, tmp_path, request):
+def test_a_cluster_that_is_there_is_used_by_its_address_and_told_no_password(
+    project, tmp_path, request
+):
     ray, port = Path(sys.executable).with_name("ray"), free_port()
     elsewhere = tmp_path / "elsewhere"  # whose folder and environment are not the sweep's
     elsewhere.mkdir()
@@ -57,7 +60,12 @@ def test_a_cluster_that_is_there_is_used_by_its_address(project, tmp_path, reque
 
     server = MlflowServer(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
     request.addfinalizer(server.stop)
-    sweep = Sweep(project, CELLS, address, f"tracking.uri={server.uri}", environment=open_to_all)
+    guard = Guard(server.port)
+    request.addfinalizer(guard.stop)
+    where = f"tracking.uri={with_password(guard.uri)}"
+    sweep = Sweep(project, CELLS, address, where, environment=open_to_all)
     assert sweep.wait() == 0, sweep.printed
     assert [line for line in sweep.printed.splitlines() if line.startswith("3 of 3: ")]
     assert len([run for run in project.runs() if run.info.status == "FINISHED"]) == 4
+    assert SESSION.is_dir()  # what Ray writes itself, of its workers too
+    assert told_in(project.folder, SESSION.resolve()) == []

@@ -38,11 +38,8 @@ class Sweep:
 
     def workers(self) -> list[psutil.Process]:
         """The processes of the sweep that run cells."""
-        return [
-            process
-            for process in psutil.Process(self.process.pid).children(recursive=True)
-            if "loky" in " ".join(process.cmdline()) and "resource_tracker" not in process.cmdline()
-        ]
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if "popen_loky" in " ".join(child.cmdline())]
 
     def wait(self) -> int:
         return self.process.wait(timeout=240)
