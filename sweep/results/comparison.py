@@ -52,12 +52,12 @@ LEGEND = (
 NO_DEFENCE = (
     f"{ORACLE} oracle: ranked with poisoned images, which no defender has; never a defence."
 )
-FAILURES = {
-    "FAILED": "failed",
-    "KILLED": "was cut off",
-    MISSING: "did not run",
-    "UNSENT": "could not be logged",
-    "RUNNING": "still runs elsewhere",
+FAILURES = {  # of one cell, and of several
+    "FAILED": ("failed", "failed"),
+    "KILLED": ("was cut off", "were cut off"),
+    MISSING: ("did not run", "did not run"),
+    "UNSENT": ("could not be logged", "could not be logged"),
+    "RUNNING": ("still runs elsewhere", "still run elsewhere"),
 }
 SEEDS = "Numbers are means over {} seeds (comparison.csv has each)."
 
@@ -168,11 +168,14 @@ def print_failures(cells: Sequence[Cell]) -> bool:
     """Say how many cells came to no end, and return whether any did."""
     bad = unfinished(cells)
     if bad:
-        counts = [f"{bad.count(s)} {words}" for s, words in FAILURES.items() if s in bad]
-        terminal.print_line(
-            f"Of {len(cells)} cells {' and '.join(counts)}; the same command again runs these "
-            f"alone."
-        )
+        counts = [
+            f"{bad.count(status)} {one if bad.count(status) == 1 else several}"
+            for status, (one, several) in FAILURES.items()
+            if status in bad
+        ]
+        of_all = f"Of {len(cells)} cells " if len(cells) > 1 else "Of 1 cell "
+        told = " and ".join(counts)
+        terminal.print_line(f"{of_all}{told}; the same command again runs these alone.")
     return bool(bad)
 
 

@@ -590,3 +590,22 @@ def test_a_repaired_cell_alone_is_shown_as_it_was_before_too(capsys):
     assert "pruned 3 95.00 94.00 99.00 - - - -" in lines
     assert "B' 3 45.00 44.00 49.00 - - - -" in lines
     assert "is the pruned network, repaired" in text
+
+
+@pytest.mark.parametrize(
+    ("statuses", "told"),
+    [
+        (["FINISHED", "KILLED", "MISSING"], "Of 3 cells 1 was cut off and 1 did not run;"),
+        (["KILLED", "KILLED", "RUNNING"], "Of 3 cells 2 were cut off and 1 still runs elsewhere;"),
+        (["UNSENT"], "Of 1 cell 1 could not be logged;"),
+    ],
+)
+def test_it_is_said_how_many_cells_came_to_no_end(statuses, told, capsys):
+    assert comparison.print_failures([Cell(0, {}, status=status) for status in statuses])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed == f"{told} the same command again runs these alone."
+
+
+def test_nothing_is_said_where_all_ended_well(capsys):
+    assert not comparison.print_failures([Cell(0, {}, status="FINISHED")])
+    assert capsys.readouterr().out == ""
