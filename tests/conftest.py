@@ -32,6 +32,11 @@ settings.load_profile("same")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let workers take the files in their order: those that take long, of few tests, not last."""
+    config.option.loadscopereorder = False
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of the lab's and the traffic signs' files, which lies beside the checkout."""

@@ -141,7 +141,8 @@ class MlflowServer:
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
         command += ["--port", str(self.port), "--backend-store-uri", self.database]
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        self._process = subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **QUIET)
+        alone = ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes
+        self._process = subprocess.Popen(command, env=alone, start_new_session=True, **QUIET)
         for _ in range(1200):
             with suppress(OSError), urllib.request.urlopen(f"{self.uri}/health"):
                 return

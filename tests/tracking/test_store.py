@@ -152,7 +152,7 @@ def test_a_database_server_that_is_not_there_is_told(root, monkeypatch):
     store.connect(None, "runs", root)
     assert store.logging_failure(error) is None
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "postgresql://host/runs")
-    assert "(server closed the connection); what was log" in str(store.logging_failure(error))
+    assert "(server closed the connection): see to the" in str(store.logging_failure(error))
 
 
 def test_a_wrong_address_is_refused_at_once(tmp_path, monkeypatch):
