@@ -12,7 +12,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     import keras
+    from services import MlflowServer
 
 # What is drawn is the same each time; --hypothesis-profile=default draws other ones.
 settings.register_profile("same", derandomize=True)
@@ -79,6 +80,18 @@ def prepared(database: Path) -> Path:
             for kept in ("data", "badnets", "cache"):
                 shutil.copytree(making / "outputs" / kept, folder / "outputs" / kept)
     return folder
+
+
+@pytest.fixture(scope="module")
+def server(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """An MLflow server on loopback, which its tests may end."""
+    from services import MlflowServer
+
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(database, folder)
+    started = MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder)
+    yield started
+    started.stop()
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import mlflow
 import pytest
@@ -14,20 +12,11 @@ from crashes import SMALL, Project
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 from program import ENVIRONMENT, python
-from services import PASSWORD, MlflowServer, told_in, with_password
+from services import PASSWORD, told_in, with_password
 
 from sweep.cleanup import command
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture(scope="module")
-def server(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copy(database, folder)
-    started = MlflowServer(f"sqlite:///{folder}/mlflow.db", folder)
-    yield started
-    started.stop()
 
 
 def test_two_clones_may_begin_experiments_at_the_same_moment(server, tmp_path):

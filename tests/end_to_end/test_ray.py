@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.services
 pytest.importorskip("ray", reason="needs the extra ray, in an environment of its own")
 CELLS = "prune.frac=0.02,0.06,0.1"
 RAY = ("hydra/launcher=ray",)
-SESSION = Path("/tmp/ray/session_latest")
+SESSION = Path(tempfile.gettempdir(), "ray", "session_latest")
 
 
 @pytest.fixture

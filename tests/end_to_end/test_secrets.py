@@ -18,15 +18,6 @@ BY_TOKEN = {"MLFLOW_TRACKING_TOKEN": PASSWORD}
 
 
 @pytest.fixture(scope="module")
-def server(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copy(database, folder)
-    started = MlflowServer(f"sqlite:///{folder / 'mlflow.db'}", folder)
-    yield started
-    started.stop()
-
-
-@pytest.fixture(scope="module")
 def guard(server: MlflowServer) -> Iterator[Guard]:
     started = Guard(server.port)
     yield started
