@@ -4,7 +4,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
@@ -141,7 +141,7 @@ def _run_if_planned(task: Task, cfg: DictConfig, plan: Plan) -> None:
             if TRACEBACKS:
                 terminal.print_traceback(error)
             if log is not None:
-                with log:
+                with suppress(Exception), log:  # the next cell sees when nothing can be logged
                     log.text("traceback.txt", traceback.format_exc())
     row = cells.cell_of(job, {}, None if log is None else log.run())
     name = overrides_text(overrides, plan.varying)

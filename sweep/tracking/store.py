@@ -130,13 +130,13 @@ def view_command() -> str:
     return "mlflow ui" if here else f"mlflow ui --backend-store-uri {uri}"
 
 
-def logging_failure(error: BaseException | None) -> BadInput | None:
+def logging_failure(failure: BaseException | None) -> BadInput | None:
     """A sentence for an error after which nothing more can be logged; None for all others.
 
     These are a full disk, a folder that can't be written, a locked database, a server that does not
     answer.
     """
-    while error is not None and not isinstance(error, BadInput):
+    for error in outages.chain(failure):
         message = str(error)
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or "database or disk is full" in message or "No space left on device" in message:
@@ -155,13 +155,12 @@ def logging_failure(error: BaseException | None) -> BadInput | None:
                 f"the database {_place(error)} stays locked by another process{_users()}; what was "
                 f"logged is kept: end what holds it, and give the same command again"
             )
-        if outages.is_unreachable(error):
+        if outages.says_unreachable(error):
             return BadInput(
                 f"the runs at {mlflow.get_tracking_uri()} cannot be reached "
                 f"({outages.reason(error)}): see to the server or to tracking.uri, and give the "
                 f"same command again"
             )
-        error = error.__cause__ or error.__context__
     return None
 
 

@@ -2,17 +2,24 @@
 
 import re
 import textwrap
+from collections.abc import Iterator
 
 import mlflow
 from mlflow.exceptions import MlflowException
 from requests import exceptions
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from sweep import BadInput
 from sweep.redaction import redacted
 from sweep.tracking.servers.places import database_file
 
-#: What a server that is not there, or out of order, makes of a request.
-UNREACHABLE = (exceptions.ConnectionError, exceptions.Timeout, exceptions.RetryError)
+#: What a server that is not there, out of order, or cut off in an answer makes of a request.
+UNREACHABLE = (
+    exceptions.ConnectionError,
+    exceptions.Timeout,
+    exceptions.RetryError,
+    exceptions.ChunkedEncodingError,
+)
 #: What it says where asking once more changes nothing, and what mends it.
 REFUSED = {
     r"password authentication failed|no pg_hba.conf entry|no password supplied": (
@@ -36,7 +43,19 @@ REFUSED = {
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether `error` says that a server of runs, or of their database, does not answer."""
+    """Whether `error`, or what it came of, says that a server of runs does not answer."""
+    return any(map(says_unreachable, chain(error)))
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it came of, and so on; what was made a sentence is not looked behind."""
+    while error is not None and not isinstance(error, BadInput):
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def says_unreachable(error: BaseException) -> bool:
+    """Whether `error` itself says that a server of runs, or of their database, does not answer."""
     if isinstance(error, OperationalError):  # while the first connection is made
         return database_file(mlflow.get_tracking_uri()) is None
     if not isinstance(error, MlflowException):
@@ -60,7 +79,8 @@ def refusal(error: BaseException) -> str:
 
 def reason(error: BaseException) -> str:
     """The words of a long error that say why a server does not answer."""
-    causes = r"Connection refused|[\w ]+ not known|timed out|too many \d+ error responses"
+    causes = r"Connection (?:refused|aborted|broken|reset by peer)|[\w ]+ not known|timed out"
+    causes += r"|too many \d+ error responses"
     match = re.search(causes, str(error), re.IGNORECASE)
     return (
         match[0].strip()

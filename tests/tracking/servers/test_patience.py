@@ -1,5 +1,7 @@
 """A call waits for a server that goes away, with one line, and leaves nothing twice."""
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from functools import wraps
 
@@ -9,6 +11,7 @@ from mlflow.entities import LoggedModelOutput, Metric, RunTag
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+from sweep import BadInput
 from sweep.tracking.servers import outages, patience
 
 GONE = mlflow.MlflowException("the server has gone", TEMPORARILY_UNAVAILABLE)
@@ -120,3 +123,35 @@ def test_what_was_done_although_its_answer_was_lost_is_not_done_twice(root, monk
 def test_a_refusal_is_told_with_what_mends_it(message, told):
     assert told in outages.refusal(mlflow.MlflowException(message))
     assert bool(outages.refusal(mlflow.MlflowException(message))) == bool(told)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="none"),
+        pytest.param(b"HTT", id="half a head"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{", id="half a body"),
+        pytest.param(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", id="out of order"),
+    ],
+)
+def test_a_server_that_goes_while_it_answers_is_gone(answer):
+    def one_answer() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(2**16)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, patience.none(5):
+        threading.Thread(target=one_answer).start()
+        client = mlflow.MlflowClient(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        with pytest.raises(mlflow.MlflowException) as failed:
+            client.get_run("0" * 32)
+    assert outages.is_unreachable(failed.value)
+    assert len(outages.reason(failed.value)) < 60
+
+
+def test_what_came_of_a_gone_server_says_so_until_it_is_a_sentence():
+    errors = OSError("cannot be sent"), BadInput("there is no server"), OSError("the disk is full")
+    for error in errors[:2]:
+        error.__context__ = GONE
+    assert list(map(outages.is_unreachable, errors)) == [True, False, False]
