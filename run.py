@@ -30,9 +30,10 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
     from sweep import inspection, networks
     from sweep.cli.parts import defenders_orders
     from sweep.data import examples, pairs
-    from sweep.detectors import GoodNet, flagged_csv
+    from sweep.detectors import GoodNet, answers, flagged_csv
     from sweep.evaluation import evaluate, image_counts, pruning_curve, repaired_rates
     from sweep.pruning import RepairedNetwork, activations_of, cut_at, predict_steps, rank
+    from sweep.repairs.applicability import learned_images
     from sweep.results import figures
     from sweep.results.verdict import print_verdict
     from sweep.training import Defender
@@ -76,7 +77,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
         stop = parts.stop(curve.valid)
         log.tags({"stop_reached": stop.reached})
 
-    # The pruned network, repaired: B'. GoodNet of B and B', and what they are worth.
+    # The pruned network, repaired: B'.
     with log.stage("repair"):
         now = RepairedNetwork.from_curve(cut, at_cut, by_step, ranking.channels[: stop.step])
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
@@ -86,20 +87,28 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
             repaired = repair(defender.with_network(now.network))
             now = RepairedNetwork.from_pass(repaired, badnet, images)
             log.metrics(repaired_rates(name, classes, by_step, now.predicted))
+
+    # GoodNet of B and B', its threshold set on clean images that no repair has learned. Rates.
     with log.stage("evaluate"):
+        unlearned = defender.unlearned(learned_images(parts.repairs.values(), len(images["valid"])))
+        clean = {"valid": now.disagreement["valid"][:, unlearned]}
+        rule = parts.goodnet(clean["valid"][0])
+        said = answers(rule, by_step, now.predicted, now.disagreement, classes)
         if cfg.tracking.models:
-            log.models(GoodNet(badnet, now.network))
-        rates = evaluate(classes, by_step, now.predicted, now.disagreement, curve.rates)
-        log.rates(rates, image_counts(by_step))
+            log.models(GoodNet(badnet, now.network, rule, files.pixel_range(images["valid"])))
+        log.text("goodnet.json", rule.to_json())
+        apart = now.disagreement | clean
+        rates = evaluate(classes, by_step, now.predicted, said, apart, curve.rates)
+        log.rates(rates | rule.metrics(), image_counts(by_step))
     if cfg.recheck:
         with log.stage("recheck"):
             log.metrics(inspection.residual_triggers(defender.with_network(now.network)))
 
     with log.stage("log"):
         log.curve(curve, cut.locate)
-        log.predictions(by_step, now.predicted, now.disagreement)
-        flagged = flagged_csv(images, files.paths(), by_step, now.predicted, now.disagreement)
-        log.text("flagged.csv", flagged)
+        log.predictions(by_step, now.predicted, said, apart)
+        seen = images, files.paths(), by_step, now.predicted, said, now.disagreement
+        log.text("flagged.csv", flagged_csv(*seen, classes))
         if log.sweep is None or cfg.tracking.figures:
             ranked_by = f"{choices['prune/order']} ({parts.threat_model})"
             log.figures(figures.draw_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))

@@ -114,6 +114,9 @@ def _check_functions(parts: Parts) -> None:
         _require_signature(trigger, "images", white=1.0)
     _require_signature(parts.order, "an Evidence")
     _require_signature(parts.stop, "a ValidCurve")
+    _require_signature(parts.goodnet, "scores of clean images")
+    if parts.detector is not None:
+        _require_signature(parts.detector, "a Reference")
     for repair in parts.repairs.values():
         _require_signature(repair, "a Defender")
 

@@ -15,6 +15,8 @@ from sweep.cli.choices import chosen_names, chosen_repairs
 from sweep.cli.hydra_errors import build
 from sweep.cli.identity import Origin
 from sweep.data import Faces, Files
+from sweep.detectors.reference import Detector
+from sweep.detectors.rules import MakeRule
 from sweep.evaluation import ValidCurve
 from sweep.pruning.evidence import Order
 from sweep.pruning.requirements import is_oracle, threat_model
@@ -27,7 +29,8 @@ class Parts:
     """All that a cell is made of, as its config says.
 
     source: where images come from; suspect: where the network B comes from; repairs: those that
-    are chosen, by name, in turn.
+    are chosen, by name, in turn; goodnet: what makes its rule of scores of clean images; detector:
+    what else tells poisoned images from clean ones.
     """
 
     cache: Cache
@@ -37,6 +40,8 @@ class Parts:
     order: Order
     stop: Callable[[ValidCurve], Stop]
     repairs: Mapping[str, Repair]
+    goodnet: MakeRule
+    detector: Detector | None
 
     @property
     def threat_model(self) -> str:
@@ -55,6 +60,8 @@ class Parts:
             order=build(cfg.prune.order),
             stop=build(cfg.prune.stop),
             repairs={name: build(cfg.repair[key]) for name, key in chosen_repairs(cfg).items()},
+            goodnet=build(cfg.goodnet),
+            detector=build(cfg.detector) if cfg.detector else None,
         )
 
 

@@ -151,6 +151,13 @@ class Repairs(Section):
     unlearn: Training = Training()
 
 
+class GoodNetRule(Section):
+    """When GoodNet flags an image."""
+
+    false_alarm: Share = Field(0.01, description="share of clean images that may be flagged")
+    answer: Literal["badnet", "repaired"] = "badnet"
+
+
 class Tracking(Section):
     """Where runs are logged."""
 
@@ -187,6 +194,7 @@ class Settings(Section):
     attack: Attack
     badnet: BadNet
     prune: Prune
+    goodnet: GoodNetRule
     tracking: Tracking
     cache: CacheSettings
 

@@ -65,6 +65,15 @@ class Images:
         return Images(self.pixels.take(rows, axis=0), self.labels[rows], key=key, numbers=rows)
 
 
+@dataclass(frozen=True)
+class PixelRange:
+    """Pixels lie from `low` to `high` as a network sees them; in a file they are times `scale`."""
+
+    low: float = 0.0
+    high: float = 1.0
+    scale: float = 1.0
+
+
 def fits(image: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
     """Return whether a network of input `shape` (None: any size) takes an image of that shape."""
     return len(image) == len(shape) and all(

@@ -18,8 +18,9 @@ from sweep import BadInput, files
 from sweep.attacks import Attack
 from sweep.cache import Cache
 from sweep.data import hdf5
-from sweep.data.images import Images
+from sweep.data.images import Images, PixelRange, pixel_range
 
+LOOKED_AT = 256  # images, to judge the range of pixels by
 LAYOUT = {
     "valid": "cl/valid.h5",
     "test": "cl/test.h5",
@@ -134,6 +135,10 @@ class Files:
         if poisoned is not None:
             images["poisoned"] = poisoned
         return images
+
+    def pixel_range(self, images: Images) -> PixelRange:
+        """What pixels a network expects that has learned such images, judged by the first ones."""
+        return PixelRange(*pixel_range(images.pixels[:LOOKED_AT]), scale=self.scale)
 
     def paths(self) -> dict[str, str]:
         """Return the files of what a run reads, by the names of `images`."""

@@ -1,6 +1,21 @@
-"""Detectors: what tells poisoned images from clean ones in use. GoodNet is one."""
+"""Detectors: what tells poisoned images from clean ones in use. GoodNet is one.
+
+A detector is a function from a `Reference` to a score of images; `rules.py` says when GoodNet flags
+one.
+"""
 
 from sweep.detectors.flagged import flagged_csv
 from sweep.detectors.goodnet import GoodNet
+from sweep.detectors.reference import Detector, Reference
+from sweep.detectors.rules import Rule, answers, by_score, by_vote
 
-__all__ = ["GoodNet", "flagged_csv"]
+__all__ = [
+    "Detector",
+    "GoodNet",
+    "Reference",
+    "Rule",
+    "answers",
+    "by_score",
+    "by_vote",
+    "flagged_csv",
+]

@@ -1,9 +1,16 @@
-"""GoodNet: the suspect network B and the pruned one B' side by side.
+"""GoodNet: the suspect network B and the repaired one B' side by side.
 
-Where both say class i the answer is i; where they do not it is N, one above the classes 0 .. N-1:
-"backdoored". So GoodNet is never right where B or B' is not, and an attack that fools it has
-fooled both.
+Where its rule flags an image the answer is N, one above the classes 0 .. N-1: "backdoored". Of the
+others it is B's class, or that of B', as the rule says.
+
+By the vote, an image is flagged where both disagree: so GoodNet is never right where B or B' is
+not, and an attack that fools it has fooled both. By a score it is never right where the network is
+not whose class it answers with; the other may be wrong.
 """
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,16 +18,31 @@ from keras import ops
 from numpy.typing import NDArray
 
 from sweep import networks
-from sweep.evaluation import metrics
-from sweep.networks import forward
+from sweep.data.images import PixelRange
+from sweep.detectors.rules import REPAIRED, Rule
+from sweep.evaluation.detection import confidence_drop
+from sweep.networks import forward, outputs
+
+VOTE = Rule()
 
 
 class GoodNet:
-    """Holds `badnet` (B) and `repaired` (B'): the same images in, the same classes out."""
+    """Holds `badnet` (B) and `repaired` (B'): the same images in, the same classes out.
 
-    def __init__(self, badnet: keras.Model, repaired: keras.Model) -> None:
+    Its `rule` says when an image is flagged. `pixels` are for who uses it elsewhere.
+    """
+
+    def __init__(
+        self,
+        badnet: keras.Model,
+        repaired: keras.Model,
+        rule: Rule = VOTE,
+        pixels: PixelRange | None = None,
+    ) -> None:
         self.badnet = badnet
         self.repaired = repaired
+        self.rule = rule
+        self.pixels = pixels or PixelRange()
         self.shape, self.classes = networks.shape_and_classes(badnet)
         if networks.shape_and_classes(repaired) != (self.shape, self.classes):
             raise ValueError(
@@ -28,21 +50,53 @@ class GoodNet:
                 f"{networks.shape_and_classes(repaired)}; a GoodNet needs the same of both"
             )
 
-    def predict(self, pixels: NDArray[np.float32]) -> NDArray[np.int64]:
+    def predict(self, pixels: forward.Pixels) -> NDArray[np.int64]:
         """Class of each image, shape (n,): 0 .. N-1, or N for "backdoored"."""
-        badnet = forward.predict(self.badnet, pixels)
-        repaired = forward.predict(self.repaired, pixels)
-        return metrics.goodnet(badnet, repaired, self.classes).astype(np.int64)
+        badnet, repaired = (
+            outputs.probabilities(network, forward.scores(network, pixels))
+            for network in (self.badnet, self.repaired)
+        )
+        said = badnet.argmax(axis=1), repaired.argmax(axis=1)
+        classes = self.rule.classify(*said, confidence_drop(badnet, repaired), self.classes)
+        return classes.astype(np.int64)
+
+    @classmethod
+    def restored(
+        cls, badnet: keras.Model, repaired: keras.Model, about: Mapping[str, Any]
+    ) -> "GoodNet":
+        """The GoodNet of two networks that is as another one said `about` itself."""
+        rule, pixels = ({f.name: about[f.name] for f in fields(of)} for of in (Rule, PixelRange))
+        return cls(badnet, repaired, Rule(**rule), PixelRange(**pixels))
+
+    def about(self) -> dict[str, Any]:
+        """What is to be known of it beside its networks, for JSON."""
+        sizes = {"classes": self.classes, "shape": self.shape}
+        return self.rule.to_dict() | sizes | asdict(self.pixels)
 
     def to_keras(self) -> keras.Model:
-        """The same as one Keras model of stock operations; its output is the class, int64 (n,)."""
+        """The same as one Keras model of stock operations.
+
+        Its output is a dict: `class`, int64 (n,), and `score`, float32 (n,). The models
+        in it named badnet and repaired give probabilities, (n, N).
+        """
         images = keras.Input(self.shape, name="images")
-        badnet = _classes(self.badnet, "badnet", images)
-        repaired = _classes(self.repaired, "repaired", images)
-        answer = ops.where(ops.equal(badnet, repaired), badnet, self.classes)
-        return keras.Model(images, ops.cast(answer, "int64"), name="goodnet")
+        badnet = _with_probabilities(self.badnet, "badnet")(images)
+        repaired = _with_probabilities(self.repaired, "repaired")(images)
+        said, of_repaired = ops.argmax(badnet, axis=-1), ops.argmax(repaired, axis=-1)
+        drops = (badnet - repaired) * ops.one_hot(said, self.classes, dtype=badnet.dtype)
+        score = ops.cast(ops.sum(drops, axis=-1), "float32")
+        limit = self.rule.threshold
+        flagged = ops.not_equal(said, of_repaired) if limit is None else ops.greater(score, limit)
+        answer = of_repaired if self.rule.answer == REPAIRED else said
+        classes = ops.cast(ops.where(flagged, self.classes, answer), "int64")
+        return keras.Model(images, {"class": classes, "score": score}, name="goodnet")
 
 
-def _classes(network: keras.Model, name: str, images: keras.KerasTensor) -> keras.KerasTensor:
-    named = keras.Model(network.inputs[0], network.outputs[0], name=name)
-    return ops.argmax(named(images), axis=-1)
+def _with_probabilities(network: keras.Model, name: str) -> keras.Model:
+    """The same layers as a model of that name whose scores are probabilities, (n, classes)."""
+    scores, kind = network.outputs[0], outputs.score_kind(network)
+    if kind == "logits":
+        scores = ops.softmax(scores)
+    elif kind == "sigmoid":
+        scores = scores / ops.maximum(ops.sum(scores, axis=-1, keepdims=True), outputs.TINY)
+    return keras.Model(network.inputs[0], scores, name=name)

@@ -154,18 +154,23 @@ def pruning_curve(
     test: Predictions,
     poisoned: Predictions | None = None,
 ) -> PruningCurve:
-    """Count the predictions of every step into rates; without poisoned images the clean ones."""
+    """Count the predictions of every step into rates; without poisoned images the clean ones.
+
+    GoodNet's are by the vote (`metrics.goodnet`): a threshold would be another at every step.
+    """
     rates: Rates = {"valid_accuracy": np.mean(valid.predicted == valid.labels, axis=1)}
     images = {"valid_accuracy": len(valid.labels)}
 
-    clean_hits = hits_on_clean(test.predicted[0], test.predicted, test.labels, classes)
+    vote = metrics.goodnet(test.predicted[0], test.predicted, classes)
+    clean_hits = hits_on_clean(test.predicted[0], test.predicted, vote, test.labels, classes)
     for metric, name in CLEAN_RATES.items():
         rates[name] = clean_hits[metric].mean(axis=1)
         images[name] = len(test.labels)
     if poisoned is not None:
         counted = poisoned.counted
         predicted, target = poisoned.predicted[:, counted], poisoned.labels[counted]
-        poisoned_hits = hits_on_poisoned(predicted[0], predicted, target, None, classes)
+        vote = metrics.goodnet(predicted[0], predicted, classes)
+        poisoned_hits = hits_on_poisoned(predicted[0], predicted, vote, target, None, classes)
         for metric, name in POISONED_RATES.items():
             rates[name] = poisoned_hits[metric].mean(axis=1)
             images[name] = len(target)

@@ -4,11 +4,12 @@ A score says "poisoned" the more, the higher it is; probabilities and rates are 
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sweep.evaluation.significance import TOLERANCE, Array
+from sweep.evaluation.significance import TOLERANCE, Array, Z
 
 
 def auroc(clean: ArrayLike, poisoned: ArrayLike) -> float:
@@ -24,6 +25,36 @@ def auroc(clean: ArrayLike, poisoned: ArrayLike) -> float:
     below = np.searchsorted(clean, poisoned, "left").sum(dtype=np.int64)
     not_above = np.searchsorted(clean, poisoned, "right").sum(dtype=np.int64)
     return int(below + not_above) / (2 * len(clean) * len(poisoned))
+
+
+def auroc_interval(area: float, clean: int, poisoned: int) -> tuple[float, float]:
+    """Lowest and highest AUROC that `area` on so many images agrees with, at 95 %.
+
+    Where its distance from `area` is 1.96 standard errors, which themselves are those of that
+    AUROC: so an area of 1 on few images is not taken for sure.
+    Source: Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney
+    statistic, Part 2", Statistics in Medicine 2006, method 5.
+
+    >>> low, high = auroc_interval(1.0, 20, 20)
+    >>> print(f"{low:.3f} {high:.3f}")
+    0.899 1.000
+    """
+
+    def too_far(other: float) -> bool:
+        equal = (clean + poisoned) / 2 - 1
+        spread = 1 + equal * ((1 - other) / (2 - other) + other / (1 + other))
+        error = math.sqrt(other * (1 - other) * spread / (clean * poisoned))
+        return abs(other - area) > Z * error
+
+    return _edge(area, 0.0, too_far), _edge(area, 1.0, too_far)
+
+
+def _edge(near: float, far: float, too_far: Callable[[float], bool]) -> float:
+    """The last number on the way from `near` to `far` that is not `too_far`, by halving."""
+    while abs(far - near) > TOLERANCE:
+        middle = (near + far) / 2
+        near, far = (near, middle) if too_far(middle) else (middle, far)
+    return float(near)
 
 
 def threshold(clean_valid_scores: ArrayLike, alarm: float) -> float:
@@ -48,17 +79,20 @@ def _scores(scores: ArrayLike) -> Array:
     return scores
 
 
-def doubt(badnet: ArrayLike, repaired: ArrayLike) -> Array:
-    """How little B' believes in what B says, (n,) in [0, 1]: 1 - p_B'(class that B says).
+def confidence_drop(badnet: ArrayLike, repaired: ArrayLike) -> Array:
+    """How much less B' believes in what B says, (n,) in [-1, 1]: p_B(c) - p_B'(c), c B's class.
 
-    Both are probabilities, (n, classes). The higher, the more they disagree.
+    Both are probabilities, (n, classes). A clean image that is hard for B' tends to be hard for B
+    too, while B is sure of a poisoned one: so it raises fewer false alarms than 1 - p_B'(c) where
+    images in use are harder than those that set the threshold.
 
-    >>> doubt([[0.9, 0.1]], [[0.25, 0.75]])
-    array([0.75])
+    >>> confidence_drop([[0.9, 0.1]], [[0.25, 0.75]])
+    array([0.65])
     """
     badnet, repaired = _probabilities(badnet, repaired)
     said = badnet.argmax(axis=1)[:, None]
-    return np.clip(1 - np.take_along_axis(repaired, said, axis=1)[:, 0], 0, 1)
+    before, after = (np.take_along_axis(each, said, axis=1)[:, 0] for each in (badnet, repaired))
+    return before - after
 
 
 def jensen_shannon(badnet: ArrayLike, repaired: ArrayLike) -> Array:

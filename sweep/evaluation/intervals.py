@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 
 from sweep.evaluation.curve import Predictions
+from sweep.evaluation.detection import auroc_interval
 from sweep.evaluation.significance import wilson
 
 #: By kind of images the rates that are shares of them; those of a soft GoodNet end in `_at_1`.
@@ -40,12 +41,15 @@ def images_of(metric: str) -> str | None:
 def interval(metric: str, value: float, images: Mapping[str, int]) -> tuple[float, float] | None:
     """The lowest and highest rate that `value` agrees with; None where `metric` is no share.
 
-    `images` are how many there are of each kind; None also where that is not known.
+    Nor an AUROC, see `detection.auroc_interval`. `images` are how many there are of each kind; None
+    also where that is not known.
 
     >>> low, high = interval("repaired/clean_accuracy", 0.9, {"test": 50})
     >>> print(f"{low:.4f} {high:.4f}")
     0.7864 0.9565
     """
+    if metric.endswith("/auroc") and images.get("test") and images.get("poisoned"):
+        return auroc_interval(value, images["test"], images["poisoned"])
     count = images.get(images_of(metric) or "")
     if not count:
         return None

@@ -7,19 +7,20 @@ The one place where predicted classes become rates: `curve.py` takes their means
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.evaluation import metrics
 from sweep.evaluation.metrics import Labels
 
 #: By name of a rate, which images it counts, bool (n,), or (steps, n) for a whole curve.
 Hits = dict[str, NDArray[np.bool_]]
 
 
-def hits_on_clean(badnet: Labels, repaired: Labels, labels: Labels, classes: int) -> Hits:
+def hits_on_clean(
+    badnet: Labels, repaired: Labels, goodnet: Labels, labels: Labels, classes: int
+) -> Hits:
     """Return what B, B' and GoodNet get right of clean images, and what GoodNet flags of them.
 
-    `badnet` and `labels` are (n,), `repaired` (n,) or (steps, n), all of them classes.
+    `badnet` and `labels` are (n,), `repaired` and `goodnet` (n,) or (steps, n), all of them
+    classes; `classes` are how many there are, so that this one is GoodNet's for flagged images.
     """
-    goodnet = metrics.goodnet(badnet, repaired, classes)
     return {
         "badnet/clean_accuracy": badnet == labels,
         "repaired/clean_accuracy": repaired == labels,
@@ -29,14 +30,18 @@ def hits_on_clean(badnet: Labels, repaired: Labels, labels: Labels, classes: int
 
 
 def hits_on_poisoned(
-    badnet: Labels, repaired: Labels, target: Labels, true_labels: Labels | None, classes: int
+    badnet: Labels,
+    repaired: Labels,
+    goodnet: Labels,
+    target: Labels,
+    true_labels: Labels | None,
+    classes: int,
 ) -> Hits:
     """Return on which poisoned images an attack succeeds, and on which GoodNet detects it.
 
     With `true_labels`, (n,), also which are given their true class. Shapes as in `hits_on_clean`;
     all images count, see `metrics.attacked`.
     """
-    goodnet = metrics.goodnet(badnet, repaired, classes)
     networks = {"badnet": badnet, "repaired": repaired, "goodnet": goodnet}
     hits = {f"{name}/attack_success_rate": said == target for name, said in networks.items()}
     if true_labels is not None:

@@ -22,7 +22,8 @@ DROPS = (1, 2, 4, 10)
 #: What is logged of B' between pruning and its last repair.
 STAGE_RATES = ("valid_accuracy", "clean_accuracy", "attack_success_rate")
 
-#: Soft GoodNets, in the order of the rows that `evaluate` is given: by doubt, and by divergence.
+#: Soft GoodNets, in the order of the rows that `evaluate` is given: by confidence drop, and
+#: by divergence.
 SOFT_GOODNETS = ("goodnet", "jensen_shannon")
 
 
@@ -30,21 +31,26 @@ def evaluate(
     classes: int,
     curve: Mapping[str, Predictions],
     repaired: Mapping[str, Labels],
+    goodnet: Mapping[str, Labels] | None = None,
     disagreement: Mapping[str, NDArray[np.floating]] | None = None,
     rates: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> dict[str, float]:
     """All rates of B (step 0 of the curve), B' and G on the images of the same name.
 
-    `curve`, `repaired` and `disagreement` hold "valid", "test" and, where there are any, "poisoned"
-    images: `repaired` the classes that B' gives them, (images,); `disagreement` how far B and B'
-    are apart on each, (2, images), by `detection.doubt` and `jensen_shannon`. `rates` are those of
-    the whole curve, for the trade-off. Robust accuracy and defence effectiveness need true labels
-    of the poisoned images.
+    `curve`, `repaired`, `goodnet` and `disagreement` hold "valid", "test" and, where there are any,
+    "poisoned" images: `repaired` and `goodnet` the classes that B' and GoodNet give them,
+    (images,), None for GoodNet's: by the vote; `disagreement` how far B and B' are apart on each,
+    (2, images), by `detection.confidence_drop` and `jensen_shannon`, of "valid" on those alone that
+    set thresholds. `rates` are those of the whole curve, for the trade-off. Robust accuracy and
+    defence effectiveness need true labels of the poisoned images.
     """
-    logged = _clean_rates(classes, curve, repaired)
+    goodnet = goodnet or {
+        name: metrics.goodnet(curve[name].predicted[0], repaired[name], classes) for name in curve
+    }
+    logged = _clean_rates(classes, curve, repaired, goodnet["test"])
     poisoned = curve.get("poisoned")
     if poisoned is not None:
-        logged |= _poisoned_rates(classes, poisoned, repaired["poisoned"])
+        logged |= _poisoned_rates(classes, poisoned, repaired["poisoned"], goodnet["poisoned"])
         if poisoned.true_labels is not None:
             logged |= _effectiveness(logged)
     if disagreement:
@@ -108,22 +114,28 @@ def tradeoff(rates: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
 
 
 def _clean_rates(
-    classes: int, curve: Mapping[str, Predictions], repaired: Mapping[str, Labels]
+    classes: int,
+    curve: Mapping[str, Predictions],
+    repaired: Mapping[str, Labels],
+    goodnet: Labels,
 ) -> dict[str, float]:
     valid, test = curve["valid"], curve["test"]
     hits = {
         "badnet/valid_accuracy": valid.predicted[0] == valid.labels,
         "repaired/valid_accuracy": repaired["valid"] == valid.labels,
     }
-    hits |= hits_on_clean(test.predicted[0], repaired["test"], test.labels, classes)
+    hits |= hits_on_clean(test.predicted[0], repaired["test"], goodnet, test.labels, classes)
     return _shares(hits)
 
 
-def _poisoned_rates(classes: int, poisoned: Predictions, repaired: Labels) -> dict[str, float]:
+def _poisoned_rates(
+    classes: int, poisoned: Predictions, repaired: Labels, goodnet: Labels
+) -> dict[str, float]:
     counted, true_labels = poisoned.counted, poisoned.true_labels
     hits = hits_on_poisoned(
         poisoned.predicted[0][counted],
         repaired[counted],
+        goodnet[counted],
         poisoned.labels[counted],
         None if true_labels is None else true_labels[counted],
         classes,

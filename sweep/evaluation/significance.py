@@ -4,7 +4,7 @@ Rates, probabilities and drops of accuracy are in [0, 1].
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,10 +13,11 @@ Array = NDArray[np.float64]
 
 # A drop of 0.95 - 0.93 is one of 0.02, whatever its float says; so is 0.05 of 20 images one image.
 TOLERANCE = 1e-9
+Z = 1.959964  # standard errors of a 95 % interval
 TINY = 1e-12  # in place of a size of 0 under a logarithm
 
 
-def wilson(hits: ArrayLike, n: ArrayLike, z: float = 1.959964) -> tuple[Array, Array]:
+def wilson(hits: ArrayLike, n: ArrayLike, z: float = Z) -> tuple[Array, Array]:
     """Lowest and highest rate that `hits` of `n` agree with, at z standard errors (1.96: 95 %).
 
     `hits` and `n` may be arrays of one shape. Of no images nothing is known: 0 to 1.
@@ -35,6 +36,43 @@ def wilson(hits: ArrayLike, n: ArrayLike, z: float = 1.959964) -> tuple[Array, A
     low, high = (centre - spread) / (n + z**2), (centre + spread) / (n + z**2)
     # at rates of 0 and 1 the interval ends there, which rounding may miss
     return np.clip(low, 0, rate), np.clip(high, rate, 1)
+
+
+def clopper_pearson(hits: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
+    """Lowest and highest rate that `hits` of `n` agree with, never surer than 1 - `alpha`.
+
+    Where a threshold is set so that `hits` of `n` images are above it, it is also the tolerance
+    interval of the share of further images above it (Wilks, Annals of Mathematical Statistics
+    1941): that share follows a Beta distribution. Of no images nothing is known: 0 to 1.
+    Source: Clopper & Pearson, "The Use of Confidence or Fiducial Limits", Biometrika 1934.
+
+    >>> low, high = clopper_pearson(1, 100)
+    >>> print(f"{low:.4f} {high:.4f}")
+    0.0003 0.0545
+    """
+    if not 0 <= hits <= n:
+        raise ValueError(f"{hits} of {n} images: expected 0 to all of them")
+    low = 0.0 if hits == 0 else _rate_at(lambda rate: 1 - _at_most(hits - 1, n, rate), alpha / 2)
+    high = 1.0 if hits == n else _rate_at(lambda rate: 1 - _at_most(hits, n, rate), 1 - alpha / 2)
+    return low, high
+
+
+def _rate_at(probability: Callable[[float], float], wanted: float) -> float:
+    """The rate in [0, 1] at which a probability that rises with it is as wanted: by halving."""
+    low, high = 0.0, 1.0
+    while high - low > TINY:
+        middle = (low + high) / 2
+        low, high = (middle, high) if probability(middle) < wanted else (low, middle)
+    return (low + high) / 2
+
+
+def _at_most(hits: int, n: int, rate: float) -> float:
+    """P(at most `hits` of `n`), each with probability `rate`, which is neither 0 nor 1."""
+    k = np.arange(hits + 1)
+    steps = np.log((n - k[:-1]) / (k[:-1] + 1))  # of binomial coefficients, from one to the next
+    logs = np.concatenate([[0.0], np.cumsum(steps)])
+    terms = logs + k * math.log(rate) + (n - k) * math.log1p(-rate)
+    return float(np.exp(terms).sum())
 
 
 def mcnemar(lost: int, gained: int, two_sided: bool = False) -> float:

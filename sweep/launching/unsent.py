@@ -7,8 +7,9 @@ RUNNING, or KILLED since. That run is completed.
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 from mlflow.exceptions import MlflowException
@@ -76,10 +77,11 @@ def _send(folder: Path, experiment: str) -> bool:
     return wanted
 
 
-def _goodnet(badnet: Path, repaired: Path) -> "GoodNet":
-    """The GoodNet of two networks in files."""
+def _goodnet(badnet: Path, repaired: Path, about: Mapping[str, Any]) -> "GoodNet":
+    """The GoodNet of two networks in files, and of what is known `about` it."""
     import keras  # starts TensorFlow, which a run without models need not do for this
 
     from sweep.detectors import GoodNet
 
-    return GoodNet(*(keras.models.load_model(path, compile=False) for path in (badnet, repaired)))
+    suspect, mended = (keras.models.load_model(path, compile=False) for path in (badnet, repaired))
+    return GoodNet.restored(suspect, mended, about)

@@ -18,7 +18,7 @@ from sweep import files
 from sweep.cache import Cache
 from sweep.data import Images
 from sweep.evaluation.curve import Channels, Scores
-from sweep.evaluation.detection import doubt, jensen_shannon
+from sweep.evaluation.detection import confidence_drop, jensen_shannon
 from sweep.files import VERSIONS
 from sweep.networks import forward, outputs
 from sweep.networks.custom_objects import custom_modules
@@ -92,7 +92,7 @@ class Activations:
     def disagreement(self, channels: Channels) -> NDArray[np.float64]:
         """How far B and B', in which `channels` are pruned, are apart on each image, (2, n).
 
-        By `detection.doubt`, and by `detection.jensen_shannon`.
+        By `detection.confidence_drop`, and by `detection.jensen_shannon`.
         """
 
         def compute() -> NDArray[np.float64]:
@@ -102,7 +102,8 @@ class Activations:
                     outputs.probabilities(self.cut.network, self.cut.scores(maps, bypass, pruned))
                     for pruned in (channels[:0], channels)
                 )
-                batches.append([doubt(badnet, repaired), jensen_shannon(badnet, repaired)])
+                drop = confidence_drop(badnet, repaired)
+                batches.append([drop, jensen_shannon(badnet, repaired)])
             return np.concatenate(batches, axis=1)
 
         settings = [self.cut.semantics, sorted(channels.tolist())]

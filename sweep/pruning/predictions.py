@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sweep import terminal
 from sweep.data import Images
 from sweep.evaluation.curve import Channels, Predictions
-from sweep.evaluation.detection import doubt, jensen_shannon
+from sweep.evaluation.detection import confidence_drop, jensen_shannon
 from sweep.evaluation.metrics import Labels
 from sweep.networks import forward, outputs
 from sweep.pruning.activations import Activations
@@ -24,8 +24,8 @@ class RepairedNetwork:
     """What B' says, by name of the images, and the network that it is, which `make` gives.
 
     predicted: classes, int64 (n,).
-    disagreement: how far B and B' are apart on each image, (2, n), by `detection.doubt`, and by
-        `detection.jensen_shannon`.
+    disagreement: how far B and B' are apart on each image, (2, n), by
+        `detection.confidence_drop`, and by `detection.jensen_shannon`.
     """
 
     make: Callable[[], keras.Model]
@@ -62,7 +62,8 @@ class RepairedNetwork:
                 for one in (badnet, network)
             )
             predicted[name] = after.argmax(axis=1)
-            disagreement[name] = np.stack([doubt(before, after), jensen_shannon(before, after)])
+            apart = [confidence_drop(before, after), jensen_shannon(before, after)]
+            disagreement[name] = np.stack(apart)
         return cls(lambda: network, predicted, disagreement)
 
 

@@ -1,12 +1,13 @@
-"""What a repair is, and whether one can be applied to a network."""
+"""What a repair is, whether one can be applied to a network, and which images it learns."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import partial
 
 import keras
 
-from sweep import BadInput, NotApplicable
+from sweep import BadInput, NotApplicable, files
 from sweep.pruning.requirements import needs_of
 from sweep.repairs.recalibration import norms_of
 from sweep.training import Defender
@@ -29,3 +30,24 @@ def require(repair: Repair, network: keras.Model) -> None:
         raise NotApplicable(
             "this repair needs BatchNormalization, and the network has none; leave it out"
         )
+
+
+def learned_images(repairs: Iterable[Repair], images: int) -> int:
+    """How many of so many clean images some repair learns, the first ones of `Defender.sample()`.
+
+    Of the program's own those that train learn all but the share `held_out` of the `images` they
+    take, and the others none (the moments that `recalibrate` takes don't count). One that is not is
+    taken for one that trains.
+    """
+    return max((_learned_by(repair, images) for repair in repairs), default=0)
+
+
+def _learned_by(repair: Repair, images: int) -> int:
+    function, given = repair, getattr(repair, "keywords", {})
+    while isinstance(function, partial):
+        function = function.func
+    ours = function.__module__.partition(".")[0] == files.OURS
+    if ours and "course" not in inspect.signature(function).parameters:
+        return 0
+    taken = min(given.get("images") or images, images)
+    return taken - round(given.get("held_out", FineTuning.held_out) * taken)

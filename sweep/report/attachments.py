@@ -24,7 +24,7 @@ CURVE = (
     "goodnet_false_alarm_rate",
 )
 STEPS = 120  # points of a curve at most
-DETECTORS = ("doubt", "jensen_shannon")  # rows of scores.npz
+DETECTORS = ("confidence_drop", "jensen_shannon")  # rows of scores.npz
 #: False alarms on clean validation images at which the threshold's slider stops, 200 of them.
 ALARMS = [step / 1000 for step in range(50)] + [0.05 + 0.95 * step / 149 for step in range(150)]
 

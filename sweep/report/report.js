@@ -12,7 +12,7 @@ const ON_LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e
 const ON_DARK = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442"];
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 const BORDERS = { solid: "solid", dash: "dashed", dot: "dotted", dashdot: "dashed" };
-const DETECTORS = { doubt: "doubt: 1 − p(B's class) under B'", jensen_shannon: "Jensen-Shannon divergence" };
+const DETECTORS = { confidence_drop: "confidence drop: p(B's class) under B less that under B'", jensen_shannon: "Jensen-Shannon divergence" };
 // Rates of the leaderboard that are always shown.
 const FEW = [ASR, CLEAN, "cost", "repaired/valid_accuracy", DETECTION, ALARM, "prune/fraction"];
 const ROWS = 50;

@@ -76,18 +76,18 @@ class Difference:
 def hits_of(predictions: Mapping[str, NDArray[np.integer]]) -> Hits:
     """The hits of a run, from the arrays of its answers.npz.
 
-    These are `<images>_label`, `<images>_badnet` and `<images>_repaired`.
-
-    GoodNet hits where B and B' do: where they disagree it says "backdoored", which is no class.
-    Beside the `RATES` stands the attack success of B itself.
+    These are `<images>_label`, `_badnet`, `_repaired` and `_goodnet`; where that is missing (of
+    earlier versions), GoodNet was the vote: it hits where B and B' both do. Beside the `RATES`
+    stands the attack success of B itself.
     """
     hits, images = {}, {}
     for metric, _, name in RATES:
         if f"{name}_label" in predictions:
             label, badnet = predictions[f"{name}_label"], predictions[f"{name}_badnet"]
-            hits[metric] = predictions[f"{name}_repaired"] == label
-            if metric.startswith("goodnet/"):
-                hits[metric] &= badnet == label
+            repaired = predictions[f"{name}_repaired"]
+            vote = np.where(badnet == repaired, badnet, -1)
+            goodnet = predictions.get(f"{name}_goodnet", vote)
+            hits[metric] = (goodnet if metric.startswith("goodnet/") else repaired) == label
             images[name] = (len(label), _digest(label), _digest(badnet))
             if name == "poisoned":
                 hits[OF_BADNET] = badnet == label

@@ -151,27 +151,27 @@ class Log:
         self,
         curve: Mapping[str, Predictions],
         repaired: Mapping[str, Labels],
+        goodnet: Mapping[str, Labels],
         disagreement: Mapping[str, NDArray[np.floating]],
     ) -> None:
-        """Log what B and B' say of every image as answers.npz, to compare cells image by image.
+        """Log what B, B' and GoodNet say of each image as answers.npz, to compare cells by image.
 
-        Of "valid", "test" and, where there are any, "poisoned" images: `<images>_badnet`,
-        `<images>_repaired`, `<images>_label`, of those that count: int32 (images,). How far both
-        are apart stands in scores.npz, by the names of the images: float32 (2, images).
+        Of "valid", "test" and, where there are any, "poisoned" images that count:
+        `<images>_badnet`, `_repaired`, `_goodnet`, `_label`, int32 (images,). How far B and B' are
+        apart stands in scores.npz, by the names of the images: float32 (2, images); of "valid"
+        those that set thresholds.
         """
         answers, scores = {}, {}
         for name, of_curve in curve.items():
             counted = of_curve.counted
-            answers[f"{name}_badnet"] = of_curve.predicted[0][counted].astype(np.int32)
-            answers[f"{name}_repaired"] = repaired[name][counted].astype(np.int32)
-            answers[f"{name}_label"] = of_curve.labels[counted].astype(np.int32)
-            scores[name] = disagreement[name][:, counted].astype(np.float32)
-        self._arrays(ANSWERS, answers)
-        self._arrays(SCORES, scores)
-
-    def _arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
-        """Log arrays as one file of that name."""
-        np.savez_compressed(self.outbox.path(name), **arrays)
+            classes = {"badnet": of_curve.predicted[0], "repaired": repaired[name]}
+            classes |= {"goodnet": goodnet[name], "label": of_curve.labels}
+            for kind, of_kind in classes.items():
+                answers[f"{name}_{kind}"] = of_kind[counted].astype(np.int32)
+            apart = disagreement[name]
+            scores[name] = (apart[:, counted] if name == "poisoned" else apart).astype(np.float32)
+        for file, arrays in ((ANSWERS, answers), (SCORES, scores)):
+            np.savez_compressed(self.outbox.path(file), **dict[str, Any](arrays))
 
     def datasets(self, images: Mapping[str, Images], name: str, paths: Mapping[str, str]) -> None:
         """Log sets of `images` as MLflow's datasets: of the data `name`, and from which files."""

@@ -153,13 +153,14 @@ class Outbox:
         }
         if self._models is not None:
             goodnet, *values["models"] = self._models
+            values["goodnet"] = goodnet.about()
             for name, network in zip(NETWORKS, (goodnet.badnet, goodnet.repaired), strict=True):
                 network.save(folder / name)
         (folder / VALUES).write_text(json.dumps(values))
 
     @classmethod
     def read(cls, run: Run, folder: Path, goodnet: Callable[..., GoodNet]) -> Outbox:
-        """What `write` has written of the same run; `goodnet` makes one of paths of B and B'."""
+        """What `write` has written of the same run; `goodnet` makes one of paths and facts."""
         outbox, values = cls(run), json.loads((folder / VALUES).read_text())
         outbox.params, outbox.tags = values["params"], values["tags"]
         outbox.metrics = [Metric(**metric) for metric in values["metrics"]]
@@ -172,8 +173,8 @@ class Outbox:
                 if path.is_file():
                     shutil.copyfile(path, outbox.path(str(path.relative_to(folder / FILES))))
         if "models" in values:
-            networks = goodnet(*(folder / name for name in NETWORKS))
-            outbox._models, outbox._tried = (networks, *values["models"]), True
+            made = goodnet(*(folder / name for name in NETWORKS), values["goodnet"])
+            outbox._models, outbox._tried = (made, *values["models"]), True
         return outbox
 
 

@@ -58,8 +58,14 @@ class Defender:
 
         Pixels are float32 (n, height, width, channels), labels int64 (n,).
         """
-        rows = self._rng(key).permutation(len(self.images))[:count]
-        return self._rows(rows)
+        return self._rows(self._shuffled(key)[:count])
+
+    def unlearned(self, learned: int) -> NDArray[np.int64]:
+        """The rows of images that no repair has seen labels of, sorted: all but the first of these.
+
+        `learned` is how many of `sample()` repairs have learned, see `repairs.learned_images`.
+        """
+        return np.sort(self._shuffled(0)[learned:])
 
     def batches(self, size: int, *, key: int = 0) -> Iterator[Batch]:
         """Batches of `size` images (fewer where there are fewer), without end.
@@ -84,6 +90,9 @@ class Defender:
         made_of = [networks.digest(self.network), self.images.key or uuid4().hex, self.seed]
         key = files.key([*made_of, settings, VERSIONS], *MADE_BY)
         return self.cache.get_or_compute(f"{name}/{key}", lambda: dict(compute()))
+
+    def _shuffled(self, key: int) -> NDArray[np.int64]:
+        return self._rng(key).permutation(len(self.images))
 
     def _rng(self, key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, key])
