@@ -98,7 +98,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
             log.models(GoodNet(badnet, now.network, rule, files.pixel_range(images["valid"])))
         log.text("goodnet.json", rule.to_json())
         apart = now.disagreement | clean
-        rates = evaluate(classes, by_step, now.predicted, said, apart, curve.rates)
+        rates = evaluate(classes, by_step, now.predicted, apart, curve.rates, said)
         log.rates(rates | rule.metrics(), image_counts(by_step))
     if cfg.recheck:
         with log.stage("recheck"):

@@ -31,9 +31,9 @@ def evaluate(
     classes: int,
     curve: Mapping[str, Predictions],
     repaired: Mapping[str, Labels],
-    goodnet: Mapping[str, Labels] | None = None,
     disagreement: Mapping[str, NDArray[np.floating]] | None = None,
     rates: Mapping[str, NDArray[np.float64]] | None = None,
+    goodnet: Mapping[str, Labels] | None = None,
 ) -> dict[str, float]:
     """All rates of B (step 0 of the curve), B' and G on the images of the same name.
 

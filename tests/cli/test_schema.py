@@ -29,6 +29,7 @@ def config(**changes: Any) -> dict[str, Any]:
             "semantics": "zero",
             "order": {"descending": False},
         },
+        "goodnet": {"false_alarm": 0.01},
         "tracking": {"uri": None, "experiment": "prunesweep"},
         "cache": {"max_gb": 10, "memory_gb": 0.25},
     }

@@ -6,30 +6,33 @@ from io import StringIO
 import numpy as np
 
 from sweep.data import Images
-from sweep.detectors import flagged_csv
+from sweep.detectors import Rule, answers, flagged_csv
 from sweep.evaluation.curve import Predictions
 
 PIXELS = np.zeros((4, 2, 2, 1), np.float32)
+CLASSES = 10
 LABELS = np.array([0, 1, 2, 0])
 FILES = {"test": "clean.h5", "poisoned": "bad.h5", "valid": "valid.h5"}
 
 
-def rows(images: dict[str, Images], repaired: dict, doubt: dict) -> list[dict[str, str]]:
+def rows(images: dict[str, Images], repaired: dict, score: dict) -> list[dict[str, str]]:
+    """What is told where B says 0, 1, 2, 1 and the vote flags."""
     by_step = {name: Predictions(np.array([[0, 1, 2, 1]]), i.labels) for name, i in images.items()}
-    apart = {name: np.stack([values, np.zeros(4)]) for name, values in doubt.items()}
-    text = flagged_csv(images, FILES, by_step, repaired, apart)
+    apart = {name: np.stack([values, np.zeros(4)]) for name, values in score.items()}
+    said = answers(Rule(), by_step, repaired, apart, CLASSES)
+    text = flagged_csv(images, FILES, by_step, repaired, said, apart, CLASSES)
     return list(csv.DictReader(StringIO(text, newline="")))
 
 
 def test_a_row_for_each_image_on_which_both_disagree_the_surest_first():
     images = {"test": Images(PIXELS, LABELS), "poisoned": Images(PIXELS, LABELS, LABELS[::-1])}
     repaired = {"test": np.array([0, 2, 2, 0]), "poisoned": np.array([0, 1, 2, 1])}
-    doubt = {"test": np.array([0.1, 0.6, 0.2, 0.9]), "poisoned": np.zeros(4)}
-    first, second = rows(images, repaired, doubt)
+    score = {"test": np.array([0.1, 0.6, 0.2, 0.9]), "poisoned": np.zeros(4)}
+    first, second = rows(images, repaired, score)
     assert [first["number"], second["number"]] == ["3", "1"]
     assert first == {
         **{"images": "test", "file": "clean.h5", "number": "3", "label": "0", "true_label": ""},
-        **{"badnet": "1", "repaired": "0", "doubt": "0.900000"},
+        **{"badnet": "1", "repaired": "0", "score": "0.900000"},
     }
 
 
@@ -48,6 +51,15 @@ def test_sampled_images_are_told_by_their_places_in_the_file():
         row["number"] for row in rows({"valid": sampled}, disagreeing, {"valid": np.ones(4)})
     ]
     assert numbers == [str(sampled.numbers[0]), str(sampled.numbers[3])]
+
+
+def test_by_a_score_those_are_told_whose_score_is_above_the_threshold():
+    images = {"test": Images(PIXELS, LABELS)}
+    by_step = {"test": Predictions(np.array([[0, 1, 2, 1]]), LABELS)}
+    repaired, apart = {"test": np.array([0, 1, 2, 0])}, {"test": np.array([[0.2, 0.5, 0.9, 0.5]])}
+    said = answers(Rule(0.5), by_step, repaired, apart, CLASSES)
+    text = flagged_csv(images, FILES, by_step, repaired, said, apart, CLASSES)
+    assert [row["number"] for row in csv.DictReader(StringIO(text))] == ["2"]
 
 
 def test_where_both_agree_nothing_is_told_but_the_head():

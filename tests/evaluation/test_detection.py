@@ -102,12 +102,13 @@ def believed(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 @modest
 @given(believed())
-def test_doubt_is_what_b_repaired_withholds_from_the_class_that_b_says(drawn):
+def test_the_confidence_drop_is_what_b_repaired_takes_from_the_class_that_b_says(drawn):
     p, q = drawn
-    expected = [1 - after[before.argmax()] for before, after in zip(p, q, strict=True)]
-    told = detection.doubt(p, q)
-    assert told.tolist() == pytest.approx(expected)
-    assert np.all((told >= 0) & (told <= 1))
+    expected = [before.max() - after[before.argmax()] for before, after in zip(p, q, strict=True)]
+    drops = detection.confidence_drop(p, q)
+    assert drops.tolist() == pytest.approx(expected)
+    assert np.all(abs(drops) <= 1)
+    np.testing.assert_array_equal(detection.confidence_drop(p, p), 0)
 
 
 @modest
@@ -153,10 +154,12 @@ def test_beliefs_that_hardly_are_more_than_nothing_give_numbers():
 def test_beliefs_are_taken_in_the_precision_of_a_network():
     logits = np.random.default_rng(0).normal(size=(2, 50, 1283)).astype(np.float32)
     p, q = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
-    assert detection.jensen_shannon(p, q).dtype == detection.doubt(p, q).dtype == np.float64
+    assert (
+        detection.jensen_shannon(p, q).dtype == detection.confidence_drop(p, q).dtype == np.float64
+    )
 
 
-@pytest.mark.parametrize("score", [detection.doubt, detection.jensen_shannon])
+@pytest.mark.parametrize("score", [detection.confidence_drop, detection.jensen_shannon])
 @pytest.mark.parametrize(
     ("badnet", "message"),
     [
@@ -170,3 +173,26 @@ def test_beliefs_are_taken_in_the_precision_of_a_network():
 def test_what_is_no_probability_is_refused(score, badnet, message):
     with pytest.raises(ValueError, match=message):
         score(badnet, [[0.5, 0.5]])
+
+
+@pytest.mark.parametrize("area", [0.0, 0.03, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize(("clean", "poisoned"), [(20, 30), (2000, 500)])
+def test_the_ends_of_an_aurocs_interval_are_1_96_of_their_own_errors_away(area, clean, poisoned):
+    low, high = detection.auroc_interval(area, clean, poisoned)
+    assert 0 <= low <= area <= high <= 1
+    for end in {low, high} - {0.0, 1.0}:
+        spread = (1 - end) / (2 - end) + end / (1 + end)
+        variance = end * (1 - end) * (1 + ((clean + poisoned) / 2 - 1) * spread)
+        error = math.sqrt(variance / (clean * poisoned))
+        assert abs(end - area) / error == pytest.approx(1.959964, abs=1e-4)
+    assert (low == 0) == (area == 0)
+    assert (high == 1) == (area == 1)
+
+
+def test_an_aurocs_interval_holds_the_true_one_as_often_as_it_says():
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(300):
+        clean, poisoned = rng.normal(size=40), rng.normal(1.0, size=40)
+        low, high = detection.auroc_interval(detection.auroc(clean, poisoned), 40, 40)
+        held += low <= 0.7602 <= high  # of two normals a standard deviation apart
+    assert 0.92 <= held / 300 <= 0.99

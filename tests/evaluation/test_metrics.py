@@ -45,7 +45,8 @@ def test_goodnet_says_the_common_class_or_one_above_the_classes(drawn):
 @given(predictions())
 def test_goodnet_is_never_more_accurate_than_either_network(drawn):
     badnet, repaired, labels = drawn
-    hits = hits_on_clean(badnet, repaired, labels, CLASSES)
+    vote = metrics.goodnet(badnet, repaired, CLASSES)
+    hits = hits_on_clean(badnet, repaired, vote, labels, CLASSES)
     rates = {name: hit.mean(axis=-1) for name, hit in hits.items()}
     assert np.all(rates["goodnet/clean_accuracy"] <= rates["badnet/clean_accuracy"])
     assert np.all(rates["goodnet/clean_accuracy"] <= rates["repaired/clean_accuracy"])
@@ -59,7 +60,8 @@ def test_an_attack_on_goodnet_never_succeeds_more_often_than_on_either_network(d
     counted = metrics.attacked(labels, true_labels)
     assume(counted.any())
     badnet, repaired, labels = badnet[counted], repaired[:, counted], labels[counted]
-    hits = hits_on_poisoned(badnet, repaired, labels, true_labels[counted], CLASSES)
+    vote = metrics.goodnet(badnet, repaired, CLASSES)
+    hits = hits_on_poisoned(badnet, repaired, vote, labels, true_labels[counted], CLASSES)
     success = {name: hits[f"{name}/attack_success_rate"].mean(axis=-1) for name in NETWORKS}
     assert np.all(success["goodnet"] <= success["badnet"])
     assert np.all(success["goodnet"] <= success["repaired"])
@@ -70,8 +72,9 @@ def test_an_attack_on_goodnet_never_succeeds_more_often_than_on_either_network(d
 def test_hits_are_those_of_a_loop_over_images_and_steps(drawn, target):
     badnet, repaired, labels = drawn
     target = np.full(len(badnet), target)
-    clean = hits_on_clean(badnet, repaired, labels, CLASSES)
-    poisoned = hits_on_poisoned(badnet, repaired, target, labels, CLASSES)
+    vote = metrics.goodnet(badnet, repaired, CLASSES)
+    clean = hits_on_clean(badnet, repaired, vote, labels, CLASSES)
+    poisoned = hits_on_poisoned(badnet, repaired, vote, target, labels, CLASSES)
     for step, row in enumerate(repaired.tolist()):
         for image, said in enumerate(row):
             agree = said == badnet[image]
@@ -88,7 +91,7 @@ def test_hits_are_those_of_a_loop_over_images_and_steps(drawn, target):
 
 
 def test_without_true_labels_nobody_tells_who_is_right_of_poisoned_images():
-    hits = hits_on_poisoned(np.array([1]), np.array([1]), np.array([1]), None, CLASSES)
+    hits = hits_on_poisoned(*[np.array([1])] * 4, None, CLASSES)
     assert set(hits) == {f"{name}/attack_success_rate" for name in NETWORKS} | {
         "goodnet/detection_rate"
     }
@@ -97,7 +100,8 @@ def test_without_true_labels_nobody_tells_who_is_right_of_poisoned_images():
 def test_a_goodnet_of_two_equal_networks_flags_nothing():
     badnet = np.array([0, 3, 1, 3])
     np.testing.assert_array_equal(metrics.goodnet(badnet, badnet, CLASSES), badnet)
-    assert not hits_on_clean(badnet, badnet, badnet, CLASSES)["goodnet/false_alarm_rate"].any()
+    hits = hits_on_clean(*[badnet] * 4, CLASSES)
+    assert not hits["goodnet/false_alarm_rate"].any()
 
 
 def test_images_whose_true_class_is_the_target_do_not_count():

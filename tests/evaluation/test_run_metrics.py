@@ -354,3 +354,21 @@ def test_without_poisoned_images_a_run_is_told_of_no_attack():
     told = evaluate(CLASSES, curve, repaired, apart, rates)
     soft = {f"{prefix}/{name}" for prefix in ("goodnet", "jensen_shannon") for name in SOFT}
     assert set(told) == CLEAN | soft
+
+
+def test_goodnets_rates_are_those_of_what_it_says_and_else_of_the_vote():
+    curve, repaired = by_hand()
+    said = {
+        "valid": np.zeros(4, int),
+        "test": np.array([0, 3, 2, 0]),
+        "poisoned": np.array([2, 3, 3, 2]),
+    }
+    rates = evaluate(CLASSES, curve, repaired, goodnet=said)
+    vote = evaluate(CLASSES, curve, repaired)
+    differ = {name for name in rates if rates[name] != vote[name]}
+    assert all(name.startswith("goodnet/") for name in differ)
+    assert rates["goodnet/clean_accuracy"] == 3 / 4
+    assert rates["goodnet/false_alarm_rate"] == 1 / 4
+    assert rates["goodnet/attack_success_rate"] == 1 / 3  # the last does not count
+    assert rates["goodnet/detection_rate"] == 2 / 3
+    assert rates["goodnet/robust_accuracy"] == 0

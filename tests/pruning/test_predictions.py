@@ -70,7 +70,7 @@ def test_how_far_two_networks_are_apart_is_told_of_the_one_that_is_repaired(smal
     run = RepairedNetwork.from_pass(network, badnet, some)
     p, q = (keras.ops.softmax(one(pixels)).numpy().astype(float) for one in (badnet, network))
     np.testing.assert_array_equal(run.predicted["test"], q.argmax(axis=1))
-    doubt = 1 - q[np.arange(9), p.argmax(axis=1)]
+    drop = p.max(axis=1) - q[np.arange(9), p.argmax(axis=1)]
     middle = (p + q) / 2
     shannon = ((p * np.log2(p / middle)).sum(axis=1) + (q * np.log2(q / middle)).sum(axis=1)) / 2
-    np.testing.assert_allclose(run.disagreement["test"], [doubt, shannon], atol=1e-5)
+    np.testing.assert_allclose(run.disagreement["test"], [drop, shannon], atol=1e-5)

@@ -81,8 +81,8 @@ def test_thresholds_are_those_that_the_program_itself_sets():
 
 def test_without_poisoned_images_there_are_alarms_alone():
     scores = {name: np.random.rand(2, 40).astype(np.float32) for name in ("valid", "test")}  # noqa: NPY002
-    assert detection(scores)["doubt"].detected == []
-    assert len(detection(scores)["doubt"].alarms) == 200
+    assert detection(scores)["confidence_drop"].detected == []
+    assert len(detection(scores)["confidence_drop"].alarms) == 200
 
 
 @pytest.mark.parametrize("room", [20_000, 100_000])

@@ -20,7 +20,7 @@ CURVE = """pruned,channel,layer,valid_accuracy,clean_accuracy,attack_success_rat
 1,4,conv_3,0.94,0.8,0.5
 2,1,conv_3,0.5,0.4,0.0
 """
-HEAD = "images,file,number,label,true_label,badnet,repaired,doubt"
+HEAD = "images,file,number,label,true_label,badnet,repaired,score"
 ROWS = [("valid", 1), ("test", 7), ("test", 3), ("test", 9), ("poisoned", 5)]
 RATES = {
     "badnet/clean_accuracy": 0.9,
