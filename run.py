@@ -30,7 +30,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
     from sweep import inspection, networks
     from sweep.cli.parts import defenders_orders
     from sweep.data import examples, pairs
-    from sweep.detectors import GoodNet, answers, flagged_csv
+    from sweep.detectors import GoodNet, answers, detector_rates, flagged_csv
     from sweep.evaluation import evaluate, image_counts, pruning_curve, repaired_rates
     from sweep.pruning import RepairedNetwork, activations_of, cut_at, predict_steps, rank
     from sweep.repairs.applicability import learned_images
@@ -90,15 +90,16 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
 
     # GoodNet of B and B', its threshold set on clean images that no repair has learned. Rates.
     with log.stage("evaluate"):
-        unlearned = defender.unlearned(learned_images(parts.repairs.values(), len(images["valid"])))
-        clean = {"valid": now.disagreement["valid"][:, unlearned]}
-        rule = parts.goodnet(clean["valid"][0])
-        said = answers(rule, by_step, now.predicted, now.disagreement, classes)
+        learned = learned_images(parts.repairs.values(), len(images["valid"]))
+        apart = now.disagreement_on(defender.unlearned(learned))
+        rule = parts.goodnet(apart["valid"][0])
+        said = answers(rule, by_step, now, classes)
+        log.text("goodnet.json", rule.to_json())
         if cfg.tracking.models:
             log.models(GoodNet(badnet, now.network, rule, files.pixel_range(images["valid"])))
-        log.text("goodnet.json", rule.to_json())
-        apart = now.disagreement | clean
         rates = evaluate(classes, by_step, now.predicted, apart, curve.rates, said)
+        if parts.detector:
+            rates |= detector_rates(parts.detector, rule, defender, now.network, images, learned)
         log.rates(rates | rule.metrics(), image_counts(by_step))
     if cfg.recheck:
         with log.stage("recheck"):
@@ -107,8 +108,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
     with log.stage("log"):
         log.curve(curve, cut.locate)
         log.predictions(by_step, now.predicted, said, apart)
-        seen = images, files.paths(), by_step, now.predicted, said, now.disagreement
-        log.text("flagged.csv", flagged_csv(*seen, classes))
+        log.text("flagged.csv", flagged_csv(images, files.paths(), by_step, now, said, classes))
         if log.sweep is None or cfg.tracking.figures:
             ranked_by = f"{choices['prune/order']} ({parts.threat_model})"
             log.figures(figures.draw_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))

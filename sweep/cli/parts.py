@@ -61,7 +61,7 @@ class Parts:
             stop=build(cfg.prune.stop),
             repairs={name: build(cfg.repair[key]) for name, key in chosen_repairs(cfg).items()},
             goodnet=build(cfg.goodnet),
-            detector=build(cfg.detector) if cfg.detector else None,
+            detector=build(cfg.detector) if "detector" in cfg else None,
         )
 
 

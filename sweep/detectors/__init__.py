@@ -4,8 +4,10 @@ A detector is a function from a `Reference` to a score of images; `rules.py` say
 one.
 """
 
+from sweep.detectors.controls import goodnet_score, goodnet_vote
 from sweep.detectors.flagged import flagged_csv
 from sweep.detectors.goodnet import GoodNet
+from sweep.detectors.panel import detector_rates
 from sweep.detectors.reference import Detector, Reference
 from sweep.detectors.rules import Rule, answers, by_score, by_vote
 
@@ -17,5 +19,8 @@ __all__ = [
     "answers",
     "by_score",
     "by_vote",
+    "detector_rates",
     "flagged_csv",
+    "goodnet_score",
+    "goodnet_vote",
 ]

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from io import StringIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sweep.data import Images
 from sweep.evaluation.curve import Predictions
 from sweep.evaluation.metrics import Labels
+from sweep.pruning.predictions import RepairedNetwork
 
 HEAD = ("images", "file", "number", "label", "true_label", "badnet", "repaired", "score")
 
@@ -18,9 +18,8 @@ def flagged_csv(
     images: Mapping[str, Images],
     files: Mapping[str, str],
     by_step: Mapping[str, Predictions],
-    repaired: Mapping[str, Labels],
+    repaired: RepairedNetwork,
     goodnet: Mapping[str, Labels],
-    disagreement: Mapping[str, NDArray[np.floating]],
     classes: int,
 ) -> str:
     """A row for each image that GoodNet flags, the surest first, in CSV.
@@ -35,12 +34,12 @@ def flagged_csv(
     table = csv.writer(text, lineterminator="\n")
     table.writerow(HEAD)
     for kind, of_kind in images.items():
-        badnet, score = by_step[kind].predicted[0], disagreement[kind][0]
+        badnet, score = by_step[kind].predicted[0], repaired.disagreement[kind][0]
         rows = np.flatnonzero(goodnet[kind] == classes)
         for row in rows[np.argsort(-score[rows], kind="stable")]:
             number = row if of_kind.numbers is None else of_kind.numbers[row]
             true_label = "" if of_kind.true_labels is None else of_kind.true_labels[row]
-            label, said = of_kind.labels[row], repaired[kind][row]
+            label, said = of_kind.labels[row], repaired.predicted[kind][row]
             place = [kind, files[kind], number]
             table.writerow([*place, label, true_label, badnet[row], said, f"{score[row]:.6f}"])
     return text.getvalue()

@@ -17,6 +17,7 @@ from sweep import BadInput
 from sweep.evaluation import detection, significance
 from sweep.evaluation.curve import Predictions
 from sweep.evaluation.metrics import Labels
+from sweep.pruning.predictions import RepairedNetwork
 
 ROUNDING = 1e-6  # by which a score may differ where it is computed elsewhere
 BADNET, REPAIRED = "badnet", "repaired"
@@ -27,13 +28,13 @@ class Rule:
     """When an image is flagged: its score is above `threshold`, or, None, B and B' disagree.
 
     answer: whose class is given where it is not: "badnet" for B's, "repaired" for that of B'.
-    false_alarm: the share of clean images that may be flagged; None where nobody asked.
+    false_alarm: the share of clean images that may be flagged; of a vote, by a detector beside it.
     images, flagged: of how many clean images the threshold lets how many through.
     """
 
     threshold: float | None = None
     answer: str = BADNET
-    false_alarm: float | None = None
+    false_alarm: float = 0.01
     images: int = 0
     flagged: int = 0
 
@@ -77,17 +78,17 @@ class Rule:
 def answers(
     rule: Rule,
     by_step: Mapping[str, Predictions],
-    repaired: Mapping[str, Labels],
-    disagreement: Mapping[str, NDArray[np.floating]],
+    repaired: RepairedNetwork,
     classes: int,
 ) -> dict[str, Labels]:
     """GoodNet's classes, (n,), by name of the images, `classes` where they are flagged.
 
-    Of B's predictions (step 0 of `by_step`), the `repaired` classes of B', (n,), and how far both
-    are apart, (2, n), of which the first is the score.
+    Of B's predictions (step 0 of `by_step`) and those of B', and how far both are apart.
     """
     return {
-        name: rule.classify(of_name.predicted[0], repaired[name], disagreement[name][0], classes)
+        name: rule.classify(
+            of_name.predicted[0], repaired.predicted[name], repaired.disagreement[name][0], classes
+        )
         for name, of_name in by_step.items()
     }
 
@@ -113,10 +114,10 @@ def by_score(clean: ArrayLike, *, false_alarm: float = 0.01, answer: str = BADNE
     return Rule(round(threshold, 9), answer, false_alarm, len(scores), flagged)
 
 
-def by_vote(clean: ArrayLike, *, false_alarm: float | None = None) -> Rule:
+def by_vote(clean: ArrayLike, *, false_alarm: float = 0.01) -> Rule:
     """Return the lab's rule: an image is flagged where the classes of B and B' differ.
 
     So GoodNet is never right where B or B' is not, and no threshold is set: `false_alarm` is for
     a detector beside it.
     """
-    return Rule()
+    return Rule(false_alarm=false_alarm)

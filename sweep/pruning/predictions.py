@@ -37,6 +37,10 @@ class RepairedNetwork:
         """B' itself: a copy of B that takes longer to make than to read off what it says."""
         return self.make()
 
+    def disagreement_on(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """The same, of "valid" images only `rows`: those that may set a threshold."""
+        return self.disagreement | {"valid": self.disagreement["valid"][:, rows]}
+
     @classmethod
     def from_curve(
         cls,

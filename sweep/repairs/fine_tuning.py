@@ -1,12 +1,13 @@
 """Train B' further on clean images, as Fine-Pruning does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import keras
 import numpy as np
 
-from sweep import terminal
+from sweep import files, networks, terminal
 from sweep.data.augmentation import augment
 from sweep.training import Defender
 from sweep.training.fine_tuning import FineTuning, Transform, fine_tune
@@ -27,9 +28,9 @@ def finetune(
     def transform(pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
         return augment(pixels, rng, shift=shift, light=light)
 
-    return train_further(
-        "finetune", defender, FineTuning(**course), images, lambda network: transform
-    )
+    made_of = {"shift": shift, "light": light}
+    settings = FineTuning(**course)
+    return train_further("finetune", defender, settings, images, lambda network: transform, made_of)
 
 
 def train_further(
@@ -38,18 +39,30 @@ def train_further(
     settings: FineTuning,
     images: int | None,
     build_transform: Callable[[keras.Model], Transform],
+    made_of: Mapping[str, Any],
 ) -> keras.Model:
     """The defender's network trained further on `images`, each batch transformed, with progress.
 
     `build_transform` makes the transform of the network as it learns; its teacher is the suspect.
+    What it is `made_of` tells one from another: cells that repair alike train once.
     """
-    with terminal.progress(name, settings.total_epochs, "epochs") as done:
-        return fine_tune(
-            defender.network,
-            defender.sample(images),
-            settings,
-            build_transform,
-            seed=defender.seed,
-            progress=done,
-            teacher=defender.suspect,
-        )
+
+    def train() -> dict[str, Array]:
+        with terminal.progress(name, settings.total_epochs, "epochs") as done:
+            network = fine_tune(
+                defender.network,
+                defender.sample(images),
+                settings,
+                build_transform,
+                seed=defender.seed,
+                progress=done,
+                teacher=defender.suspect,
+            )
+        return {str(number): weight for number, weight in enumerate(network.get_weights())}
+
+    code = files.key([networks.digest(defender.suspect)], "repairs")
+    key = [images, asdict(settings) | {"rates": list(settings.rates)}, dict(made_of), code]
+    weights = defender.get_or_compute(name, key, train)
+    network = networks.clone(defender.network)
+    network.set_weights([weights[str(number)] for number in range(len(weights))])
+    return network

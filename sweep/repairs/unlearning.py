@@ -137,7 +137,9 @@ def unlearn(
     def build(network: keras.Model) -> Transform:
         return mix([PERTURBATIONS[name](network, limits) for name in names], share, unchanged)
 
-    return train_further("unlearn", defender, settings, images, build)
+    made_of = {"by": names, "classes": classes, "share": share, "strength": strength, "flow": flow}
+    made_of |= {"area": area, "count": count, "steps": steps, "shift": shift, "light": light}
+    return train_further("unlearn", defender, settings, images, build, made_of)
 
 
 def _reversed_triggers(

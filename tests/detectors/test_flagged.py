@@ -8,6 +8,7 @@ import numpy as np
 from sweep.data import Images
 from sweep.detectors import Rule, answers, flagged_csv
 from sweep.evaluation.curve import Predictions
+from sweep.pruning.predictions import RepairedNetwork
 
 PIXELS = np.zeros((4, 2, 2, 1), np.float32)
 CLASSES = 10
@@ -19,8 +20,9 @@ def rows(images: dict[str, Images], repaired: dict, score: dict) -> list[dict[st
     """What is told where B says 0, 1, 2, 1 and the vote flags."""
     by_step = {name: Predictions(np.array([[0, 1, 2, 1]]), i.labels) for name, i in images.items()}
     apart = {name: np.stack([values, np.zeros(4)]) for name, values in score.items()}
-    said = answers(Rule(), by_step, repaired, apart, CLASSES)
-    text = flagged_csv(images, FILES, by_step, repaired, said, apart, CLASSES)
+    now = RepairedNetwork(None, repaired, apart)
+    said = answers(Rule(), by_step, now, CLASSES)
+    text = flagged_csv(images, FILES, by_step, now, said, CLASSES)
     return list(csv.DictReader(StringIO(text, newline="")))
 
 
@@ -56,9 +58,10 @@ def test_sampled_images_are_told_by_their_places_in_the_file():
 def test_by_a_score_those_are_told_whose_score_is_above_the_threshold():
     images = {"test": Images(PIXELS, LABELS)}
     by_step = {"test": Predictions(np.array([[0, 1, 2, 1]]), LABELS)}
-    repaired, apart = {"test": np.array([0, 1, 2, 0])}, {"test": np.array([[0.2, 0.5, 0.9, 0.5]])}
-    said = answers(Rule(0.5), by_step, repaired, apart, CLASSES)
-    text = flagged_csv(images, FILES, by_step, repaired, said, apart, CLASSES)
+    apart = {"test": np.array([[0.2, 0.5, 0.9, 0.5]])}
+    now = RepairedNetwork(None, {"test": np.array([0, 1, 2, 0])}, apart)
+    said = answers(Rule(0.5), by_step, now, CLASSES)
+    text = flagged_csv(images, FILES, by_step, now, said, CLASSES)
     assert [row["number"] for row in csv.DictReader(StringIO(text))] == ["2"]
 
 

@@ -12,6 +12,7 @@ from sweep import BadInput
 from sweep.detectors import Rule, answers, by_score, by_vote
 from sweep.detectors.rules import ROUNDING
 from sweep.evaluation.curve import Predictions
+from sweep.pruning.predictions import RepairedNetwork
 
 CLASSES = 4
 modest = settings(max_examples=50, deadline=None)
@@ -74,7 +75,8 @@ def test_the_class_of_each_image_by_hand(rule, expected):
     assert rule.classify(LABELS, REPAIRED, SCORES, CLASSES).tolist() == expected
     by_step = {"test": Predictions(LABELS[None], LABELS)}
     apart = {"test": np.stack([SCORES, 1 - SCORES])}
-    said = answers(rule, by_step, {"test": REPAIRED}, apart, CLASSES)
+    now = RepairedNetwork(None, {"test": REPAIRED}, apart)
+    said = answers(rule, by_step, now, CLASSES)
     assert said["test"].tolist() == expected
 
 
