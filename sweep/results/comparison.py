@@ -27,6 +27,7 @@ from sweep.results.cells import (
     groups,
     short_names,
 )
+from sweep.results.detector_table import print_detectors
 from sweep.results.figures.sweep import MARKS, CellRates, draw_comparison
 from sweep.tracking import SKIPPED
 
@@ -157,6 +158,7 @@ def print_comparison(cells: Sequence[Cell]) -> None:
         terminal.print_line("* The stop's criterion was never met.")
     for error, jobs in _errors(cells).items():
         terminal.print_line(f"{_cell_numbers(jobs)} {error}")
+    print_detectors(cells)
 
 
 def unfinished(cells: Sequence[Cell]) -> list[str]:

@@ -25,7 +25,8 @@ ASR, CLEAN = "repaired/attack_success_rate", "repaired/clean_accuracy"
 DETECTION, FALSE_ALARM = "goodnet/detection_rate", "goodnet/false_alarm_rate"
 CHANNELS, FRACTION = "prune/channels", "prune/fraction"
 CURVES = ("curve/attack_success_rate", "curve/clean_accuracy")
-COLUMNS = (ASR, CLEAN, DETECTION, FALSE_ALARM, CHANNELS)
+DETECTOR = tuple(f"detector/{rate}" for rate in ("auroc", "detection_rate", "false_alarm_rate"))
+COLUMNS = (ASR, CLEAN, DETECTION, FALSE_ALARM, CHANNELS, *DETECTOR)
 TABLE, CHARTS = "TABLE", "CHART"
 
 Chart = dict[str, Any]
