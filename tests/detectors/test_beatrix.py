@@ -1,6 +1,5 @@
 """Beatrix: Gram features, bands and deviations by hand, and against slow loops."""
 
-import sys
 from collections.abc import Sequence
 
 import keras
@@ -19,8 +18,8 @@ from detecting import (
 from planted import noisy_patterns, planted, stamped
 
 from sweep import BadInput
-from sweep.detectors import beatrix
-from sweep.detectors.beatrix import gram
+from sweep.detectors import beatrix, gram_features
+from sweep.detectors.gram_features import gram
 from sweep.detectors.reference import Reference
 from sweep.evaluation.detection import auroc
 from sweep.networks import forward
@@ -152,13 +151,13 @@ def test_scores_do_not_depend_on_batches_or_on_the_other_images(monkeypatch):
     score = beatrix(reference, least=5)
     assert_scores_stand_alone(score, zoo.PIXELS)
     monkeypatch.setattr(forward, "MAX_BATCH", 8)
-    monkeypatch.setattr(sys.modules["sweep.detectors.beatrix"], "IMAGES_AT_ONCE", 3)
+    monkeypatch.setattr(gram_features, "IMAGES_AT_ONCE", 3)
     again = Reference(network, network, Sliced(zoo.PIXELS[:30]), reference.labels)
     np.testing.assert_allclose(beatrix(again, least=5)(zoo.PIXELS), score(zoo.PIXELS), rtol=1e-4)
 
 
 def test_of_more_images_than_are_held_some_are_taken_evenly(monkeypatch):
-    monkeypatch.setattr(sys.modules["sweep.detectors.beatrix"], "MAX_IMAGES", 3)
+    monkeypatch.setattr(gram_features, "MAX_IMAGES", 3)
     taken = [0, 2, 5]  # 2.5 is rounded to even
     part = Reference(NETWORK, NETWORK, CLEAN[taken], LABELS[taken])
     queries = points((9, 1), (1, 9), (2, 2))

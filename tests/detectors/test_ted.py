@@ -1,7 +1,5 @@
 """TED: ranks counted by hand, and against slow loops written from the formula."""
 
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -18,10 +16,10 @@ from detecting import (
 from planted import noisy_patterns, planted, stamped
 
 from sweep import BadInput
-from sweep.detectors import ted
+from sweep.detectors import layer_ranks, ted
 from sweep.detectors.hidden import hidden_ends
+from sweep.detectors.layer_ranks import pooled
 from sweep.detectors.reference import Reference
-from sweep.detectors.ted import pooled
 from sweep.evaluation.detection import auroc
 from sweep.networks import forward
 
@@ -133,7 +131,7 @@ def test_scores_do_not_depend_on_batches_or_on_the_other_images(monkeypatch):
     reference = said_right(network, zoo.PIXELS[:30])
     score = ted(reference)
     assert_scores_stand_alone(score, zoo.PIXELS)
-    monkeypatch.setattr(sys.modules["sweep.detectors.ted"], "MAX_DISTANCES", 60)
+    monkeypatch.setattr(layer_ranks, "MAX_DISTANCES", 60)
     again = Reference(network, network, Sliced(zoo.PIXELS[:30]), reference.labels)
     np.testing.assert_allclose(ted(again)(zoo.PIXELS), score(zoo.PIXELS), rtol=1e-6)
 
