@@ -1,12 +1,13 @@
 """Beatrix: Gram features of feature maps, outside of what clean images of the class have."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput
-from sweep.detectors.hidden import hidden_ends, passes
+from sweep.detectors.hidden import Batches, hidden_ends, passes
 from sweep.detectors.reference import Reference, Score
 from sweep.networks import forward
 from sweep.networks.forward import Pixels
@@ -57,12 +58,10 @@ def beatrix(
     _check(reference, powers, width, least, channels)
     run = passes(reference.badnet, [_layer(reference)])
     rows = _spread(len(reference.labels), MAX_IMAGES)
-    features, done = [], 0
-    for (maps,), classes in run(reference.pixels):
-        taken = rows[(rows >= done) & (rows < done + len(classes))]
-        features.append(gram(maps[taken - done], powers, channels))
-        done += len(classes)
-    bands = _Bands.of(np.concatenate(features), reference.labels[rows], width, least)
+    clean = np.concatenate(
+        [gram(maps, powers, channels) for maps in _maps_of(rows, run(reference.pixels))]
+    )
+    bands = _Bands.of(clean, reference.labels[rows], width, least)
 
     def score(pixels: Pixels) -> Array:
         scores = [np.zeros(0)]
@@ -71,6 +70,14 @@ def beatrix(
         return np.concatenate(scores)
 
     return score
+
+
+def _maps_of(rows: NDArray[np.int64], batches: Batches) -> Iterator[NDArray[np.float32]]:
+    """The maps of the images of these numbers, of all that `batches` bring."""
+    done = 0
+    for (maps,), classes in batches:
+        yield maps[rows[(rows >= done) & (rows < done + len(classes))] - done]
+        done += len(classes)
 
 
 def gram(maps: NDArray[np.float32], powers: int, channels: int) -> Array:

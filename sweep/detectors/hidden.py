@@ -14,6 +14,8 @@ from sweep.networks.keras_internals import Node
 from sweep.networks.layer_types import is_activation, makes_channels
 
 Array = NDArray[np.float32]
+#: For one batch after the other what some nodes make, and the class that the network says.
+Batches = Iterator[tuple[list[Array], NDArray[np.int64]]]
 
 
 def hidden_ends(network: keras.Model) -> list[Node]:
@@ -40,9 +42,7 @@ def hidden_ends(network: keras.Model) -> list[Node]:
     return [end for end in ends if not graph.makes_scores(end)] or ends
 
 
-def passes(
-    network: keras.Model, nodes: Sequence[Node]
-) -> Callable[[Pixels], Iterator[tuple[list[Array], NDArray[np.int64]]]]:
+def passes(network: keras.Model, nodes: Sequence[Node]) -> Callable[[Pixels], Batches]:
     """Return a pass of `network` that also says what its `nodes` make, compiled once.
 
     It takes images and gives, for one batch after the other, what each node makes, float32
@@ -53,7 +53,7 @@ def passes(
     run = forward.feature_extractor(network, tensors)
     size = forward.batch_size(Graph(network).tensors)
 
-    def batches(pixels: Pixels) -> Iterator[tuple[list[Array], NDArray[np.int64]]]:
+    def batches(pixels: Pixels) -> Batches:
         for rows in forward.batches(len(pixels), size):
             made = run(np.asarray(pixels[rows], np.float32))
             *maps, scores = (np.asarray(values, np.float32) for values in made)

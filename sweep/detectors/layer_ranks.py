@@ -1,6 +1,5 @@
 """TED: an image's ranks among clean images, layer by layer."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput
-from sweep.detectors.hidden import hidden_ends, passes
+from sweep.detectors.hidden import Batches, hidden_ends, passes
 from sweep.detectors.reference import Reference, Score
 from sweep.networks import forward
 from sweep.networks.forward import Pixels
@@ -51,7 +50,7 @@ def ted(reference: Reference, *, layers: int = 8, values: int = 4096, ridge: flo
     places = np.linspace(len(ends) - 1, 0, min(layers, len(ends))).round().astype(int)[::-1]
     run = passes(reference.badnet, [ends[place] for place in places])
 
-    def features(pixels: Pixels) -> Iterable[tuple[list[Array], NDArray[np.int64]]]:
+    def features(pixels: Pixels) -> Batches:
         for maps, classes in run(pixels):
             yield [pooled(layer_maps, values) for layer_maps in maps], classes
 
@@ -94,9 +93,7 @@ class _Bank:
     labels: NDArray[np.int64]
 
     @classmethod
-    def of(
-        cls, batches: Iterable[tuple[list[Array], NDArray[np.int64]]], labels: NDArray[np.int64]
-    ) -> "_Bank":
+    def of(cls, batches: Batches, labels: NDArray[np.int64]) -> "_Bank":
         """The images of `batches` whose class, as B says, is that of `labels`."""
         parts, kept, done = [], [], 0
         for values, classes in batches:
