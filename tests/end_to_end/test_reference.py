@@ -23,7 +23,7 @@ CONF = ROOT / "conf"
 PAGE = (ROOT / "docs" / "reference.md").read_text()
 HYDRAS = {"_target_", "_partial_", "_convert_"}
 #: Groups whose choices bring keys of their own, by the heading of the page's column.
-GROUPS = ("data", "attack", "badnet", "prune/order", "prune/stop", "repair")
+GROUPS = ("data", "attack", "badnet", "prune/order", "prune/stop", "repair", "goodnet", "detector")
 
 Row = dict[str, str]
 
