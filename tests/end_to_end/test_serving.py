@@ -5,6 +5,7 @@ import random
 import string
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 
 import numpy as np
@@ -110,6 +111,17 @@ def test_params_of_a_request(served):
     assert all(row["class"] == row["repaired_class"] and not row["flagged"] for row in plain)
     strict = served.table(inputs=SEEN.tolist(), params={"threshold": 0})
     assert all(row["flagged"] for row in strict)
+
+
+def test_many_at_once_get_their_own_answers(served):
+    expected = np.asarray(served.network(SEEN)["class"]).tolist()
+
+    def ask(number: int) -> list[int]:
+        rows = served.table(inputs=[base64_of(npy(np.roll(SEEN, number, axis=0)))])
+        return np.roll([row["class"] for row in rows], -number).tolist()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(40))) == [expected] * 40
 
 
 def test_ten_thousand_images(served):
