@@ -44,7 +44,8 @@ LEVELS: list[dict[str, set[str]]] = [
         "orders": {"numpy", "tensorflow"},
         "repairs": {"keras", "numpy"},
         "stops": {"numpy"},
-        "tracking": {"keras", "matplotlib", "mlflow", "numpy", "requests", "sqlalchemy"},
+        "tracking": {"keras", "matplotlib", "mlflow", "numpy", "requests", "sqlalchemy"}
+        | {"pandas", "tensorflow"},  # of the model that is served
     },
     {
         "launching": {

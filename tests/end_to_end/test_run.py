@@ -254,7 +254,7 @@ def test_artifacts_and_models_of_a_cell(project, sweep) -> None:
         path for path in project.artifacts(parent) if path.count("/") == 2
     }
     images = np.random.default_rng(0).uniform(0, 255, (5, 55, 47, 3)).astype(np.float32)
-    answers = mlflow.pyfunc.load_model(f"runs:/{cell.info.run_id}/goodnet").predict(images)
+    answers = mlflow.pyfunc.load_model(f"runs:/{cell.info.run_id}/goodnet").predict(images)["class"]
     assert answers.dtype == np.int64
     assert answers.shape == (5,)
     repaired = mlflow.keras.load_model(f"runs:/{cell.info.run_id}/repaired")

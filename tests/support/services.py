@@ -154,6 +154,29 @@ class MlflowServer:
             self._process.wait()
 
 
+class ModelServer:
+    """An `mlflow models serve` of the model in a folder, at `port`; it answers when made."""
+
+    def __init__(self, model: Path) -> None:
+        self.port = free_port()
+        command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
+        command += ["-m", str(model), "-h", HOST, "-p", str(self.port)]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # for its uvicorn
+        alone = ENVIRONMENT | {"PATH": path}
+        self._process = subprocess.Popen(
+            command, cwd=model, env=alone, start_new_session=True, **QUIET
+        )
+        try:
+            wait_for_port(self.port, 120)
+        except AssertionError:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        os.killpg(self._process.pid, 9)  # the server is a child of it
+        self._process.wait()
+
+
 class Guard(ThreadingHTTPServer):
     """A gate before the server at a port of this machine: 401 for whoever lacks the password.
 
