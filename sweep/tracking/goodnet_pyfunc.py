@@ -61,10 +61,10 @@ class GoodNetModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:
         """Return a row for each image of `model_input`, see `Reader.images`.
 
-        Columns: `class`, int64, N where an image is `flagged`, bool; `score`, how much B' doubts
-        what B says, 0 .. 1; `badnet_class` and `repaired_class`, int64, and what probability each
-        network gives its own. `params` may hold a `threshold` of the score in place of the model's
-        own rule, and `plain`: the classes of B', and nothing is flagged.
+        Columns: `class`, int64, N where an image is `flagged`, bool; `score`, how much less B'
+        believes than B in what B says, -1 .. 1; `badnet_class` and `repaired_class`, int64, and
+        what probability each network gives its own. `params` may hold a `threshold` of the score in
+        place of the model's own rule, and `plain`: the classes of B', and nothing is flagged.
         """
         chosen = checked_params(params)
         images, step = self.reader.images(model_input), BATCH
@@ -110,8 +110,8 @@ def compiled(goodnet: keras.Model, shape: Sequence[int | None]) -> Callable[[Any
         for name, probabilities in given.items():
             said[f"{name}_class"] = tf.argmax(probabilities, axis=1)
             said[f"{name}_probability"] = tf.reduce_max(probabilities, axis=1)
-        doubt = 1 - tf.gather(given["repaired"], said["badnet_class"], batch_dims=1)
-        return {"score": doubt, **said}
+        believed = tf.gather(given["repaired"], said["badnet_class"], batch_dims=1)
+        return {"score": said["badnet_probability"] - believed, **said}
 
     return answers
 
@@ -256,10 +256,10 @@ def checked_params(params: Any) -> dict[str, Any]:
     chosen = {} if params is None else params
     if isinstance(chosen, dict) and set(chosen) <= {"threshold", "plain"}:
         threshold, plain = chosen.get("threshold"), chosen.get("plain")
-        fits = threshold is None or (type(threshold) in (int, float) and 0 <= threshold <= 1)
+        fits = threshold is None or (type(threshold) in (int, float) and -1 <= threshold <= 1)
         if fits and isinstance(plain, bool | None):
             return chosen
-    raise Refused('params may hold a "threshold" from 0 to 1 and "plain", true or false, no more')
+    raise Refused('params may hold a "threshold" from -1 to 1 and "plain", true or false, no more')
 
 
 def refuse_in_one_sentence() -> None:

@@ -54,10 +54,7 @@ def log(
 ) -> dict[str, str]:
     """Log B' (`repaired`), and GoodNet (`goodnet`, a pyfunc) also as `keras_file`; models' ids."""
     goodnet.to_keras().save(keras_file)
-    about: dict[str, Any] = {"rule": "vote", "threshold": None, "answer": "repaired"}
-    about |= {"classes": goodnet.classes, "shape": list(goodnet.shape)}
-    about |= {"false_alarm": None, "low": None, "high": None, "scale": 1.0}
-    return log_files(run, goodnet.repaired.save, keras_file, about, params, tags)
+    return log_files(run, goodnet.repaired.save, keras_file, goodnet.about(), params, tags)
 
 
 def log_files(

@@ -1,5 +1,6 @@
 """GoodNet: agreement or "backdoored", and the same from files where this package is not."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 from keras import layers
 
 from sweep import tracking
-from sweep.detectors import GoodNet
-from sweep.networks import deepid
+from sweep.data.images import PixelRange
+from sweep.detectors import GoodNet, Rule
+from sweep.evaluation.detection import confidence_drop
+from sweep.networks import deepid, forward, outputs
 from sweep.networks.forward import predict
 from sweep.networks.loading import as_functional
 from sweep.pruning import Cut
@@ -27,7 +30,8 @@ PIXELS = np.random.default_rng(9).normal(size=(300, *SHAPE)).astype(np.float32)
 def pair(badnet: keras.Model, layer: str = "auto") -> GoodNet:
     """GoodNet of a network and of it with half of its channels gone."""
     cut = Cut(badnet, layer)
-    return GoodNet(badnet, cut.pruned(np.arange(0, cut.channels, 2)))
+    pixels = PixelRange(float(PIXELS.min()), float(PIXELS.max()))
+    return GoodNet(badnet, cut.pruned(np.arange(0, cut.channels, 2)), pixels=pixels)
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +92,41 @@ def test_networks_that_do_not_fit_together_are_refused(faces):
 
 
 def test_as_one_keras_model_it_answers_the_same(goodnet):
-    network = goodnet.to_keras()
-    answers = np.asarray(network(PIXELS))
-    assert answers.dtype == np.int64
-    np.testing.assert_array_equal(answers, goodnet.predict(PIXELS))
+    for rule in (Rule(), Rule(0.02, "badnet"), Rule(0.02, "repaired")):
+        ruled = GoodNet(goodnet.badnet, goodnet.repaired, rule)
+        answers = {name: np.asarray(each) for name, each in ruled.to_keras()(PIXELS).items()}
+        assert {name: each.dtype.name for name, each in answers.items()} == {
+            "class": "int64",
+            "score": "float32",
+        }
+        np.testing.assert_array_equal(answers["class"], ruled.predict(PIXELS))
+        assert 0 < np.sum(answers["class"] == goodnet.classes) < len(PIXELS)
+        before, after = (
+            outputs.probabilities(network, forward.scores(network, PIXELS))
+            for network in (goodnet.badnet, goodnet.repaired)
+        )
+        drop = confidence_drop(before, after)
+        np.testing.assert_allclose(answers["score"], drop, atol=1e-5)
+        if rule.threshold is not None:
+            np.testing.assert_array_equal(answers["class"] == goodnet.classes, drop > 0.02)
+
+
+def test_in_its_keras_file_both_networks_give_probabilities(goodnet):
+    whole = goodnet.to_keras()
+    for name, network in (("badnet", goodnet.badnet), ("repaired", goodnet.repaired)):
+        inner = np.asarray(whole.get_layer(name)(PIXELS))
+        expected = outputs.probabilities(network, forward.scores(network, PIXELS))
+        np.testing.assert_allclose(inner, expected, atol=1e-6)
+
+
+def test_a_goodnet_can_be_made_again_from_what_it_says_of_itself(goodnet):
+    rule, pixels = Rule(0.25, "repaired", 0.05, 200, 9), PixelRange(0.0, 255.0, 1.0)
+    first = GoodNet(goodnet.badnet, goodnet.repaired, rule, pixels)
+    about = json.loads(json.dumps(first.about()))
+    again = GoodNet.restored(goodnet.badnet, goodnet.repaired, about)
+    assert (again.rule, again.pixels) == (rule, pixels)
+    assert about["classes"] == goodnet.classes
+    assert about["shape"] == list(SHAPE)
 
 
 ELSEWHERE = """
@@ -102,7 +137,7 @@ pixels = numpy.load("pixels.npy")
 answers = {}
 for name in ("faces", "masked"):
     goodnet = keras.saving.load_model(f"{name}.keras", safe_mode=True)
-    answers[name] = goodnet.predict(pixels, verbose=0)
+    answers[name] = goodnet.predict(pixels, verbose=0)["class"]
 
 import mlflow
 goodnet = mlflow.pyfunc.load_model("model")

@@ -143,7 +143,7 @@ def test_bad_inputs_are_refused_in_the_sentence_of_the_process(served, name):
 @pytest.mark.parametrize("name", BAD_PARAMS)
 def test_bad_params_are_refused(served, name):
     request = {"inputs": SEEN.tolist(), "params": {"threshold": BAD_PARAMS[name]}}
-    assert "from 0 to 1" in served.refuses(json.dumps(request).encode())
+    assert "from -1 to 1" in served.refuses(json.dumps(request).encode())
 
 
 @pytest.mark.parametrize("params", [[], "plain", {"plain": 1}, {"limit": 0.5}, {"threshold": True}])

@@ -38,7 +38,7 @@ def goodnet(about: dict[str, Any]) -> keras.Model:
     said = ops.argmax(of_badnet, axis=-1)
     both = ops.argmax(of_repaired, axis=-1)
     picked = ops.one_hot(said, about["classes"])
-    score = 1 - ops.sum(picked * of_repaired, axis=-1)
+    score = ops.sum(picked * (of_badnet - of_repaired), axis=-1)
     flagged = ops.not_equal(said, both)
     if about["rule"] == "score":
         flagged = ops.greater(score, about["threshold"])
@@ -171,4 +171,4 @@ BAD_INPUTS: dict[str, tuple[Any, str]] = {
     "npy of NaN": ([base64_of(npy(SEEN * np.nan))], "3 of 3 images hold NaN"),
     "npy of no images": ([base64_of(npy(SEEN[:0]))], "there are no images"),
 }
-BAD_PARAMS = {"too large": 1.5, "below": -0.1, "NaN": float("nan"), "text": "high", "list": [0.5]}
+BAD_PARAMS = {"too large": 1.5, "below": -1.1, "NaN": float("nan"), "text": "high", "list": [0.5]}
