@@ -1,6 +1,7 @@
 """Detectors: what tells poisoned images from clean ones in use. GoodNet is one."""
 
+from sweep.detectors.control import confidence
 from sweep.detectors.flagged import flagged_csv
 from sweep.detectors.goodnet import GoodNet
 
-__all__ = ["GoodNet", "flagged_csv"]
+__all__ = ["GoodNet", "confidence", "flagged_csv"]
