@@ -1,7 +1,8 @@
 """Detectors: what tells poisoned images from clean ones in use. GoodNet is one."""
 
+from sweep.detectors.blending import strip
 from sweep.detectors.control import confidence
 from sweep.detectors.flagged import flagged_csv
 from sweep.detectors.goodnet import GoodNet
 
-__all__ = ["GoodNet", "confidence", "flagged_csv"]
+__all__ = ["GoodNet", "confidence", "flagged_csv", "strip"]
