@@ -11,7 +11,7 @@ from planted import CLASSES, TARGET, noisy_patterns, planted, stamped
 
 from sweep import BadInput, NotApplicable
 from sweep.detectors import badexpert
-from sweep.detectors.backdoor_expert import backdoor_expert, suspicion
+from sweep.detectors.panel.badexpert import backdoor_expert, suspicion
 from sweep.detectors.reference import Reference
 from sweep.evaluation.detection import auroc
 from sweep.networks import clone, forward

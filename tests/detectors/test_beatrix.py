@@ -19,7 +19,7 @@ from planted import noisy_patterns, planted, stamped
 
 from sweep import BadInput
 from sweep.detectors import beatrix, gram_features
-from sweep.detectors.gram_features import gram
+from sweep.detectors.panel.beatrix import gram
 from sweep.detectors.reference import Reference
 from sweep.evaluation.detection import auroc
 from sweep.networks import forward

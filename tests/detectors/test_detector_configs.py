@@ -13,7 +13,7 @@ from sweep import detectors
 CONF = Path(sweep.__file__).parents[1] / "conf" / "detector"
 
 
-@pytest.mark.parametrize("name", ["ted", "beatrix", "badexpert"])
+@pytest.mark.parametrize("name", [each.__name__ for each in detectors.CATALOGUE])
 def test_a_file_names_the_function_and_every_setting_with_its_default(name):
     file = CONF / f"{name}.yaml"
     assert file.read_text().startswith("# ")
@@ -21,4 +21,9 @@ def test_a_file_names_the_function_and_every_setting_with_its_default(name):
     assert built.func is getattr(detectors, name)
     parameters = inspect.signature(built.func).parameters
     defaults = {key: one.default for key, one in parameters.items() if key != "reference"}
-    assert built.keywords == defaults
+    settings = OmegaConf.to_container(OmegaConf.create(dict(built.keywords)))
+    plain = {key: list(one) if isinstance(one, tuple) else one for key, one in defaults.items()}
+    assert settings == plain
+    assert {path.stem for path in CONF.glob("*.yaml")} == {
+        each.__name__ for each in detectors.CATALOGUE
+    }

@@ -7,7 +7,7 @@ import zoo
 from keras import layers
 
 from sweep import BadInput, NotApplicable
-from sweep.detectors.hidden import hidden_ends, passes
+from sweep.detectors.panel.hidden import hidden_ends, passes
 from sweep.networks import forward
 
 ENDS = {

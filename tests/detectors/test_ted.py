@@ -17,8 +17,8 @@ from planted import noisy_patterns, planted, stamped
 
 from sweep import BadInput
 from sweep.detectors import layer_ranks, ted
-from sweep.detectors.hidden import hidden_ends
-from sweep.detectors.layer_ranks import pooled
+from sweep.detectors.panel.hidden import hidden_ends
+from sweep.detectors.panel.ted import pooled
 from sweep.detectors.reference import Reference
 from sweep.evaluation.detection import auroc
 from sweep.networks import forward

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from mlflow.entities import Metric, Run, RunData, RunInfo, RunTag
 
 from sweep import terminal
+from sweep.evaluation.detection import auroc_interval
 from sweep.results import cells, comparison
 from sweep.results.cells import (
     MISSING,
@@ -407,7 +408,7 @@ def test_a_seed_that_did_not_end_well_shows_in_the_line_of_all(printed, ended, t
 def test_of_two_seeds_that_did_not_end_well_the_failure_is_told():
     cells = [[f"seed={seed}"] for seed in range(3)]
     left = [run(0, {}, status="SKIPPED"), run(1, {}, "FAILED"), run(2, {"prune/channels": 3})]
-    assert comparison._numbers(Group(cells_of(cells, left)))[0] == "FAILED"
+    assert table_module._numbers(Group(cells_of(cells, left)))[0] == "FAILED"
 
 
 def test_a_seed_whose_stop_was_never_reached_marks_the_line_of_all(printed):
@@ -468,7 +469,7 @@ def shown(figure: Figure) -> Figure:
 
 def test_the_figure_has_a_row_a_group_named_and_marked(monkeypatch):
     drawn = []
-    monkeypatch.setattr(comparison, "draw_comparison", lambda cells, title: drawn.extend(cells))
+    monkeypatch.setattr(table_module, "draw_comparison", lambda cells, title: drawn.extend(cells))
     found = {"repaired/clean_accuracy": 0.5}
     comparison.comparison_figure(seeded(found, {"repaired/clean_accuracy": 0.7}))
     comparison.comparison_figure(
@@ -609,3 +610,28 @@ def test_it_is_said_how_many_cells_came_to_no_end(statuses, told, capsys):
 def test_nothing_is_said_where_all_ended_well(capsys):
     assert not comparison.print_failures([Cell(0, {}, status="FINISHED")])
     assert capsys.readouterr().out == ""
+
+
+def test_detectors_have_a_table_of_their_own_and_cells_without_are_not_in_it(printed):
+    rates = {
+        "repaired/clean_accuracy": 0.9,
+        "detector/auroc": 0.9125,
+        "detector/detection_rate_at_1": 0.5,
+        "detector/false_alarm_rate_at_1": 0.0125,
+        "detector/detection_rate_at_5": 0.75,
+        "detector/false_alarm_rate_at_5": 0.0625,
+        "detector/seconds_per_1000": 1.5,
+    }
+    images = {"test": 80, "poisoned": 60}
+    cells = [
+        Cell(0, {"detector": "strip"}, status="FINISHED", metrics=rates, images=images, error=""),
+        Cell(1, {"detector": "ted"}, status="FAILED", error="no"),
+    ]
+    lines = printed(print_comparison, cells)
+    (row,) = (line.split() for line in lines if "0.912" in line)
+    low, high = auroc_interval(0.9125, 80, 60)
+    ends = f"{low:.3f}-{high:.3f}"
+    assert row == ["strip", "0.912", ends, "50.00", "1.25", "75.00", "6.25", "1.50"]
+    assert sum(line.startswith("ted") for line in lines) == 1
+    assert max(map(len, lines)) <= 80
+    assert not any("AUROC" in line for line in printed(print_comparison, cells[1:]))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput
-from sweep.detectors.hidden import Batches, hidden_ends, passes
+from sweep.detectors.panel.hidden import Batches, hidden_ends, passes
 from sweep.detectors.reference import Reference, Score
 from sweep.networks import forward
 from sweep.networks.forward import Pixels

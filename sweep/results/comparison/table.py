@@ -27,7 +27,7 @@ from sweep.results.cells import (
     groups,
     short_names,
 )
-from sweep.results.detector_table import print_detectors
+from sweep.results.comparison.detectors import print_detectors
 from sweep.results.figures.sweep import MARKS, CellRates, draw_comparison
 from sweep.tracking import SKIPPED
 

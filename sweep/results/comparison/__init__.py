@@ -1,0 +1,26 @@
+"""The comparison of cells: in the terminal, as comparison.csv, and as a figure.
+
+`table.py` is where to start; `detectors.py` prints what detectors are worth, where cells have one.
+"""
+
+from sweep.results.comparison.table import (
+    COLUMNS,
+    comparison_figure,
+    print_comparison,
+    print_failures,
+    print_published,
+    summary,
+    to_csv,
+    unfinished,
+)
+
+__all__ = [
+    "COLUMNS",
+    "comparison_figure",
+    "print_comparison",
+    "print_failures",
+    "print_published",
+    "summary",
+    "to_csv",
+    "unfinished",
+]
