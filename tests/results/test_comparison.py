@@ -22,6 +22,7 @@ from sweep.results.cells import (
     groups,
 )
 from sweep.results.comparison import print_comparison, print_published, to_csv
+from sweep.results.comparison import table as table_module
 from sweep.results.figures import sweep, tradeoffs
 
 # the lab's sweep as it was published: fraction, channels, B' valid, clean, ASR, G clean, ASR, det.
