@@ -1,4 +1,6 @@
-"""All orders, stops and repairs as a table, and as a page: `python -m sweep.strategies > FILE`.
+"""All orders, stops, repairs and detectors as a table, and as a page.
+
+    python -m sweep.strategies > docs/strategies.md
 
 Made from docstrings: a sentence, then paragraphs, some with a heading as in "Source: ...".
 """
@@ -8,7 +10,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable
 
-from sweep import orders, repairs, stops
+from sweep import detectors, orders, repairs, stops
 from sweep.pruning.requirements import is_oracle, needs_of
 
 WIDTH, ARXIV = 79, r"arXiv\s(\d{4}\.\d{5})"
@@ -43,11 +45,17 @@ same before its activation, `W_c` its filter without bias; D are the clean valid
 `repair=[NAME,NAME]`, in turn. A repair is given the network and clean validation images with their
 labels, and gives a new network, in which what was pruned is pruned still. Its settings are keys of
 `repair.NAME`, see `conf/repair/`.
-{repairs}"""
+{repairs}
+## Detectors: which images are poisoned
+
+`detector=NAME`, beside GoodNet. A detector gives every image a score, the higher the more suspect,
+and may learn from half of the clean validation images; the others, those that no repair has
+learned, set its threshold. p_B(c|x) is the probability that B gives class c of image x.
+{detectors}"""
 
 
 def listing() -> str:
-    """All orders, stops and repairs for a terminal, no line longer than `WIDTH`."""
+    """All orders, stops, repairs and detectors for a terminal, no line longer than `WIDTH`."""
     lines = ["prune/order=NAME: which channel first, what it needs, for whom, arXiv", ""]
     for order in orders.CATALOGUE:
         summary, needs, who, source = _row(order)
@@ -57,11 +65,13 @@ def listing() -> str:
     lines += ["", *textwrap.wrap(LEGEND, WIDTH), "", "prune/stop=NAME: how many channels", ""]
     lines += _summaries(_stops())
     lines += ["", "repair=[NAME,NAME]: what is done to the pruned network, in turn", ""]
-    return "\n".join(lines + _summaries(repairs.CATALOGUE))
+    lines += _summaries(repairs.CATALOGUE)
+    lines += ["", "detector=NAME: which images are poisoned, beside GoodNet", ""]
+    return "\n".join(lines + _summaries(detectors.CATALOGUE))
 
 
 def markdown() -> str:
-    """All orders, stops and repairs as a page, each with what its docstring says."""
+    """All orders, stops, repairs and detectors as a page, each with what its docstring says."""
     rows = [
         " | ".join([f"| [{order.__name__}](#{order.__name__})", *_row(order)])
         for order in orders.CATALOGUE
@@ -72,6 +82,7 @@ def markdown() -> str:
         orders="".join(_section(order) for order in orders.CATALOGUE),
         stops="".join(_section(stop) for stop in _stops()),
         repairs="".join(_section(repair) for repair in repairs.CATALOGUE),
+        detectors="".join(_section(detector) for detector in detectors.CATALOGUE),
     )
 
 

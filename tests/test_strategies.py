@@ -17,7 +17,12 @@ from sweep.pruning.requirements import NEEDS, is_oracle
 ROOT = Path(sweep.__file__).parents[1]
 NAMES = {
     group: [path.stem for path in sorted((ROOT / "conf" / folder).glob("*.yaml"))]
-    for group, folder in (("order", "prune/order"), ("stop", "prune/stop"), ("repair", "repair"))
+    for group, folder in (
+        ("order", "prune/order"),
+        ("stop", "prune/stop"),
+        ("repair", "repair"),
+        ("detector", "detector"),
+    )
 }
 ALL = [name for names in NAMES.values() for name in names]
 

@@ -480,8 +480,8 @@ function makeDetection() {
   $("threshold-controls").hidden = !known.length;
   if (!known.length) $("threshold-controls").style.display = "none";
   $("detection-note").textContent = known.length
-    ? "Points: GoodNet, which flags an image where B and B' disagree. Lines: a GoodNet with a score and any threshold, of the chosen strategies; ● is the threshold of the slider, which is set on clean validation images alone."
-    : "GoodNet flags an image where B and B' disagree. There is no slider: these runs have logged no scores of single images (scores.npz).";
+    ? "Points: GoodNet as it is in each cell, by its score or by the vote of B and B'. Lines: a GoodNet with a score and any threshold, of the chosen strategies; ● is the threshold of the slider, which is set on clean validation images alone."
+    : "Points: GoodNet as it is in each cell. There is no slider: these runs have logged no scores of single images (scores.npz).";
   $("detector").addEventListener("change", drawDetection);
   $("threshold").addEventListener("input", drawDetection);
   drawDetection();

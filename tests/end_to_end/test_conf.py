@@ -104,11 +104,13 @@ STRATEGIES = [path for path in CHOICES if path.parts[0] == "strategy"]
 def test_a_strategy_sets_order_stop_layer_and_repairs_whatever_was_chosen_before(path):
     chosen = OmegaConf.load(CONF / path)
     set_here = {key: value for default in chosen.defaults for key, value in default.items()}
+    rule = set_here.pop("override /goodnet", "score")
     assert [*set_here] == ["override /prune/order", "override /prune/stop", "override /repair"]
     cfg = composed(choice(path), "experiment=strategies", "case=faces", hydra=True)
     choices = cfg.hydra.runtime.choices
     assert choices["prune/order"] == set_here["override /prune/order"]
     assert choices["prune/stop"] == set_here["override /prune/stop"]
+    assert choices["goodnet"] == rule == ("vote" if path.endswith("lab.yaml") else "score")
     assert [*cfg.repair] == set_here["override /repair"]
     assert {key: cfg.prune[key] for key in chosen.prune} == dict(chosen.prune)
     assert cfg.verdict == chosen.get("verdict", False)

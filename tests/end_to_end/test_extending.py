@@ -102,7 +102,7 @@ def of(left: dict[str, list[Run]], part: str) -> list[Run]:
 
 
 def test_the_page_has_a_file_of_each_kind_and_commands_that_use_them():
-    kinds = ("orders", "stops", "repairs", "attacks")
+    kinds = ("orders", "stops", "repairs", "attacks", "detectors")
     assert {f"my_package/{kind}.py" for kind in kinds} < set(files())
     for path in (path for path in files() if path.endswith(".yaml")):
         assert any(re.search(rf"\b{Path(path).stem}\b", command) for command in commands())
@@ -135,6 +135,10 @@ def test_settings_reach_the_functions(left):
     (framed,) = of(left, "attack=frame")
     assert framed.data.params["attack.trigger.width"] == "0.1"
     assert framed.data.tags["poisoned_by"] == "frame"
+    (detected,) = of(left, "detector=")
+    assert detected.data.params["detector"] == "far_from_mean"
+    assert detected.data.params["detector.power"] == "1"
+    assert "detector/auroc" in detected.data.metrics
     (averaged,) = of(left, "average")
     assert {"average/clean_accuracy", "pruned/clean_accuracy"} <= averaged.data.metrics.keys()
 
@@ -178,7 +182,8 @@ def test_every_metric_of_a_run_is_told_and_no_others(left):
     without = ("curve/", "tradeoff/", "time/", "prune/", "inspect/", "cells/", "pick/")
     bare = {name for name in names if images_of(name) is None and not name.startswith(without)}
     assert {name.split("/")[1] for name in bare} == {
-        *("auroc", "defense_effectiveness", "reversed_trigger_success")
+        *("defense_effectiveness", "reversed_trigger_success", "threshold", "seconds_per_1000"),
+        "auroc",
     }
 
 

@@ -44,8 +44,8 @@ LEGEND = f"""\
   all drops, from none to the largest of the curve, which may differ from order to order; 0 is
   ideal. Both tell of an order, whatever the stop. In brackets: the lowest and the highest seed.
 - In brackets behind rates of B, and of B' under a stop: intervals.
-- **AUROC**: how often B' doubts B's answer to a poisoned image more than that to a clean one; 0.5
-  tells nothing, 1 all. **det. at 5 %**: poisoned images flagged by that doubt, where the threshold
+- **AUROC**: how often B' believes less of B's answer to a poisoned image than to a clean one; 0.5
+  tells nothing, 1 all. **det. at 5 %**: poisoned images flagged by that score, where the threshold
   flags at most 5 % of the clean validation images; of clean test images it may flag more.
 - "{CONTROL}" is the control: it knows nothing of the network.
 - \\* the stop's criterion was never met, with at least one of the seeds."""
