@@ -25,9 +25,9 @@ PAGE = f"""# {{title}}
 Written from MLflow by `python -m sweep.results docs/results`, never by hand. All in %, but for
 points, counts, channels and AUROC. B is the suspect network, B' what a strategy makes of it, G is
 GoodNet, which says "backdoored" of the images that it flags: by its score, or by the vote of B and
-B' (`goodnet=vote`, and all runs of version 0.1). ASR, attack success rate: the share of the poisoned
-test images that get the attack's target. det. and alarm: poisoned and clean test images that G
-flags.
+B' (`goodnet=vote`, and all runs of version 0.1). ASR, attack success rate: the share of the
+poisoned test images that get the attack's target. det. and alarm: poisoned and clean test images
+that G flags.
 
 Numbers are means over the seeds. A dash: not measured, or not there.
 
