@@ -1,4 +1,4 @@
-"""Pages of results: what `experiment=answer` and `experiment=strategies` left in MLflow.
+"""Pages of results: what the experiments of `conf/experiment/` left in MLflow.
 
 python -m sweep.results docs/results
 
@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sweep import BadInput, files, terminal
-from sweep.results.pages import orders_by_stops, strategy_runs, sweeps, whole_strategies
+from sweep.results.pages import (
+    detector_panel,
+    orders_by_stops,
+    strategy_runs,
+    sweeps,
+    whole_strategies,
+)
 
 
 def _answer(uri: str | None, experiment: str) -> str:
@@ -24,10 +30,16 @@ def _strategies(uri: str | None, experiment: str) -> str:
     return orders_by_stops.page(cases) if cases else ""
 
 
+def _detectors(uri: str | None, experiment: str) -> str:
+    parents, cells = detector_panel.read(uri, experiment)
+    return detector_panel.page(parents, cells) if cells else ""
+
+
 #: How the page of each experiment in `conf/experiment/` is written, from MLflow's URI and the name
 #: of MLflow's experiment; it is empty where that holds no finished cell for it.
 PAGES: Mapping[str, Callable[[str | None, str], str]] = {
     "answer": _answer,
+    "detectors": _detectors,
     "strategies": _strategies,
 }
 

@@ -140,11 +140,11 @@ def extremes(rates: Sequence[float], show: Callable[[float], str] = percent, to:
     return low if low == high else f"{low}{to}{high}"
 
 
-def interval(runs: Sequence[Run], metric: str) -> str:
+def interval(runs: Sequence[Run], metric: str, show: Callable[[float], str] = percent) -> str:
     """The mean, and the lowest lower to the highest upper end of its intervals."""
     known = [interval_of(metric, run.data.metrics, image_counts(run)) for run in runs]
     ends = [pair for pair in known if pair is not None]
     if not ends:
-        return mean(runs, metric)
+        return mean(runs, metric, show)
     lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
-    return f"{mean(runs, metric)} ({percent(lowest)}-{percent(highest)})"
+    return f"{mean(runs, metric, show)} ({show(lowest)}-{show(highest)})"
