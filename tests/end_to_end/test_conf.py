@@ -110,7 +110,7 @@ def test_a_strategy_sets_order_stop_layer_and_repairs_whatever_was_chosen_before
     choices = cfg.hydra.runtime.choices
     assert choices["prune/order"] == set_here["override /prune/order"]
     assert choices["prune/stop"] == set_here["override /prune/stop"]
-    assert choices["goodnet"] == rule == ("vote" if path.endswith("lab.yaml") else "score")
+    assert choices["goodnet"] == rule == ("vote" if path.stem == "lab" else "score")
     assert [*cfg.repair] == set_here["override /repair"]
     assert {key: cfg.prune[key] for key in chosen.prune} == dict(chosen.prune)
     assert cfg.verdict == chosen.get("verdict", False)
