@@ -106,6 +106,9 @@ def _print(selection: Selection, experiment: str) -> None:
         count = sum(tuple(others) == users for _, others in selection.kept)
         short = ", ".join(user[:SHORT] for user in users)
         terminal.print_line(f"{_runs(count)} kept, as other sweeps reuse them: {short}.")
+    for names in dict.fromkeys(tuple(names) for _, names in selection.registered):
+        count = sum(tuple(others) == names for _, others in selection.registered)
+        terminal.print_line(f"{_runs(count)} kept, as registered: {', '.join(names)}.")
     keeping = sum(one.keeps for one in leftovers)
     if keeping:
         terminal.print_line(

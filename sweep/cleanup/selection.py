@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
 
 from sweep import BadInput, processes
 from sweep.results.cells import reused_run_ids
@@ -55,13 +56,15 @@ class Leftover:
 class Selection:
     """What is left over, and what is not touched though one might think so.
 
-    kept: finished cells, each with the sweeps that reuse it; unknown: RUNNING runs of other
-    machines of which nobody can tell whether they are dead.
+    kept: finished cells, each with the sweeps that reuse it; registered: finished cells, each with
+    the registered models that are its; unknown: RUNNING runs of other machines of which nobody can
+    tell whether they are dead.
     """
 
     leftovers: Sequence[Leftover]
     kept: Sequence[tuple[Run, Sequence[str]]] = ()
     unknown: Sequence[Run] = ()
+    registered: Sequence[tuple[Run, Sequence[str]]] = ()
 
 
 def select(experiment: str, wanted: Wanted) -> Selection:
@@ -75,7 +78,8 @@ def select(experiment: str, wanted: Wanted) -> Selection:
         )
     runs = _asked_for(experiment, running, wanted)
     kept = _reused_elsewhere(experiment, runs, wanted) if wanted.finished else []
-    spared = alive | {run.info.run_id for run, _ in kept}
+    registered = _registered(runs) if wanted.finished else []
+    spared = alive | {run.info.run_id for run, _ in (*kept, *registered)}
     found = [
         leftover
         for run in runs
@@ -86,6 +90,7 @@ def select(experiment: str, wanted: Wanted) -> Selection:
         sorted(found, key=lambda one: (_is_sweep(one.run), one.run.info.start_time)),
         kept,
         [run for run in running if run.info.run_id in alive and not _is_known(run)],
+        registered,
     )
 
 
@@ -198,4 +203,15 @@ def _reused_elsewhere(
         users = [one for one in reused if one in listed or run.info.run_id in reused[one]]
         if users and run.info.status == "FINISHED":
             kept.append((run, users))
+    return kept
+
+
+def _registered(runs: Sequence[Run]) -> list[tuple[Run, Sequence[str]]]:
+    """Return the finished runs whose models are registered, and as what, see `sweep.registry`."""
+    kept: list[tuple[Run, Sequence[str]]] = []
+    for run in runs:
+        if run.info.status == "FINISHED" and not _is_sweep(run):
+            versions = MlflowClient().search_model_versions(f"run_id = '{run.info.run_id}'")
+            if versions:
+                kept.append((run, sorted({version.name for version in versions})))
     return kept

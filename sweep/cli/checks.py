@@ -21,6 +21,7 @@ from sweep.cli import schema
 from sweep.cli.configs import to_dict
 from sweep.data import Files, pairs
 from sweep.evaluation import ValidCurve
+from sweep.registry import names
 
 if TYPE_CHECKING:
     import keras
@@ -76,6 +77,22 @@ def check_values(cfg: DictConfig) -> None:
         require_inside_project(f"{part}.folder", cfg[part].get("folder") or "")
     require_inside_project("tracking.uri", (cfg.tracking.uri or "").removeprefix("sqlite:///"))
     require_inside_project("tracking.artifacts", cfg.tracking.get("artifacts") or "")
+    if cfg.register is not None:
+        _check_registering(cfg)
+
+
+def _check_registering(cfg: DictConfig) -> None:
+    """Raise BadInput where a cell could never be registered as it says."""
+    names.require(cfg.register, "register")
+    if cfg.inspect:
+        raise BadInput(
+            f"register={cfg.register} came with inspect=true, which makes no GoodNet; leave one out"
+        )
+    if not cfg.tracking.models:
+        raise BadInput(
+            f"register={cfg.register} came with tracking.models=false, and what is registered are "
+            f"the models that a run logs; leave one out"
+        )
 
 
 def check(cfg: DictConfig, parts: Parts) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sweep.cli.parts import Parts
 
 #: Keys that don't change a cell's numbers.
-UNCOUNTED_KEYS = ("tracking", "cache", "published", "rerun", "fail_fast", "dry_run")
+UNCOUNTED_KEYS = ("tracking", "cache", "published", "register", "rerun", "fail_fast", "dry_run")
 #: Keys below `data` and `badnet` that hold paths: what lies there counts.
 PATHS = ("root", "folder", "path", "custom_objects", *LAYOUT)
 #: Sources that don't change a cell's numbers: they show cells, or go about them.
@@ -36,6 +36,8 @@ UNCOUNTED_SOURCES = {
     "launching",
     "paired.py",
     "redaction.py",
+    "register.py",
+    "registry",
     "results",
     "strategies.py",
     "terminal.py",

@@ -3,7 +3,7 @@
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import wraps
@@ -22,7 +22,9 @@ from sweep.cli.configs import command, overrides_text, params, run_name
 from sweep.cli.identity import digest
 from sweep.launching import claims, progress, unsent, workers
 from sweep.launching.plans import Plan
+from sweep.registry import registering
 from sweep.results import cells, comparison, descriptions
+from sweep.results.pick import NOT_COMPUTED, pick
 from sweep.tracking import reserve, run_history, store, view
 from sweep.tracking.servers import outages, patience
 
@@ -66,6 +68,7 @@ def _run_alone(task: Task, cfg: DictConfig) -> None:
         terminal.print_line("1 cell, all right; a cell by itself always runs")
         return
     experiment, overrides = connect(cfg), list(HydraConfig.get().overrides.task)
+    require_name(cfg)
     unsent.send(experiment, Path(os.environ["PROJECT_ROOT"]))
     run_history.mark_dead_runs(experiment)
     cell = digest(cfg, parts)
@@ -79,6 +82,8 @@ def _run_alone(task: Task, cfg: DictConfig) -> None:
         _describe(log, cfg, overrides)
     if not cfg.inspect:
         comparison.print_comparison(cells.cells_of([overrides], {0: log.run()}))
+    if cfg.register is not None:
+        _register(log.run_id, cfg.register)
     terminal.print_line(f"Look at the run in a browser: {store.view_command()}", wrap=False)
 
 
@@ -238,6 +243,52 @@ def exit_with_error(error: Exception) -> NoReturn:
         raise SystemExit(1)
     terminal.print_error(str(cause))
     raise SystemExit(2)
+
+
+def require_name(cfg: DictConfig) -> None:
+    """Raise BadInput where what is to be registered cannot have its name, as somebody else has."""
+    if cfg.register is not None:
+        with registering.in_a_sentence(cfg.register):
+            registering.require_free(cfg.register)
+
+
+def require_name_of_sweep(cfg: DictConfig, differing: Collection[str]) -> None:
+    """Raise BadInput where a sweep's pick cannot have its name; say where there will be no pick.
+
+    `cfg` is that of any cell, and `differing` are the keys that are not the same in all.
+    """
+    if "register" in differing:
+        raise BadInput("register came with several values; expected one name, for the one pick")
+    require_name(cfg)
+    if cfg.register is not None and not cfg.recheck and "recheck" not in differing:
+        terminal.print_line(f"Nothing will be registered as {cfg.register}. {NOT_COMPUTED}")
+
+
+def register_pick(table: Sequence[cells.Cell], name: str, *, cut_off: bool) -> None:
+    """Register the pick of a sweep's cells as `name`, and say what became of it.
+
+    Where there is none, or the sweep was `cut_off`, that is said; what is refused ends the program.
+    """
+    chosen = pick(table)
+    if cut_off or chosen.cell is None:
+        why = "The sweep was cut off." if cut_off else chosen.sentence
+        terminal.print_line(f"{why} Nothing is registered as {name}.")
+        return
+    try:
+        _register(chosen.cell.run_id, name, f"cell {chosen.cell.job}")
+    except Exception as error:
+        stop_on_logging_failure(error)
+        exit_with_error(error)
+
+
+def _register(run_id: str, name: str, what: str = "") -> None:
+    """Register a run as `name`, and say what became of it; on an error also how to do it later."""
+    try:
+        terminal.print_line(registering.register(run_id, name, what))
+    except Exception:
+        later = f"python -m sweep.register {run_id} {name}"
+        terminal.print_line(f"Not registered. The run is kept; to register it: {later}", wrap=False)
+        raise
 
 
 def connect(cfg: DictConfig) -> str:

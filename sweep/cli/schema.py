@@ -1,6 +1,7 @@
 """What the configuration's values may be: one table, checked before anything starts.
 
 Unknown keys are Hydra's to refuse; what only an order, a stop or an attack knows, they check.
+`register` stands in checks.py: a model of pydantic has a method of that name.
 """
 
 from typing import Annotated, Any, Literal

@@ -25,6 +25,8 @@ from sweep.cli.grid import (
 from sweep.cli.jobs import (
     connect,
     exit_with_error,
+    register_pick,
+    require_name_of_sweep,
     stop_on_logging_failure,
 )
 from sweep.launching import claims, progress, workers
@@ -103,7 +105,10 @@ class Sweep(workers.InWorker):
             self._end_parent_run("FAILED" if comparison.unfinished(table) else "FINISHED")
         Sweep.current = None
         self._print_comparison(table, paired_note)
-        return comparison.print_failures(table)
+        failed = comparison.print_failures(table)
+        if self.name is not None:
+            register_pick(table, self.name, cut_off=status is not None)
+        return failed
 
     def _print_what_was_told(self) -> bool:
         """Compare the cells by what they told this process, as their runs cannot be read."""
@@ -183,7 +188,8 @@ class Sweep(workers.InWorker):
         self._require_launcher(config)
         cfg, digests, finished = check_cells(config, self.overrides, varying)
         self.experiment = connect(cfg)
-        self.published = cfg.published
+        require_name_of_sweep(cfg, cells.differing_keys(table))
+        self.published, self.name = cfg.published, cfg.register
         dead_count = len(run_history.mark_dead_runs(self.experiment))
         if dead_count:
             runs = "run" if dead_count == 1 else "runs"

@@ -68,9 +68,9 @@ def of_cell(
         )
         if f"goodnet/{rate}" in metrics
     ]
-    paragraphs = [f"**{_plain(strategy)}**"]
+    paragraphs = [f"**{plain(strategy)}**"]
     if rows:
-        paragraphs += [_table(["", *rates.values()], rows)]
+        paragraphs += [table(["", *rates.values()], rows)]
     if flags:
         paragraphs += [f"GoodNet flags {' and '.join(flags)}."]
     return "\n\n".join([*paragraphs, "All in %, with 95 % intervals.", f"    {command}"])
@@ -100,14 +100,14 @@ def of_sweep(cells: Sequence[Cell], chosen: Pick, command: str, what: str) -> st
         bad = [cell.status for cell in group.cells if not cell.finished]
         rows.append(
             [
-                *map(_plain, group.labels(keys)),
+                *map(plain, group.labels(keys)),
                 bad[0] if bad else "-" if pruned is None else f"{pruned:g}",
                 *(percent(group.mean(name)) for name, _ in rates),
             ]
         )
     heads = [*short_names(keys), "pruned", *(head for _, head in rates)]
     more = len(groups(cells)) - SHOWN_ROWS
-    paragraphs = [f"**{len(cells)} cells** on {_plain(what)}.", _table(heads, rows)]
+    paragraphs = [f"**{len(cells)} cells** on {plain(what)}.", table(heads, rows)]
     if more > 0:
         paragraphs.append(f"{more} more rows stand in comparison.csv.")
     paragraphs += [_standing_out(cells), chosen.sentence, "To repeat it:", f"    {command}"]
@@ -140,7 +140,7 @@ def _standing_out(cells: Sequence[Cell]) -> str:
         if known:
             least = min(known, key=lambda cell: cell.metrics[ASR])
             lost = least.metrics["badnet/clean_accuracy"] - least.metrics["repaired/clean_accuracy"]
-            settings = _plain(describe(keys, Group([least]).labels(keys)) or least.ranked_by)
+            settings = plain(describe(keys, Group([least]).labels(keys)) or least.ranked_by)
             sentences.append(
                 f"By true attack success {owner} leaves least with {settings}: "
                 f"{percent(least.metrics[ASR])} %, for {100 * lost:.2f} points of clean accuracy."
@@ -148,15 +148,15 @@ def _standing_out(cells: Sequence[Cell]) -> str:
     return " ".join(sentences)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
     rule = "|---" * len(heads) + "|"
     head, *lines = [f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in (heads, *rows)]
     return "\n".join([head, rule, *lines])
 
 
-def _plain(text: str) -> str:
-    """Text that means nothing in Markdown but itself."""
+def plain(text: str) -> str:
+    """Return `text` so that it means nothing in Markdown but itself."""
     for character in "\\`*|<>[]":
         text = text.replace(character, f"\\{character}")
     return text

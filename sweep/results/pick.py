@@ -46,10 +46,10 @@ def pick(cells: Sequence[Cell]) -> Pick:
     computed = [cell for cell in defenders if RESIDUAL in cell.metrics]
     if not computed:
         return Pick(None, NOT_COMPUTED)
-    safe = [cell for cell in computed if _drop(cell) <= LARGEST_DROP + TOLERANCE]
+    safe = [cell for cell in computed if drop(cell) <= LARGEST_DROP + TOLERANCE]
     if not safe:
         return Pick(None, NONE_SAFE)
-    best = min(safe, key=lambda cell: (cell.metrics[RESIDUAL], _drop(cell), cell.job))
+    best = min(safe, key=lambda cell: (cell.metrics[RESIDUAL], drop(cell), cell.job))
     success = [cell.metrics[ASR] for cell in defenders if ASR in cell.metrics]
     sentence = (
         f"The pick is cell {best.job}: of the {len(safe)} defenders' cells at most 2 points below "
@@ -63,6 +63,6 @@ def pick(cells: Sequence[Cell]) -> Pick:
     return Pick(best, f"{sentence}{len(success)}.", rank, len(success))
 
 
-def _drop(cell: Cell) -> float:
-    """How far B' is below B on clean validation images."""
+def drop(cell: Cell) -> float:
+    """Return how far B' is below B on clean validation images."""
     return cell.metrics["badnet/valid_accuracy"] - cell.metrics["repaired/valid_accuracy"]

@@ -156,6 +156,19 @@ def test_a_whole_sweep_is_deleted_but_for_cells_that_others_reuse(shared):
     assert {shared.status(run) for run in left} == {"FINISHED"}
 
 
+def test_a_whole_sweep_is_deleted_but_for_cells_whose_models_are_registered(shared):
+    sweep = shared.sweep(hours=9, **GONE)
+    lone, kept = (shared.run("FINISHED", 9, sweep, **GONE, sweeps=sweep) for _ in range(2))
+    shared.client.create_registered_model("cleanup-door")
+    shared.client.create_model_version("cleanup-door", "s3://bucket/model", kept)
+    told = "1 run is kept, as registered: cleanup-door."
+    assert told in shared.command("--sweep", sweep, "--finished")
+    assert told in shared.command("--sweep", sweep, "--finished", "--delete")
+    assert [shared.status(run) for run in (sweep, lone, kept)] == ["deleted"] * 2 + ["FINISHED"]
+    folder = artifacts.local_path(mlflow.get_run(kept).info.artifact_uri)
+    assert (folder / "config.yaml").is_file()
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

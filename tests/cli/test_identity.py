@@ -36,6 +36,7 @@ def test_the_same_files_elsewhere_and_other_ways_to_run_are_the_same_cell(digest
     for same in (
         "tracking.models=false", "tracking.experiment=b", "cache.max_gb=0", "rerun=true",
         "fail_fast=true", "dry_run=true", "prune.frac=0.04", "prune/stop=accuracy_drop",
+        "register=door",
     ):  # fmt: skip
         assert digest(same) == digest(), same
 

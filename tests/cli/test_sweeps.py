@@ -1,6 +1,7 @@
 """A cell is checked before anything starts; a sweep that is left early leaves nothing running."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,37 @@ def cell(monkeypatch, tmp_path):
             return hydra.compose("config", overrides=list(overrides))
 
     return compose
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["register=a/b"], "register is 'a/b'; expected a name of letters, digits, '.', '_'"),
+        (["register='a:b'"], "register is 'a:b'; expected a name of letters"),
+        (["register=7"], "register is 7; expected a name of letters"),
+        (["register=true"], "register is True; expected a name of letters"),
+        (["register=x-repaired"], "register is x-repaired; expected a name that does not end in"),
+        (["register=x", "inspect=true"],
+         "register=x came with inspect=true, which makes no GoodNet; leave one out"),
+        (["register=x", "tracking.models=false"],
+         "register=x came with tracking.models=false, and what is registered are the models that "
+         "a run logs; leave one out"),
+    ],
+)  # fmt: skip
+def test_what_can_never_be_registered_is_refused(cell, overrides, says):
+    with pytest.raises(BadInput, match=re.escape(says)):
+        checks.check_values(cell(*overrides))
+
+
+def test_of_a_sweep_that_was_cut_off_nothing_is_registered_and_that_is_said(capsys):
+    jobs.register_pick([], "door", cut_off=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said == "The sweep was cut off. Nothing is registered as door."
+
+
+def test_a_name_to_register_is_taken_and_none_is_the_default(cell):
+    checks.check_values(cell("register=door-2"))
+    checks.check_values(cell())
 
 
 def own(folder: Path, small) -> list[str]:

@@ -62,17 +62,22 @@ LEVELS: list[dict[str, set[str]]] = [
         "strategies": set(),
         "gtsrb": set(),
     },
-    {"cleanup": {"mlflow", "requests"}, "report": {"PIL", "mlflow", "numpy"}},
+    {
+        "cleanup": {"mlflow", "requests"},
+        "registry": {"mlflow"},
+        "report": {"PIL", "mlflow", "numpy"},
+    },
     {
         "cli": {"hydra", "keras", "mlflow", "numpy", "omegaconf", "pydantic"},
         "paired": set(),
+        "register": set(),
         "view": set(),
     },
     {"run": {"hydra", "omegaconf", "tensorflow"}},
 ]
 
 #: Modules that are commands of a few lines, `python -m sweep.NAME`.
-COMMANDS = {"gtsrb", "paired", "view"}
+COMMANDS = {"gtsrb", "paired", "register", "view"}
 #: Imports nothing of this package, so that a logged model works where the package is not.
 ALONE = "tracking.goodnet_pyfunc"
 LIBRARIES = {name: libraries for level in LEVELS for name, libraries in level.items()}

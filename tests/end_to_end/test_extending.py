@@ -26,7 +26,7 @@ CHEAP = {
     " prune": ["tracking.models=false"],
 }
 #: Files of a run that none of the examples has.
-NOT_HERE = {"figures/verdict.png", "verdict.csv", "traceback.txt"}
+NOT_HERE = {"figures/verdict.png", "verdict.csv", "traceback.txt", "README.md"}
 NOT_HERE |= {f"figures/{maps}/LAYER.png" for maps in ("activations", "KEY/channels")}
 #: Tags that only some runs have, or a checkout under git.
 TAGS_NOT_HERE = {"pick", "error", "status", "verdict", "reused.A", "git_commit", "git_dirty"}

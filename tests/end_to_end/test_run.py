@@ -149,6 +149,7 @@ def test_every_metric_of_the_contract_is_logged_and_lies_in_0_to_1(project, swee
     expected |= soft
     expected |= {"goodnet/auroc", "jensen_shannon/auroc", "tradeoff/attack_area"}
     expected |= {f"tradeoff/attack_success_rate_at_{points}" for points in (1, 2, 4, 10)}
+    assert -1 <= rates.pop("goodnet/threshold") <= 1
     assert set(rates) == expected | {"prune/channels", "prune/fraction"}
     assert len(cell.data.metrics) - len(CURVE) <= 40
     assert all(0 <= value <= 1 for key, value in rates.items() if key != "prune/channels")
@@ -204,11 +205,33 @@ def test_curves_have_a_point_a_step_and_the_cell_stands_on_its_curve(project, sw
             history = project.client().get_metric_history(cell.info.run_id, f"curve/{name}")
             points = {point.step: point.value for point in history}
             assert set(points) == set(range(61))
-            if name.startswith("goodnet_"):
-                metric = "goodnet/" + name.removeprefix("goodnet_").replace("acc", "clean_acc")
-            else:
+            if not name.startswith("goodnet_"):  # of votes at every step; the cell's has a score
                 metric = f"repaired/{name}"
-            assert points[step] == pytest.approx(cell.data.metrics[metric], abs=1e-9), name
+                assert points[step] == pytest.approx(cell.data.metrics[metric], abs=1e-9), name
+
+
+def test_by_the_vote_goodnet_stands_on_the_curve_and_never_above_either_network(
+    project, sweep
+) -> None:
+    _, _, (scored, _) = sweep
+    project.run(*SMALL, "strategy=lab", "prune.frac=0.02", "tracking.experiment=vote")
+    (cell,) = project.runs("vote")
+    metrics, step = cell.data.metrics, int(cell.data.metrics["prune/channels"])
+    for name in [name for name in CURVE if name.startswith("goodnet_")]:
+        history = project.client().get_metric_history(cell.info.run_id, f"curve/{name}")
+        metric = "goodnet/" + name.removeprefix("goodnet_").replace("acc", "clean_acc")
+        assert {point.step: point.value for point in history}[step] == metrics[metric]
+    assert metrics["goodnet/clean_accuracy"] <= min(
+        metrics["badnet/clean_accuracy"], metrics["repaired/clean_accuracy"]
+    )
+    assert "goodnet/threshold" not in metrics
+    same = [name for name in metrics if name.startswith(("repaired/", "badnet/", "curve/"))]
+    assert {name: metrics[name] for name in same} == {
+        name: scored.data.metrics[name] for name in same
+    }
+    rule = json_of(project, scored, "goodnet.json")
+    assert (rule["rule"], rule["images"]) == ("score", int(scored.data.tags["images_valid"]))
+    assert rule["flagged"] <= 0.01 * rule["images"]
 
 
 def test_params_are_the_flattened_config_and_the_choice_of_each_group(sweep) -> None:
@@ -247,7 +270,8 @@ def test_tags_say_where_numbers_come_from(sweep) -> None:
 
 def test_artifacts_and_models_of_a_cell(project, sweep) -> None:
     _, parent, (cell, _) = sweep
-    files = {"config.yaml", "curve.csv", "goodnet.keras", "answers.npz", *NUMBERS}
+    files = {"config.yaml", "curve.csv", "goodnet.keras", "goodnet.json", "answers.npz"}
+    files |= NUMBERS
     assert project.artifacts(cell) == files
     attack, channels = (place.partition("/")[2] for place in cell.data.tags["figures"].split())
     assert {f"figures/{attack}/attack.png", f"figures/{channels}/channels.png"} == {
@@ -263,7 +287,7 @@ def test_artifacts_and_models_of_a_cell(project, sweep) -> None:
     assert dead.sum() >= cell.data.metrics["prune/channels"]
     path = project.client().download_artifacts(cell.info.run_id, "goodnet.keras")
     as_keras = keras.models.load_model(path)
-    np.testing.assert_array_equal(as_keras.predict(images, verbose=0), answers)
+    np.testing.assert_array_equal(as_keras.predict(images, verbose=0)["class"], answers)
 
 
 def test_curve_csv_names_the_channel_and_layer_of_each_step(project, sweep) -> None:
@@ -479,8 +503,10 @@ def test_the_pruned_network_is_repaired_in_turn_and_told_before_and_after(projec
     assert any(np.array_equal(says, value) for value in kept.values())
     goodnet = keras.models.load_model(
         client.download_artifacts(cell.info.run_id, "goodnet.keras")
-    ).predict(pixels, verbose=0)
-    np.testing.assert_array_equal(goodnet == says, goodnet != 8)
+    ).predict(pixels, verbose=0)["class"]
+    badnet = kept["test_badnet"]
+    np.testing.assert_array_equal(goodnet == badnet, goodnet != 8)
+    np.testing.assert_array_equal(goodnet, kept["test_goodnet"])
     assert (goodnet == labels).mean() == pytest.approx(
         cell.data.metrics["goodnet/clean_accuracy"], abs=1e-9
     )
