@@ -146,10 +146,12 @@ def test_every_metric_of_the_contract_is_logged_and_lies_in_0_to_1(project, swee
     }
     soft = {f"{how}/{rate}" for how in ("goodnet", "jensen_shannon") for rate in softly}
     counted = {rate for rate in expected if "curve/" not in rate and "defense" not in rate} | soft
+    counted |= {"goodnet/auroc", "jensen_shannon/auroc"}
     expected |= soft
     expected |= {"goodnet/auroc", "jensen_shannon/auroc", "tradeoff/attack_area"}
     expected |= {f"tradeoff/attack_success_rate_at_{points}" for points in (1, 2, 4, 10)}
-    assert -1 <= rates.pop("goodnet/threshold") <= 1
+    threshold = rates.pop("goodnet/threshold")
+    assert -1 <= threshold <= 1
     assert set(rates) == expected | {"prune/channels", "prune/fraction"}
     assert len(cell.data.metrics) - len(CURVE) <= 40
     assert all(0 <= value <= 1 for key, value in rates.items() if key != "prune/channels")
@@ -157,6 +159,7 @@ def test_every_metric_of_the_contract_is_logged_and_lies_in_0_to_1(project, swee
     assert cell.data.metrics["time/total"] > 0
 
     table = json_of(project, cell, "rates.json")
+    assert table.pop("goodnet/threshold") == {"value": threshold}
     assert {name: row["value"] for name, row in table.items()} == {
         name: value for name, value in rates.items() if name in table
     }
@@ -271,7 +274,7 @@ def test_tags_say_where_numbers_come_from(sweep) -> None:
 def test_artifacts_and_models_of_a_cell(project, sweep) -> None:
     _, parent, (cell, _) = sweep
     files = {"config.yaml", "curve.csv", "goodnet.keras", "goodnet.json", "answers.npz"}
-    files |= NUMBERS
+    files |= set(NUMBERS)
     assert project.artifacts(cell) == files
     attack, channels = (place.partition("/")[2] for place in cell.data.tags["figures"].split())
     assert {f"figures/{attack}/attack.png", f"figures/{channels}/channels.png"} == {
