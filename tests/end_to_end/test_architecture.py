@@ -62,9 +62,16 @@ LEVELS: list[dict[str, set[str]]] = [
         "strategies": set(),
         "gtsrb": set(),
     },
-    {"cleanup": {"mlflow", "requests"}, "report": {"PIL", "mlflow", "numpy"}},
     {
+        "cleanup": {"mlflow", "requests"},
+        "deployment": {"PIL", "h5py", "keras", "mlflow", "numpy", "tensorflow"}
+        | {"onnx", "onnxruntime"},  # the extra
+        "report": {"PIL", "mlflow", "numpy"},
+    },
+    {
+        "classify": set(),
         "cli": {"hydra", "keras", "mlflow", "numpy", "omegaconf", "pydantic"},
+        "export": set(),
         "paired": set(),
         "view": set(),
     },
@@ -72,7 +79,7 @@ LEVELS: list[dict[str, set[str]]] = [
 ]
 
 #: Modules that are commands of a few lines, `python -m sweep.NAME`.
-COMMANDS = {"gtsrb", "paired", "view"}
+COMMANDS = {"classify", "export", "gtsrb", "paired", "view"}
 #: Imports nothing of this package, so that a logged model works where the package is not.
 ALONE = "tracking.goodnet_pyfunc"
 LIBRARIES = {name: libraries for level in LEVELS for name, libraries in level.items()}
