@@ -58,7 +58,8 @@ def run(goodnet: Deployed, options: argparse.Namespace) -> int:
                 counts, reasons = _classify(goodnet, rule, source, options.images, to, drawn)
             if not counts.classified:
                 raise BadInput(f"none of the {len(source)} images can be classified: {reasons[0]}")
-            share = f"{counts.flagged} of {counts.classified} images are flagged"
+            verb = "is" if counts.flagged == 1 else "are"
+            share = f"{counts.flagged} of {counts.classified} images {verb} flagged"
             most = f", the {len(drawn)} of highest score" if counts.flagged > len(drawn) else ""
             drawn.save(page, f"{_printable(options.images.resolve().name)}: {share}{most}")
     except OSError as error:

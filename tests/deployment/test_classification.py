@@ -138,8 +138,9 @@ def test_pictures_are_classified_in_the_order_of_their_names(suffix, here, tmp_p
 
 def test_one_picture(here, tmp_path):
     (path,) = write_pictures(tmp_path / "photos", PIXELS[:1])
-    here(path)
-    check(here.table("000-goodnet.csv"), SEEN[:1])
+    said = here(path, "--threshold", "-1")
+    assert said.startswith("1 of 1 images is flagged (100.0 %).")
+    check(here.table("000-goodnet.csv"), SEEN[:1], Rule(-1.0))
 
 
 def test_pictures_that_cannot_be_used_are_told_and_counted_and_the_others_go_on(here, tmp_path):
