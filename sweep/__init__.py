@@ -22,11 +22,12 @@ What it is made of:
     results     what is compared and shown: tables, pages, figures
     cleanup     runs that are left over: listed, ended, deleted
     registry    GoodNet in MLflow's model registry, with a card
+    deployment  GoodNet of a finished run in use: images classified, ONNX
     launching   which cells are to run, who runs them, how far they are
     cli         Hydra's side: configs checked, cells composed, sweeps
 
 Tools: files, cache, processes, interrupts, terminal, redaction. Commands, `python -m sweep.NAME`:
-cleanup, gtsrb, paired, register, report, results, strategies, view.
+classify, cleanup, export, gtsrb, paired, register, report, results, strategies, view.
 """
 
 import os

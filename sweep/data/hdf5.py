@@ -103,11 +103,11 @@ def labels(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
     return _open(path, read)
 
 
-def clean_index(path: Path) -> NDArray[np.int64] | None:
-    """Return the index of the clean image behind each image of a file, or None, (n,)."""
+def whole_numbers(path: Path, name: str) -> NDArray[np.int64] | None:
+    """Return what a dataset says of each image of a file, (n,); None where there is none."""
 
     def read(file: h5py.File) -> NDArray[np.int64] | None:
-        return _read_labels(file, "clean_index") if "clean_index" in file else None
+        return _read_labels(file, name) if name in file else None
 
     return _open(path, read)
 

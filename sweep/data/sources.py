@@ -111,7 +111,7 @@ class Files:
 
     def clean_index(self, name: str) -> NDArray[np.int64] | None:
         """Return the index of the clean image behind each image of a poisoned file, (n,)."""
-        return hdf5.clean_index(getattr(self, name))
+        return hdf5.whole_numbers(getattr(self, name), "clean_index")
 
     def check(self, shape: tuple[int, ...], classes: int) -> None:
         """Read what a run reads; BadInput where a network of `shape` cannot take it."""

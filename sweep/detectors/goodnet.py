@@ -74,22 +74,33 @@ class GoodNet:
         return self.rule.to_dict() | sizes | asdict(self.pixels)
 
     def to_keras(self) -> keras.Model:
-        """The same as one Keras model of stock operations.
+        """The same as one Keras model, see `side_by_side`."""
+        badnet = _with_probabilities(self.badnet, "badnet")
+        return side_by_side(badnet, _with_probabilities(self.repaired, "repaired"), self.rule)
 
-        Its output is a dict: `class`, int64 (n,), and `score`, float32 (n,). The models
-        in it named badnet and repaired give probabilities, (n, N).
-        """
-        images = keras.Input(self.shape, name="images")
-        badnet = _with_probabilities(self.badnet, "badnet")(images)
-        repaired = _with_probabilities(self.repaired, "repaired")(images)
-        said, of_repaired = ops.argmax(badnet, axis=-1), ops.argmax(repaired, axis=-1)
-        drops = (badnet - repaired) * ops.one_hot(said, self.classes, dtype=badnet.dtype)
-        score = ops.cast(ops.sum(drops, axis=-1), "float32")
-        limit = self.rule.threshold
-        flagged = ops.not_equal(said, of_repaired) if limit is None else ops.greater(score, limit)
-        answer = of_repaired if self.rule.answer == REPAIRED else said
-        classes = ops.cast(ops.where(flagged, self.classes, answer), "int64")
-        return keras.Model(images, {"class": classes, "score": score}, name="goodnet")
+
+def side_by_side(badnet: keras.Model, repaired: keras.Model, rule: Rule) -> keras.Model:
+    """GoodNet as one Keras model of stock operations, which ONNX has too.
+
+    Its output is a dict: `class`, int64 (n,), and `score`, float32 (n,). The models in it,
+    named badnet and repaired, give probabilities, (n, N).
+    """
+    images = keras.Input(badnet.inputs[0].shape[1:], name="images")
+    of_badnet, of_repaired = badnet(images), repaired(images)
+    classes = badnet.outputs[0].shape[-1]
+    said, also_said = _best(of_badnet), _best(of_repaired)
+    drops = (of_badnet - of_repaired) * ops.one_hot(said, classes, dtype=of_badnet.dtype)
+    score = ops.cast(ops.sum(drops, axis=-1), "float32")
+    limit = rule.threshold
+    flagged = ops.not_equal(said, also_said) if limit is None else ops.greater(score, limit)
+    answer = also_said if rule.answer == REPAIRED else said
+    answers = ops.cast(ops.where(flagged, classes, answer), "int64")
+    return keras.Model(images, {"class": answers, "score": score}, name="goodnet")
+
+
+def _best(probabilities: keras.KerasTensor) -> keras.KerasTensor:
+    """The class of the highest of each row, (n,); Keras' argmax casts bits, which ONNX cannot."""
+    return ops.top_k(probabilities, 1)[1][..., 0]
 
 
 def _with_probabilities(network: keras.Model, name: str) -> keras.Model:

@@ -64,11 +64,15 @@ LEVELS: list[dict[str, set[str]]] = [
     },
     {
         "cleanup": {"mlflow", "requests"},
+        "deployment": {"PIL", "h5py", "keras", "mlflow", "numpy", "tensorflow"}
+        | {"onnx", "onnxruntime"},  # the extra
         "registry": {"mlflow"},
         "report": {"PIL", "mlflow", "numpy"},
     },
     {
+        "classify": set(),
         "cli": {"hydra", "keras", "mlflow", "numpy", "omegaconf", "pydantic"},
+        "export": set(),
         "paired": set(),
         "register": set(),
         "view": set(),
@@ -77,7 +81,7 @@ LEVELS: list[dict[str, set[str]]] = [
 ]
 
 #: Modules that are commands of a few lines, `python -m sweep.NAME`.
-COMMANDS = {"gtsrb", "paired", "register", "view"}
+COMMANDS = {"classify", "export", "gtsrb", "paired", "register", "view"}
 #: Imports nothing of this package, so that a logged model works where the package is not.
 ALONE = "tracking.goodnet_pyfunc"
 LIBRARIES = {name: libraries for level in LEVELS for name, libraries in level.items()}
