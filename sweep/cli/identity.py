@@ -30,8 +30,11 @@ UNCOUNTED_KEYS = ("tracking", "cache", "published", "register", "rerun", "fail_f
 PATHS = ("root", "folder", "path", "custom_objects", *LAYOUT)
 #: Sources that don't change a cell's numbers: they show cells, or go about them.
 UNCOUNTED_SOURCES = {
+    "classify.py",
     "cleanup",
     "cli",
+    "deployment",
+    "export.py",
     "gtsrb.py",
     "launching",
     "paired.py",
