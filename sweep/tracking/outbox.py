@@ -80,6 +80,7 @@ class Outbox:
 
         `params` and `tags` are the run's; models have those that say whose and what they are.
         """
+        self.path("goodnet.json").write_text(json.dumps(goodnet.about(), indent=2))
         shared = {name: value for name, value in tags.items() if name in MODEL_TAGS}
         self._models = (goodnet, dict(params), shared)
         patience.tried(self._send_models)
