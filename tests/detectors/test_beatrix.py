@@ -18,7 +18,8 @@ from detecting import (
 from planted import noisy_patterns, planted, stamped
 
 from sweep import BadInput
-from sweep.detectors import beatrix, gram_features
+from sweep.detectors import beatrix
+from sweep.detectors.panel import beatrix as gram_features
 from sweep.detectors.panel.beatrix import gram
 from sweep.detectors.reference import Reference
 from sweep.evaluation.detection import auroc

@@ -7,7 +7,8 @@ from keras import layers
 from tiny_detected import PIXELS, linear, reference, softmax
 
 from sweep import BadInput, NotApplicable
-from sweep.detectors import amplification, confidence, ibd_psc
+from sweep.detectors import confidence, ibd_psc
+from sweep.detectors.panel import ibd_psc as amplification
 from sweep.networks import clone
 
 

@@ -16,7 +16,8 @@ from detecting import (
 from planted import noisy_patterns, planted, stamped
 
 from sweep import BadInput
-from sweep.detectors import layer_ranks, ted
+from sweep.detectors import ted
+from sweep.detectors.panel import ted as layer_ranks
 from sweep.detectors.panel.hidden import hidden_ends
 from sweep.detectors.panel.ted import pooled
 from sweep.detectors.reference import Reference
