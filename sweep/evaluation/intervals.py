@@ -39,10 +39,10 @@ def images_of(metric: str) -> str | None:
 
 
 def interval(metric: str, value: float, images: Mapping[str, int]) -> tuple[float, float] | None:
-    """The lowest and highest rate that `value` agrees with; None where `metric` is no share.
+    """The lowest and highest rate that `value` agrees with; None where `metric` has no interval.
 
-    Nor an AUROC, see `detection.auroc_interval`. `images` are how many there are of each kind; None
-    also where that is not known.
+    A share of images has Wilson's, an AUROC Newcombe's (`detection.auroc_interval`). `images` are
+    how many there are of each kind; None also where that is not known.
 
     >>> low, high = interval("repaired/clean_accuracy", 0.9, {"test": 50})
     >>> print(f"{low:.4f} {high:.4f}")
