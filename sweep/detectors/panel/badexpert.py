@@ -1,19 +1,16 @@
 """BaDExpert: a copy of B that has unlearned everything but its backdoor."""
 
-from collections.abc import Callable, Sequence
-
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput, NotApplicable, terminal
+from sweep.detectors.panel.settings import is_number, require_counts, require_labelled
+from sweep.detectors.panel.surety import Array, by_batches, log_probabilities
 from sweep.detectors.reference import Reference, Score
-from sweep.networks import forward, outputs
-from sweep.networks.forward import Pixels
-from sweep.networks.graph import Graph
+from sweep.networks import forward
 from sweep.training.trainee import Trainee
 
-Array = NDArray[np.float64]
 TINY = 1e-8  # the least belief of the expert that the one of B' is compared with
 
 
@@ -52,19 +49,24 @@ def badexpert(
     each quarter of an epoch, on the reference images. There `1/2 - y` is at least 1e-8, so that an
     expert that is exactly sure is suspect whatever B' says.
     """
-    _check(reference, accuracy, epochs, batch_size, learning_rate)
+    require_counts(epochs=epochs, batch_size=batch_size)
+    if not is_number(accuracy, 0, 1):
+        raise BadInput(f"detector.accuracy is {accuracy!r}; expected a share between 0 and 1")
+    if not is_number(learning_rate, 0):
+        raise BadInput(f"detector.learning_rate is {learning_rate!r}; expected more than 0")
+    require_labelled(reference)
     expert = backdoor_expert(reference, accuracy, epochs, batch_size, learning_rate)
-    networks = [reference.badnet, expert, reference.repaired]
-    beliefs = _beliefs(networks)
+    of_badnet, of_expert, of_repaired = (
+        log_probabilities(network) for network in (reference.badnet, expert, reference.repaired)
+    )
 
-    def score(pixels: Pixels) -> Array:
-        size = min(forward.batch_size(Graph(network).tensors) for network in networks)
-        scores = [np.zeros(0)]
-        for rows in forward.batches(len(pixels), size):
-            scores.append(suspicion(*beliefs(np.asarray(pixels[rows], np.float32))))
-        return np.concatenate(scores)
+    def score(pixels: NDArray[np.float32]) -> Array:
+        rows, said = np.arange(len(pixels)), of_badnet(pixels).argmax(axis=1)
+        return suspicion(
+            np.exp(of_expert(pixels)[rows, said]), np.exp(of_repaired(pixels)[rows, said])
+        )
 
-    return score
+    return by_batches(reference.badnet, score)
 
 
 def suspicion(expert: Array, repaired: Array) -> Array:
@@ -115,41 +117,3 @@ def backdoor_expert(
         f"expected less than {accuracy:.1%}: set more detector.epochs or a larger "
         f"detector.learning_rate"
     )
-
-
-def _beliefs(networks: Sequence[keras.Model]) -> Callable[[NDArray[np.float32]], list[Array]]:
-    """What all but the first of `networks` believe of the class that the first says, (n,) each."""
-    compiled = [_compiled(network) for network in networks]
-
-    def beliefs(pixels: NDArray[np.float32]) -> list[Array]:
-        scores = [np.asarray(run(pixels)) for run in compiled]
-        if not all(np.isfinite(values).all() for values in scores):
-            raise BadInput(forward.NOT_FINITE)
-        said = scores[0].argmax(axis=1)[:, None]
-        pairs = zip(networks[1:], scores[1:], strict=True)
-        return [
-            np.take_along_axis(outputs.probabilities(network, values), said, axis=1)[:, 0]
-            for network, values in pairs
-        ]
-
-    return beliefs
-
-
-def _compiled(network: keras.Model) -> Callable[..., NDArray[np.float32]]:
-    return forward.compiled(
-        lambda pixels: network(pixels, training=False), [forward.image_spec(network)]
-    )
-
-
-def _check(
-    reference: Reference, accuracy: float, epochs: int, batch_size: int, learning_rate: float
-) -> None:
-    if not 0 < accuracy < 1:
-        raise BadInput(f"detector.accuracy is {accuracy!r}; expected a share between 0 and 1")
-    for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
-        if not isinstance(value, int) or value < 1:
-            raise BadInput(f"detector.{name} is {value!r}; expected a whole number above 0")
-    if not 0 < learning_rate < np.inf:
-        raise BadInput(f"detector.learning_rate is {learning_rate!r}; expected more than 0")
-    if not len(reference.labels):
-        raise BadInput("there is no reference image; expected clean images with labels")

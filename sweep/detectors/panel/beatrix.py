@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sweep import BadInput
 from sweep.detectors.panel.hidden import Batches, hidden_ends, passes
+from sweep.detectors.panel.settings import is_number, require_counts, require_labelled
 from sweep.detectors.reference import Reference, Score
 from sweep.networks import forward
 from sweep.networks.forward import Pixels
@@ -55,7 +56,10 @@ def beatrix(
     1,500 images so many: the features grow with the square of the channels. The threshold, there
     from clean images in turn left out, is not set here, and no class is named as the target.
     """
-    _check(reference, powers, width, least, channels)
+    require_counts(powers=powers, least=least, channels=channels)
+    if width != 0 and not is_number(width, 0):
+        raise BadInput(f"detector.width is {width!r}; expected a number of deviations, 0 or more")
+    require_labelled(reference)
     run = passes(reference.badnet, [_layer(reference)])
     rows = _spread(len(reference.labels), MAX_IMAGES)
     clean = np.concatenate(
@@ -152,13 +156,3 @@ def _layer(reference: Reference) -> Node:
 def _spread(count: int, most: int) -> NDArray[np.int64]:
     """At most `most` of the numbers below `count`, spread evenly."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
-
-
-def _check(reference: Reference, powers: int, width: float, least: int, channels: int) -> None:
-    for name, value in {"powers": powers, "least": least, "channels": channels}.items():
-        if not isinstance(value, int) or value < 1:
-            raise BadInput(f"detector.{name} is {value!r}; expected a whole number above 0")
-    if not 0 <= width < np.inf:
-        raise BadInput(f"detector.width is {width!r}; expected a number of deviations, 0 or more")
-    if not len(reference.labels):
-        raise BadInput("there is no reference image; expected clean images with labels")

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput, NotApplicable
-from sweep.detectors.panel.surety import Array, by_batches, is_count, is_number, log_odds
+from sweep.detectors.panel.settings import is_count, is_number
+from sweep.detectors.panel.surety import Array, by_batches, log_odds
 from sweep.detectors.reference import Reference, Score
 from sweep.networks import forward, outputs
 from sweep.networks.graph import Graph

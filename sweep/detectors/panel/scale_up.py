@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from sweep import BadInput
 from sweep.data.images import pixel_range
+from sweep.detectors.panel.settings import is_number
 from sweep.detectors.panel.surety import (
     Array,
     by_batches,
-    is_number,
     log_odds,
     log_probabilities,
     sigmoid,

@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from sweep import BadInput
 from sweep.data.images import pixel_range
-from sweep.detectors.panel.surety import Array, by_batches, is_count, is_number, log_probabilities
+from sweep.detectors.panel.settings import is_count, is_number
+from sweep.detectors.panel.surety import Array, by_batches, log_probabilities
 from sweep.detectors.reference import Reference, Score
 
 

@@ -61,17 +61,6 @@ def by_batches(network: keras.Model, score: Callable[[NDArray[np.float32]], Arra
     return score_all
 
 
-def is_number(value: object, low: float, high: float = np.inf) -> bool:
-    """Return whether a setting is a number above `low` and below `high`."""
-    is_real = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_real and low < float(value) < high  # type: ignore[arg-type]
-
-
-def is_count(value: object, most: float = np.inf) -> bool:
-    """Return whether a setting is a whole number from 1 to `most`."""
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
-
-
 def sigmoid(odds: ArrayLike) -> Array:
     """The probability whose log-odds these are."""
     return np.exp(-np.logaddexp(0, -np.asarray(odds, np.float64)))

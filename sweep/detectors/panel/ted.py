@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sweep import BadInput
 from sweep.detectors.panel.hidden import Batches, hidden_ends, passes
+from sweep.detectors.panel.settings import is_number, require_counts, require_labelled
 from sweep.detectors.reference import Reference, Score
 from sweep.networks import forward
 from sweep.networks.forward import Pixels
@@ -45,7 +46,10 @@ def ted(reference: Reference, *, layers: int = 8, values: int = 4096, ridge: flo
     added, because in the last layers clean ranks are all 0. There all layers of a kind are taken,
     activations are not averaged, and an image of a class without reference images has no score.
     """
-    _check(reference, layers, values, ridge)
+    require_counts(layers=layers, values=values)
+    if not is_number(ridge, 0):
+        raise BadInput(f"detector.ridge is {ridge!r}; expected a variance above 0")
+    require_labelled(reference)
     ends = hidden_ends(reference.badnet)
     places = np.linspace(len(ends) - 1, 0, min(layers, len(ends))).round().astype(int)[::-1]
     run = passes(reference.badnet, [ends[place] for place in places])
@@ -170,13 +174,3 @@ class _CleanRanks:
         away = ranks - self.mean
         distance: NDArray[np.float64] = np.einsum("ni,ij,nj->n", away, self.inverse, away)
         return np.maximum(distance, 0)
-
-
-def _check(reference: Reference, layers: int, values: int, ridge: float) -> None:
-    for name, value in {"layers": layers, "values": values}.items():
-        if not isinstance(value, int) or value < 1:
-            raise BadInput(f"detector.{name} is {value!r}; expected a whole number above 0")
-    if not 0 < ridge < np.inf:
-        raise BadInput(f"detector.ridge is {ridge!r}; expected a variance above 0")
-    if not len(reference.labels):
-        raise BadInput("there is no reference image; expected clean images with labels")
