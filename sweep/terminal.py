@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sweep import BadInput, interrupts
 from sweep.redaction import redacted
 
 EVERY = 5.0  # seconds between two plain lines of progress
@@ -162,6 +163,17 @@ def print_error(text: str) -> None:
     if _bars is not None:
         _bars.stop()
     errors.print(f"prunesweep: {redacted(text)}", soft_wrap=not errors.is_terminal)
+
+
+def exit_code(command: Callable[[], int | None]) -> int:
+    """Run a command and return its exit code, of None 0; 2 for bad input, told in one sentence."""
+    try:
+        return command() or 0
+    except BadInput as error:
+        print_error(str(error))
+        return 2
+    except KeyboardInterrupt as interrupt:
+        return interrupts.exit_code(interrupt)
 
 
 def print_traceback(error: BaseException) -> None:

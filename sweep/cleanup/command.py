@@ -6,12 +6,11 @@ python -m sweep.cleanup --delete --older-than 7d   delete them, and what failed,
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 
 import mlflow
 
-from sweep import BadInput, interrupts, terminal
+from sweep import BadInput, terminal
 from sweep.cleanup import deletion
 from sweep.cleanup.selection import Leftover, Selection, Wanted, age, seconds, select
 from sweep.results.sources import EXPERIMENT, in_a_sentence
@@ -25,16 +24,7 @@ LONGEST_REASON = 40  # characters
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, or 2 for bad input, told in one sentence."""
     options = _parser().parse_args(arguments)
-    for library in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)  # what is raised is told
-    try:
-        clean_up(options)
-    except BadInput as error:
-        terminal.print_error(str(error))
-        return 2
-    except KeyboardInterrupt as interrupt:
-        return interrupts.exit_code(interrupt)
-    return 0
+    return terminal.exit_code(lambda: clean_up(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,6 @@ A track is 30 pictures of one sign, so tracks are drawn whole, for training, val
 import argparse
 import csv
 import io
-import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from sweep import BadInput, files
+from sweep import BadInput, files, terminal
 from sweep.data.sources import LAYOUT
 
 SHARES = {"valid": 0.15, "test": 0.15}  # of the tracks of a class; the rest is for training
@@ -134,11 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=32, help="pixels along a side (default 32)")
     parser.add_argument("--seed", type=int, default=0, help="draws the tracks (default 0)")
     given = parser.parse_args(arguments)
-    try:
+
+    def run() -> None:
         counts = convert(given.archive, given.root, size=given.size, seed=given.seed)
-    except BadInput as error:
-        print(f"prunesweep: {error}", file=sys.stderr)
-        return 2
-    written = ", ".join(f"{count} images in {LAYOUT[name]}" for name, count in counts.items())
-    print(f"{given.root}: {written}")
-    return 0
+        written = ", ".join(f"{count} images in {LAYOUT[name]}" for name, count in counts.items())
+        terminal.print_line(f"{given.root}: {written}", wrap=False)
+
+    return terminal.exit_code(run)

@@ -8,10 +8,10 @@ MODEL is a run's id, runs:/ID/goodnet, models:/NAME@ALIAS, a model's folder, or 
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from sweep import BadInput, interrupts, terminal
+from sweep import BadInput, terminal
 
 MODEL = (
     "a run's id, runs:/ID/goodnet, models:/NAME@ALIAS or models:/NAME/VERSION, the folder of such "
@@ -38,7 +38,7 @@ def classify(arguments: Sequence[str] | None = None) -> int:
             goodnet = models.find(options.model, options.uri, options.custom_objects)
         return classification.run(goodnet, options)
 
-    return _exit_code(run)
+    return terminal.exit_code(run)
 
 
 def export(arguments: Sequence[str] | None = None) -> int:
@@ -53,17 +53,7 @@ def export(arguments: Sequence[str] | None = None) -> int:
             goodnet = models.find(options.model, options.uri, options.custom_objects)
         return onnx_files.run(goodnet, options.folder)
 
-    return _exit_code(run)
-
-
-def _exit_code(run: Callable[[], int]) -> int:
-    try:
-        return run()
-    except BadInput as error:
-        terminal.print_error(str(error))
-        return 2
-    except KeyboardInterrupt as interrupt:
-        return interrupts.exit_code(interrupt)
+    return terminal.exit_code(run)
 
 
 def _classify_parser() -> argparse.ArgumentParser:

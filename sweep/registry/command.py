@@ -4,14 +4,13 @@ python -m sweep.register RUN NAME          the GoodNet of a run, or of the pick 
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 
 import mlflow
 from mlflow import MlflowException
 from mlflow.entities import Run
 
-from sweep import BadInput, interrupts, terminal
+from sweep import BadInput, terminal
 from sweep.redaction import redacted
 from sweep.registry import names, registering
 from sweep.results import sources
@@ -21,16 +20,9 @@ from sweep.tracking import store
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, or 2 for bad input, told in one sentence."""
     options = _parser().parse_args(arguments)
-    for library in ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)  # what is raised is told
-    try:
-        terminal.print_line(_register(options.run, options.name, options.uri))
-    except BadInput as error:
-        terminal.print_error(str(error))
-        return 2
-    except KeyboardInterrupt as interrupt:
-        return interrupts.exit_code(interrupt)
-    return 0
+    return terminal.exit_code(
+        lambda: terminal.print_line(_register(options.run, options.name, options.uri))
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

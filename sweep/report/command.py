@@ -1,7 +1,6 @@
 """The command `python -m sweep.report`, and what a sweep does at its end: `log`, `print_place`."""
 
 import argparse
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +9,7 @@ from typing import TypeVar
 import mlflow
 from mlflow.entities import Run
 
-from sweep import BadInput, files, interrupts, terminal
+from sweep import BadInput, files, terminal
 from sweep.report import attachments, page, tables
 from sweep.report.answer import Answer, answer
 from sweep.report.data import Report, report
@@ -105,32 +104,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     form = given.format or _form_of(given.output)
     path = given.output or Path(f"report.{ENDINGS[form]}")
-    for library in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)  # what is raised is told
-    try:
-        if path.is_dir() or not path.absolute().parent.is_dir():
-            raise BadInput(f"--output {path}: expected a file in a folder that is there")
-        whole, hits = _read(find(given.target, given.uri))
-        answers = _answers(whole, hits)
-        if form == "html":
-            text = to_html(whole, hits)
-        elif form == "csv":
-            text = tables.to_csv(whole)
-        elif form == "md":
-            text = tables.to_markdown(whole, _sentences(whole, answers))
-        else:
-            text = tables.to_latex(whole)
-        _write_whole(path, text)
-    except BadInput as error:
-        terminal.print_error(str(error))
-        return 2
-    try:
-        for sentence in _sentences(whole, answers):
-            terminal.print_line(sentence)
-        terminal.print_line(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB)", wrap=False)
-    except KeyboardInterrupt as interrupt:  # whoever read the output has gone
-        return interrupts.exit_code(interrupt)
-    return 0
+    return terminal.exit_code(lambda: _write_report(given.target, given.uri, form, path))
+
+
+def _write_report(targets: Sequence[str], uri: str | None, form: str, path: Path) -> None:
+    """Write the report of `targets` as `form`, one of `ENDINGS`, and print what it says on top."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise BadInput(f"--output {path}: expected a file in a folder that is there")
+    whole, hits = _read(find(targets, uri))
+    answers = _answers(whole, hits)
+    if form == "html":
+        text = to_html(whole, hits)
+    elif form == "csv":
+        text = tables.to_csv(whole)
+    elif form == "md":
+        text = tables.to_markdown(whole, _sentences(whole, answers))
+    else:
+        text = tables.to_latex(whole)
+    _write_whole(path, text)
+    for sentence in _sentences(whole, answers):
+        terminal.print_line(sentence)
+    terminal.print_line(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB)", wrap=False)
 
 
 def _form_of(path: Path | None) -> str:

@@ -207,11 +207,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--uri", help="where MLflow keeps the runs (default: as run.py)")
     parser.add_argument("--no-browser", action="store_true", help="only print the link")
     options = parser.parse_args(arguments)
-    try:
-        open_view(options.run, options.uri, open_browser=not options.no_browser)
-    except BadInput as error:
-        terminal.print_error(str(error))
-        return 2
-    except KeyboardInterrupt as interrupt:
-        return 0 if interrupt.args == (signal.SIGINT,) else interrupts.exit_code(interrupt)
-    return 0
+
+    def run() -> None:
+        try:
+            open_view(options.run, options.uri, open_browser=not options.no_browser)
+        except KeyboardInterrupt as interrupt:
+            if interrupt.args != (signal.SIGINT,):  # Ctrl-C is how it ends
+                raise
+
+    return terminal.exit_code(run)

@@ -279,9 +279,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", nargs=2, metavar="RUN_ID", help="a run's id, as in comparison.csv")
     parser.add_argument("--uri", help="where MLflow keeps the runs (default: as run.py)")
     options = parser.parse_args(arguments)
-    try:
-        print_comparison(options.run, options.uri)
-    except BadInput as error:
-        terminal.print_error(str(error))
-        return 2
-    return 0
+    return terminal.exit_code(lambda: print_comparison(options.run, options.uri))

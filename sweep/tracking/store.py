@@ -54,6 +54,7 @@ def use_existing(uri: str | None = None) -> None:
     database = database_file(uri)
     if database is not None and not database.is_file():
         raise BadInput(f"{database} is not there; expected the database that run.py keeps runs in")
+    _leave_telling_to_us()
     mlflow.set_tracking_uri(uri)
 
 
@@ -67,8 +68,7 @@ def connect(uri: str | None, experiment: str, root: Path, artifacts: str | None 
     uri = uri or default_uri(root)
     databases.require_driver(uri)
     place = places.wanted(uri, artifacts)
-    for library in ("mlflow.store.db.utils", "urllib3.connectionpool", "psycopg"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)  # what is raised is told
+    _leave_telling_to_us()
     known = mlflow.get_tracking_uri() == uri
     guarded = files.lock(root / "outputs" / "mlflow") if database_file(uri) else nullcontext()
     with guarded, nullcontext() if known else patience.none(FIRST):
@@ -96,6 +96,12 @@ def connect(uri: str | None, experiment: str, root: Path, artifacts: str | None 
     places.require_same(uri, found, place)
     _connected = uri
     return str(found.experiment_id)
+
+
+def _leave_telling_to_us() -> None:
+    """Silence what libraries say on their own of what they raise: a sentence of ours tells it."""
+    for library in ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool", "psycopg"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def _found_or_made(uri: str, name: str, place: str | None, *, known: bool) -> Experiment:

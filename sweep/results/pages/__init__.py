@@ -92,13 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--uri", help="where MLflow keeps the runs (default: as run.py)")
     parser.add_argument("--experiment", default="prunesweep", help="MLflow's name for them")
     options = parser.parse_args(arguments)
-    try:
+
+    def run() -> None:
         texts = read(options.uri, options.experiment)
         if options.folder is None:
             print("\n".join(texts.values()), end="")
         else:
             write(options.folder, texts)
-    except BadInput as error:
-        terminal.print_error(str(error))
-        return 2
-    return 0
+
+    return terminal.exit_code(run)
