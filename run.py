@@ -35,7 +35,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
     from sweep.pruning import RepairedNetwork, activations_of, cut_at, predict_steps, rank
     from sweep.repairs.applicability import learned_images
     from sweep.results import figures
-    from sweep.results.verdict import print_verdict
+    from sweep.results.printed import print_verdict, tell_rule
     from sweep.training import Defender
 
     # Clean images, perhaps poisoned ones, and the suspect network B.
@@ -94,7 +94,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
         apart = now.disagreement_on(defender.unlearned(learned))
         rule = parts.goodnet(apart["valid"][0])
         said = answers(rule, by_step, now, classes)
-        log.text("goodnet.json", rule.to_json())
+        tell_rule(log, rule)
         if cfg.tracking.models:
             log.models(GoodNet(badnet, now.network, rule, files.pixel_range(images["valid"])))
         rates = evaluate(classes, by_step, now.predicted, apart, curve.rates, said)

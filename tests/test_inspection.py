@@ -11,7 +11,7 @@ from sweep import terminal
 from sweep.inspection import Cost, Verdict, residual_triggers
 from sweep.networks.forward import predict
 from sweep.results.figures import draw_verdict
-from sweep.results.verdict import print_verdict
+from sweep.results.printed import print_verdict
 from sweep.training import Defender
 from sweep.training.inversion import ReversedTriggers, invert
 

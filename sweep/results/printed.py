@@ -1,8 +1,26 @@
-"""The verdict on a network, as a person reads it in the terminal."""
+"""What a cell tells in the terminal beside its table: the verdict on B, when GoodNet flags."""
 
 from sweep import terminal
+from sweep.detectors.rules import Rule
 from sweep.evaluation.outliers import OUTLIER
 from sweep.inspection import SIZE_UNITS, Verdict
+from sweep.tracking.log import Log
+
+
+def tell_rule(log: Log, rule: Rule) -> None:
+    """Log goodnet.json, and where a cell runs by itself print when GoodNet flags an image."""
+    log.text("goodnet.json", rule.to_json())
+    if log.sweep is not None:
+        return
+    if rule.tolerance is None:
+        terminal.print_line("GoodNet flags an image where B and B' disagree (goodnet=vote).")
+        return
+    low, high = rule.tolerance
+    terminal.print_line(
+        f"GoodNet flags an image where B' gives B's class over {rule.threshold:.4f} less "
+        f"probability than B does: {rule.flagged} of the {rule.images} clean images that set it, "
+        f"and {100 * low:.2f} to {100 * high:.2f} % of others like them (95 %; goodnet.json)."
+    )
 
 
 def print_verdict(verdict: Verdict) -> None:
