@@ -1,9 +1,9 @@
 """What a cell of a sweep costs beside its numbers, and how many cells a minute workers bring.
 
-python benchmarks/sweep.py --old CHECKOUT          a warm cell, and a sweep of nothing new, of both
-python benchmarks/sweep.py --workers 1,2,4         cells a minute, cold and warm
-python benchmarks/sweep.py --workers 1,2,4 --server            of runs on a server, started for it
-python benchmarks/sweep.py --workers 1,2 'repair=[finetune]'   other cells
+python benchmarks/sweeps.py --old CHECKOUT          a warm cell, and a sweep of nothing new, of both
+python benchmarks/sweeps.py --workers 1,2,4         cells a minute, cold and warm
+python benchmarks/sweeps.py --workers 1,2,4 --server            of runs on a server, started for it
+python benchmarks/sweeps.py --workers 1,2 'repair=[finetune]'   other cells
 
 A warm cell finds images, network, cut and curve in the cache. Its cost is the time from the start
 of a cell to the start of the next one. Old and new take turns, round by round, each in a folder of
