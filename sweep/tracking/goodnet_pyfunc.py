@@ -5,6 +5,7 @@ nothing of this package. Bad input is refused in one sentence; a server says 400
 """
 
 import base64
+import gc
 import json
 import logging
 import math
@@ -30,7 +31,6 @@ REQUEST = (
     "application/json; inputs are numbers of shape (n, height, width, channels), or strings, each "
     "base64 of a .npy or a PNG file"
 )
-Said = dict[str, np.ndarray]
 
 
 class Refused(mlflow.MlflowException):
@@ -76,7 +76,7 @@ class GoodNetModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
         classes = np.where(flagged, self.about["classes"], named)
         return pd.DataFrame({"class": classes, "flagged": flagged, **said})
 
-    def _say(self, images: np.ndarray) -> Said:
+    def _say(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """What both networks say of images float32 (n, height, width, channels), each (n,)."""
         try:
             said = {name: one.numpy() for name, one in self.answers(images).items()}
@@ -86,7 +86,7 @@ class GoodNetModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
             raise Refused("B' gives these images probabilities that are NaN")
         return said
 
-    def _flagged(self, said: Said, chosen: Mapping[str, Any]) -> np.ndarray:
+    def _flagged(self, said: Mapping[str, Any], chosen: Mapping[str, Any]) -> np.ndarray:
         """Whether each image is taken for poisoned, bool (n,)."""
         threshold = chosen.get("threshold")
         if chosen.get("plain"):
@@ -153,8 +153,7 @@ class Reader:
     def _of_file(self, text: Any) -> np.ndarray:
         """Pixels (n, height, width, channels) of one file in base64, not yet checked."""
         try:
-            unfolded = text.replace("\r", "").replace("\n", "")  # `base64` folds its lines
-            content = base64.b64decode(unfolded, validate=True)
+            content = base64.b64decode("".join(text.split()), validate=True)  # lines are folded
         except (ValueError, AttributeError) as error:
             raise Refused("it is no base64; expected base64 of a .npy or a PNG file") from error
         if content.startswith(NPY):
@@ -271,6 +270,7 @@ def refuse_in_one_sentence() -> None:
     if f"{SERVER}.app" in sys.modules:
         server = sys.modules[SERVER]
         server.invocations = partial(_invocations, server)  # type: ignore[attr-defined]
+        gc.freeze()  # or many numbers would have all of TensorFlow's objects gone through
 
 
 def _invocations(

@@ -353,6 +353,13 @@ def test_no_module_is_longer_than_300_lines(name):
     assert len(SOURCES[name].splitlines()) <= (120 if name == "run" else 300)
 
 
+def test_benchmarks_find_what_they_import_from_the_folder_that_is_theirs():
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+    code = f"import {', '.join(names)}; print(all(m.main for m in ({', '.join(names)})))"
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, 'benchmarks'); {code}"]
+    assert subprocess.check_output(command, text=True, cwd=ROOT).strip() == "True"
+
+
 def undocumented(source: str) -> list[str]:
     """The public functions and classes of a module, and the module, that say nothing of what."""
     module = ast.parse(source)
