@@ -1,11 +1,23 @@
 """`register=NAME` as its user gives it: a sweep's pick, a single run, and what is refused."""
 
+import csv
+import json
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
 from crashes import Project
 from mlflow import MlflowClient
+from PIL import Image
+from program import ENVIRONMENT, ROOT
+from services import QUIET, free_port, wait_for_port
 
 #: Three people, a network of one epoch, and cells that lose no accuracy, so that one is picked.
 TINY = ("data.identities=3", "data.images_per_identity=8", "badnet.epochs=1")
@@ -121,3 +133,37 @@ def test_a_name_that_somebody_else_has_is_refused_before_anything_starts(project
         said = give(project, "register=theirs", exits=2)
         assert "models:/theirs is there already, and was not registered by this program" in said
     assert len(project.runs()) == count
+
+
+@pytest.mark.services
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the README asks by curl")
+def test_what_the_readme_says_of_a_registered_goodnet_works_as_it_stands(project, printed):
+    section = (ROOT / "README.md").read_text().split("## Put GoodNet to work")[1].split("\n## ")[0]
+    register, ask, classify = re.findall(r"^```sh\n(.*?)^```$", section, re.M | re.S)
+    serve = register.splitlines()[1].replace("models:/faces", "models:/door")
+    port, own = free_port(), f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    there = {"cwd": project.folder, "shell": True, "env": ENVIRONMENT | {"PATH": own}}
+    there["env"]["PROJECT_ROOT"] = str(project.folder)
+    server = subprocess.Popen(
+        serve.replace("5001", str(port)), start_new_session=True, **QUIET, **there
+    )
+    try:
+        wait_for_port(port, 120)
+        said = subprocess.check_output(ask.replace("5001", str(port)), stderr=-3, **there)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    rows = json.loads(said)["predictions"]
+    photos = project.folder / "photos"
+    photos.mkdir()
+    for name in ("clean", "poisoned"):
+        pixels = np.load(project.folder / f"{name}.npy")[0]
+        assert pixels.dtype == np.uint8
+        Image.fromarray(pixels).save(photos / f"{name}.png")
+    subprocess.check_call(classify.replace("models:/faces", "models:/door"), **QUIET, **there)
+    with open(project.folder / "photos-goodnet.csv") as file:
+        table = list(csv.DictReader(file))
+    assert [int(row["class"]) for row in table] == [row["class"] for row in rows]
+    scores = [float(row["score"]) for row in table]
+    assert scores == pytest.approx([row["score"] for row in rows], abs=1e-3)
+    assert (project.folder / "photos-goodnet.png").stat().st_size > 1000
