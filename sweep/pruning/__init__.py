@@ -1,6 +1,6 @@
 """Prune the channels of a layer: cut the network there, score the channels, predict at every step.
 
-`prune_point.py` and `layer_cut.py` are where to start, then `incremental.py`, which makes the whole
+`prune_point.py` and `layer_cut.py` are where to start, then `incremental/`, which makes the whole
 pruning curve cheap.
 What an order may see is in `evidence.py`, what it must declare in `requirements.py`.
 """

@@ -16,7 +16,8 @@ from sweep import BadInput
 from sweep.data import Images
 from sweep.networks import forward
 from sweep.networks.forward import Classifier, batch_size, batches, compiled, predict, tensor_spec
-from sweep.pruning import Activations, Cut, incremental
+from sweep.pruning import Activations, Cut
+from sweep.pruning.incremental import steps
 
 GPUS = tf.config.list_physical_devices("GPU")
 SCORES = [tf.TensorSpec((None, 4), tf.float32)]
@@ -203,9 +204,9 @@ def test_one_nan_is_refused_on_a_gpu_too():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("largest", [incremental.LARGEST, 0], ids=["linear", "masked"])
+@pytest.mark.parametrize("largest", [steps.LARGEST, 0], ids=["linear", "masked"])
 def test_on_a_gpu_answers_are_those_of_the_cpu_but_for_ties(largest, small, images, monkeypatch):
-    monkeypatch.setattr(incremental, "LARGEST", largest)
+    monkeypatch.setattr(steps, "LARGEST", largest)
     channels = np.random.default_rng(2).permutation(6)
     told, scores = {}, {}
     rounded = tf.config.experimental.tensor_float_32_execution_enabled()

@@ -10,15 +10,16 @@ from sweep.networks import digest, forward
 from sweep.networks.graph import Graph
 from sweep.networks.loading import as_functional
 from sweep.pruning import Activations, Cut, incremental
+from sweep.pruning.incremental import linear, steps
 
 probed = incremental.LinearTail._probed
 
 
-@pytest.mark.parametrize("largest", [incremental.LARGEST, 0], ids=["linear", "masked"])
+@pytest.mark.parametrize("largest", [steps.LARGEST, 0], ids=["linear", "masked"])
 @pytest.mark.parametrize("builder", CASES, ids=lambda builder: builder.__name__)
 def test_every_step_is_what_the_slow_way_gives(builder, largest, monkeypatch):
     monkeypatch.setattr(forward, "MAX_BATCH", 16)
-    monkeypatch.setattr(incremental, "LARGEST", largest)
+    monkeypatch.setattr(steps, "LARGEST", largest)
     original = randomized(builder(untouched))
     network = as_functional(original)
     rng = np.random.default_rng(3)
@@ -52,6 +53,22 @@ def test_every_step_is_what_the_slow_way_gives(builder, largest, monkeypatch):
     assert digest(network) == before
 
 
+@pytest.mark.parametrize("builder", CASES, ids=lambda builder: builder.__name__)
+def test_it_does_not_matter_how_many_steps_are_taken_together(builder, monkeypatch):
+    network = as_functional(randomized(builder(untouched)))
+    rng = np.random.default_rng(5)
+    pixels = rng.normal(size=(12, *network.input_shape[1:])).astype(np.float32)
+    cut = Cut(network, CASES[builder][0])
+    maps, *bypass = cut.boundary(pixels)
+    channels = rng.permutation(cut.channels)[: max(1, cut.channels - 1)]  # one is never pruned
+    found = []
+    for together in (1, linear.TOGETHER, 12 * 3 * cut.channels):
+        monkeypatch.setattr(linear, "TOGETHER", together)
+        found.append(cut.predict_steps(maps, bypass, channels))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
 def test_contributions_are_those_of_small_weights_beside_large_biases():
     images = keras.Input((4, 4, 3))
     x = keras.layers.Conv2D(5, 3, activation="relu", name="conv")(images)
@@ -62,11 +79,11 @@ def test_contributions_are_those_of_small_weights_beside_large_biases():
     scores.bias.assign([1000.0, 1000.0, -1000.0, 1000.0])
     graph = Graph(network)
     node = graph.node_of("conv")
-    linear = incremental.LinearTail(
+    tail = incremental.LinearTail(
         graph, node, np.zeros(5, np.float32), incremental.linear_part(graph, node)
     )
     kernel = scores.kernel.numpy().reshape(4, 5, 4).swapaxes(0, 1)
-    np.testing.assert_allclose(linear._contributions, kernel, rtol=1e-3, atol=1e-9)
+    np.testing.assert_allclose(tail._contributions, kernel, rtol=1e-3, atol=1e-9)
 
 
 def test_contributions_are_not_drowned_by_the_biases_of_many_positions():

@@ -1,0 +1,217 @@
+"""A tail whose first layers are linear: a channel adds its contribution to what they make.
+
+Contributions are found by probing: a map that is 1 at one position, less a map of zeros. A large
+bias would swallow small weights in float32, so probes hold 2**60: then the weights drown the bias,
+and as a power of two it adds no rounding.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from numpy.typing import NDArray
+
+from sweep import BadInput
+from sweep.evaluation.curve import Channels
+from sweep.networks.forward import NOT_FINITE, Classifier, batches, compiled, tensor_spec
+from sweep.networks.graph import Graph
+from sweep.networks.keras_internals import Node, Tensor
+from sweep.networks.layer_types import has_activation, is_affine, is_softmax
+from sweep.networks.outputs import known_values, run_to_scores
+
+Array = NDArray[np.float32]
+PROBES = 256  # one-hot maps a call
+PROBE_SCALE = np.float32(2**60)  # in place of 1 in these maps, so that biases drown, not weights
+TOGETHER = 2**22  # values of the steps that are taken in one call, 16 MiB
+ROUNDING = 1e-4  # of the largest value: sums of thousands of float32 differ by less
+
+
+class LinearState(NamedTuple):
+    """The `values` of the linear part, (n, values), for the channels added so far.
+
+    channel_maps: what each channel has more than a pruned one, (channels, n, positions).
+    """
+
+    values: Tensor
+    channel_maps: Tensor
+    bypass: list[Tensor]
+
+
+class LinearTail:
+    """A tail whose state is what the linear `part` behind `node` makes of the maps.
+
+    The contributions, (channels, positions, values), are what the part makes of maps that are 1 at
+    one position of one channel and 0 elsewhere, less what it makes of maps that are 0 everywhere.
+    `value`, (channels,), is what the map of a pruned channel holds behind `node`.
+    """
+
+    def __init__(self, graph: Graph, node: Node, value: Array, part: list[Node]) -> None:
+        self._graph, self._part, self._value = graph, part, value
+        self._boundary, self._ends = graph.boundary_tensors(node), ends_of(graph, node, part)
+        self._rest = [other for other in graph.downstream_nodes(node) if other not in part]
+        self._shape = self._boundary[0].shape[1:]  # of maps
+        *positions, channels = self._shape
+        specs = list(map(tensor_spec, self._boundary))
+        values_spec = tf.TensorSpec((None, sum(sizes(self._ends))), tf.float32)
+        maps_spec = tf.TensorSpec((channels, None, prod(positions)), tf.float32)
+        self._values = compiled(self._run_part, specs)
+        self._classes = Classifier(self._scores, [values_spec, *specs[1:]])
+        self._contributions = tf.constant(self._probed())
+        self._by_channel = compiled(self._split_by_channel, specs[:1])
+        numbers = tf.TensorSpec((None,), tf.int64)
+        given = [values_spec, maps_spec, numbers, numbers, *specs[1:]]
+        self._add_and_classify = compiled(self._added_and_classified, given)
+        made = [tensor for node in self._rest for tensor in node.output_tensors]
+        self._of_image = max(
+            prod(positions), sum(sizes(self._ends)), *(prod(_known(tensor)) for tensor in made), 1
+        )
+
+    def start(self, maps: Array, bypass: Sequence[Array]) -> LinearState:
+        """The state of the images of `maps`, (n, ..., channels), when all channels are pruned."""
+        images = len(maps) if bypass else 1  # nothing but the maps tells one image from another
+        values = self._values(np.broadcast_to(self._value, (images, *maps.shape[1:])), *bypass)
+        values = values if bypass else tf.repeat(values, len(maps), axis=0)
+        return LinearState(values, self._by_channel(maps), list(map(tf.convert_to_tensor, bypass)))
+
+    def restore(self, state: LinearState, channels: Channels) -> LinearState:
+        """The state of these images with some channels more."""
+        none = np.zeros((len(channels), len(state.values)), bool)
+        return self._along(state, channels, none)[0]
+
+    def predict(self, state: LinearState) -> NDArray[np.int64]:
+        """The predicted classes, (n,)."""
+        return self._classes(state.values, *state.bypass)
+
+    def predict_along(
+        self, state: LinearState, channels: Channels, wanted: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """The classes as one after the other of `channels` is restored; as of `MaskedTail`."""
+        return self._along(state, channels, wanted)[1]
+
+    def adds_up(self, maps: Array, bypass: Sequence[Array]) -> bool:
+        """Whether all contributions sum to what the part makes of these maps, but for rounding."""
+        state = self.restore(self.start(maps, bypass), np.arange(maps.shape[-1]))
+        expected = np.asarray(self._values(maps, *bypass))
+        error = np.abs(expected - state.values).max()
+        return bool(error <= ROUNDING * np.abs(expected).max())
+
+    def _run_part(self, *boundary: Tensor) -> Tensor:
+        """The values of the linear part, (n, values): its ends, flat, one beside the other."""
+        known = known_values(self._boundary, boundary)
+        self._graph.run(self._part, known, without_activation=True)
+        flat = [
+            ops.reshape(known[id(end.output_tensors[0])], (-1, size))
+            for end, size in zip(self._ends, sizes(self._ends), strict=True)
+        ]
+        return ops.concatenate(flat, axis=1)
+
+    def _scores(self, values: Tensor, *bypass: Tensor) -> Tensor:
+        """The network's scores, (n, classes), from the values of the linear part."""
+        known = known_values(self._boundary[1:], bypass)
+        start = 0
+        for end, size in zip(self._ends, sizes(self._ends), strict=True):
+            tensor = end.output_tensors[0]
+            output = ops.reshape(values[:, start : start + size], (-1, *tensor.shape[1:]))
+            known[id(tensor)] = _activated(self._graph, end, output)
+            start += size
+        return run_to_scores(self._graph, self._rest, known)
+
+    def _split_by_channel(self, maps: Tensor) -> Tensor:
+        """What each channel of maps has more than a pruned one, (channels, n, positions)."""
+        *positions, channels = self._shape
+        flat = tf.reshape(maps - self._value, (-1, prod(positions), channels))
+        return tf.transpose(flat, (2, 0, 1))
+
+    def _along(
+        self, state: LinearState, channels: Channels, wanted: NDArray[np.bool_]
+    ) -> tuple[LinearState, NDArray[np.int64]]:
+        """The state with `channels` restored, and what `predict_along` gives on the way."""
+        found, images = [np.zeros(0, np.int64)], wanted.shape[1]
+        of_step = max(images * self._of_image, prod(self._contributions.shape[1:]))  # in values
+        for steps in batches(len(channels), max(1, TOGETHER // of_step)):
+            pairs = np.flatnonzero(wanted[steps])
+            values, classes, highest = self._add_and_classify(
+                state.values, state.channel_maps, channels[steps], pairs, *state.bypass
+            )
+            if not np.isfinite(highest).all():
+                raise BadInput(NOT_FINITE)
+            state = state._replace(values=values)
+            found.append(np.asarray(classes))
+        return state, np.concatenate(found)
+
+    def _added_and_classified(
+        self, values: Tensor, channel_maps: Tensor, channels: Tensor, pairs: Tensor, *bypass: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Values with all `channels` added, and classes and their scores of `pairs` on the way.
+
+        A pair is an image at a step, numbered step by step.
+        """
+        contributions = tf.gather(self._contributions, channels)
+        added = tf.matmul(tf.gather(channel_maps, channels), contributions)
+        by_step = tf.scan(lambda before, more: before + more, added, values)  # cumsum is slower
+        size, images = by_step.shape[-1], tf.shape(values, tf.int64)[0]
+        picked = tf.gather(tf.reshape(by_step, (-1, size)), pairs)
+        rows = pairs % tf.maximum(images, 1)
+        scores = self._scores(picked, *(tf.gather(tensor, rows) for tensor in bypass))
+        return by_step[-1], tf.argmax(scores, axis=-1), tf.reduce_max(scores, axis=-1)
+
+    def _probed(self) -> Array:
+        """The contributions, (channels, positions, values)."""
+        size = prod(self._shape)
+        at_zero = self._probe(np.zeros((1, size), np.float32))
+        contributions = np.empty((size, at_zero.shape[1]), np.float32)
+        for start in range(0, size, PROBES):
+            stop = min(start + PROBES, size)
+            one_hot = np.eye(stop - start, size, start, np.float32)
+            contributions[start:stop] = (self._probe(PROBE_SCALE * one_hot) - at_zero) / PROBE_SCALE
+        return contributions.reshape(-1, self._shape[-1], at_zero.shape[1]).swapaxes(0, 1)
+
+    def _probe(self, flat_maps: Array) -> Array:
+        """The values, (n, values), of maps that are given flat, (n, size), with a bypass of 0."""
+        shapes = [tensor.shape[1:] for tensor in self._boundary[1:]]
+        bypass = [np.zeros((len(flat_maps), *shape), np.float32) for shape in shapes]
+        return np.asarray(self._values(flat_maps.reshape(-1, *self._shape), *bypass))
+
+
+def linear_part(graph: Graph, node: Node) -> list[Node]:
+    """The nodes behind `node` that are affine in its maps, but for an activation at their end."""
+    tail = graph.downstream_nodes(node)
+    tail_outputs = {id(tensor) for other in [node, *tail] for tensor in other.output_tensors}
+    linear = {id(tensor) for tensor in node.output_tensors}
+    part = []
+    for other in tail:
+        inputs = {id(tensor) for tensor in other.input_tensors} & tail_outputs
+        if is_affine(other.operation) and inputs <= linear:
+            part.append(other)
+            if not has_activation(other.operation):
+                linear |= {id(tensor) for tensor in other.output_tensors}
+    return part
+
+
+def ends_of(graph: Graph, node: Node, part: list[Node]) -> list[Node]:
+    """The nodes of the `part` behind `node`, or `node`, whose output the rest of the tail reads."""
+    rest = [other for other in graph.downstream_nodes(node) if other not in part]
+    read = {id(tensor) for other in rest for tensor in other.input_tensors}
+    read.add(id(graph.network.outputs[0]))
+    return [other for other in [node, *part] if id(other.output_tensors[0]) in read]
+
+
+def _known(tensor: Tensor) -> list[int]:
+    """The sizes of a tensor but for the images; what is not known is taken for 1."""
+    return [size or 1 for size in tensor.shape[1:]]
+
+
+def sizes(ends: Sequence[Node]) -> list[int]:
+    """How many values of an image each of the `ends` makes."""
+    return [prod(end.output_tensors[0].shape[1:]) for end in ends]
+
+
+def _activated(graph: Graph, end: Node, output: Tensor) -> Tensor:
+    """What an end's own activation makes of its output; a softmax of scores is left out."""
+    makes_scores = end.output_tensors[0] is graph.network.outputs[0]
+    if not has_activation(end.operation) or (makes_scores and is_softmax(end.operation)):
+        return output
+    return end.operation.activation(output)

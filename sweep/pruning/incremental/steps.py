@@ -1,0 +1,90 @@
+"""All steps of pruning a layer, backwards: the classes that a network cut there gives at each."""
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.evaluation.curve import Channels
+from sweep.networks.forward import Classifier, tensor_spec
+from sweep.networks.graph import Graph
+from sweep.networks.keras_internals import Node, Tensor
+from sweep.networks.outputs import known_values, run_to_scores
+from sweep.pruning.incremental.linear import LinearTail, ends_of, linear_part, sizes
+from sweep.pruning.incremental.masked import MaskedTail
+
+Array = NDArray[np.float32]
+LARGEST = 2**25  # values in the contributions of all channels, 128 MiB: more are not cheap to add
+
+Tail: TypeAlias = MaskedTail | LinearTail
+
+
+def tail_of(graph: Graph, node: Node, value: Array, maps: Array, bypass: Sequence[Array]) -> Tail:
+    """The cheaper tail of `graph` cut behind `node`, where pruned channels hold `value`.
+
+    `maps` and the tensors of the `bypass` are of some images, to see that contributions add up.
+    """
+    part = linear_part(graph, node)
+    ends = ends_of(graph, node, part)
+    tensors = [*graph.boundary_tensors(node), *(end.output_tensors[0] for end in ends)]
+    sized = all(t.dtype == "float32" and None not in t.shape[1:] for t in tensors)
+    if not sized or not part or node in ends:
+        return MaskedTail(graph, node, value)
+    if prod(tensors[0].shape[1:]) * sum(sizes(ends)) <= LARGEST:
+        linear = LinearTail(graph, node, value, part)
+        if linear.adds_up(maps, bypass):
+            return linear
+    return MaskedTail(graph, node, value)
+
+
+def tail_classifier(graph: Graph, node: Node) -> Callable[..., NDArray[np.int64]]:
+    """Everything behind `node`, from the tensors that cross there to classes, (n,)."""
+    boundary, nodes = graph.boundary_tensors(node), graph.downstream_nodes(node)
+
+    def scores(*values: Tensor) -> Tensor:
+        return run_to_scores(graph, nodes, known_values(boundary, values))
+
+    return Classifier(scores, list(map(tensor_spec, boundary)))
+
+
+def predict_steps(
+    tail: Tail,
+    unpruned_classes: Callable[..., NDArray[np.int64]],
+    maps: Array,
+    bypass: Sequence[Array],
+    channels: Channels,
+    value: Array,
+) -> NDArray[np.int32]:
+    """Classes of each image at each step, (len(channels) + 1, n); step 0 is the untouched network.
+
+    `maps`, (n, ..., channels), and the tensors of the `bypass` are what crosses the cut, and
+    `unpruned_classes` is the network from there; `value`, (channels,), is what the map of a pruned
+    channel holds.
+    """
+    steps = len(channels)
+    active = _active(maps, value)[channels]  # in pruning order
+    first = np.where(active.any(axis=0), active.argmax(axis=0), steps)  # to change an image
+    state: Any = tail.start(maps, bypass)  # of the kind that this tail alone takes
+    never_pruned = np.setdiff1d(np.arange(len(value)), channels)
+    state = tail.restore(state, never_pruned)
+
+    predictions = np.full((steps + 1, len(maps)), -1, dtype=np.int32)
+    predictions[steps] = tail.predict(state)
+    restored = np.arange(steps - 1, 0, -1)  # at step s, channels[s] is the first not pruned
+    restored = restored[active[restored].any(axis=1)]
+    wanted = active[restored] & (first < restored[:, None])
+    place, image = np.nonzero(wanted)
+    predictions[restored[place], image] = tail.predict_along(state, channels[restored], wanted)
+    for step in reversed(range(1, steps)):  # what is not wanted is as at the next one
+        same = predictions[step] < 0
+        predictions[step, same] = predictions[step + 1, same]
+    # until the first channel that is active on it is pruned, an image is as it was
+    untouched = np.arange(steps + 1)[:, None] <= first
+    return np.where(untouched, unpruned_classes(maps, *bypass), predictions).astype(np.int32)
+
+
+def _active(maps: Array, value: Array) -> NDArray[np.bool_]:
+    """On which images each channel is not as if it were pruned, (channels, n)."""
+    return (maps.reshape(len(maps), -1, len(value)) != value).any(axis=1).T
