@@ -133,13 +133,14 @@ class LinearTail:
         of_step = max(images * self._of_image, prod(self._contributions.shape[1:]))  # in values
         for steps in batches(len(channels), max(1, TOGETHER // of_step)):
             pairs = np.flatnonzero(wanted[steps])
+            asked = pairs if len(pairs) else np.zeros(1, np.int64)  # no layer is given no image
             values, classes, highest = self._add_and_classify(
-                state.values, state.channel_maps, channels[steps], pairs, *state.bypass
+                state.values, state.channel_maps, channels[steps], asked, *state.bypass
             )
             if not np.isfinite(highest).all():
                 raise BadInput(NOT_FINITE)
             state = state._replace(values=values)
-            found.append(np.asarray(classes))
+            found.append(np.asarray(classes)[: len(pairs)])
         return state, np.concatenate(found)
 
     def _added_and_classified(
