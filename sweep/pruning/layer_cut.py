@@ -99,9 +99,10 @@ class Cut:
 
     def boundary(self, pixels: Array) -> list[Array]:
         """Activations at the mask node, (n, ..., channels), and the tensors that bypass it."""
-        return [np.asarray(tensor) for tensor in self._to_mask_node(pixels)]
+        maps, *bypass = self._to_prune_node(pixels)  # one part for all that is asked of it
+        return [self.maps_at_mask(maps), *map(np.asarray, bypass)]
 
-    def maps_at_mask(self, maps: Array) -> Array:
+    def maps_at_mask(self, maps: Tensor) -> Array:
         """The maps at the mask node, (n, ..., channels), from those at the prune node."""
         return np.asarray(self._from_prune_to_mask_node(maps))
 
@@ -207,10 +208,6 @@ class Cut:
     def _to_prune_node(self) -> Callable[..., list[Tensor]]:
         tensors = self._graph.boundary_tensors(self.point.prune_node)
         return forward.feature_extractor(self.network, tensors)
-
-    @cached_property
-    def _to_mask_node(self) -> Callable[..., list[Tensor]]:
-        return forward.feature_extractor(self.network, self._boundary)
 
     @cached_property
     def _from_prune_to_mask_node(self) -> Callable[..., Tensor]:
