@@ -132,8 +132,7 @@ class Reader:
         """
         if isinstance(given, np.ndarray) and given.dtype.kind in "OU":
             given = given.tolist()
-        if isinstance(given, str):
-            given = [given]
+        given = [given] if isinstance(given, str) else given
         if isinstance(given, list | tuple) and any(isinstance(one, str) for one in given):
             return self._of_files(given)
         return self._checked(numbers(given))
@@ -270,7 +269,8 @@ def refuse_in_one_sentence() -> None:
     if f"{SERVER}.app" in sys.modules:
         server = sys.modules[SERVER]
         server.invocations = partial(_invocations, server)  # type: ignore[attr-defined]
-        gc.freeze()  # or many numbers would have all of TensorFlow's objects gone through
+        gc.freeze()  # or many numbers would have all of TensorFlow's objects gone through,
+        gc.set_threshold(100_000)  # and themselves, a hundred times a request
 
 
 def _invocations(
