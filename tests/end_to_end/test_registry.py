@@ -149,7 +149,9 @@ def test_what_the_readme_says_of_a_registered_goodnet_works_as_it_stands(project
     )
     try:
         wait_for_port(port, 120)
-        said = subprocess.check_output(ask.replace("5001", str(port)), stderr=-3, **there)
+        said = subprocess.check_output(
+            ask.replace("5001", str(port)), stderr=subprocess.DEVNULL, **there
+        )
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
