@@ -45,7 +45,7 @@ LEVELS: list[dict[str, set[str]]] = [
         "repairs": {"keras", "numpy"},
         "stops": {"numpy"},
         "tracking": {"keras", "matplotlib", "mlflow", "numpy", "requests", "sqlalchemy"}
-        | {"pandas", "tensorflow"},  # of the model that is served
+        | {"pandas", "pydantic_core", "tensorflow"},  # of the model that is served
     },
     {
         "launching": {
