@@ -26,6 +26,7 @@ from sweep.networks.layer_types import (
     is_activation,
     is_channelwise,
     is_linear,
+    is_merge,
     is_norm,
 )
 
@@ -41,6 +42,7 @@ class Graph:
         fused_end(conv)         relu: a linear layer, its norm and its activation act as one
         producer_path(relu)     conv, bn, relu: from the layer that makes the channels
         equivalent_path(relu)   relu, pool: masking behind pool is the same as behind relu
+        channelwise_path(conv_b)  conv_b, add: each channel alone, but add reads another tensor too
         has_single_reader       of conv, bn, relu: whether nothing else reads conv or bn
         downstream_nodes(relu)  pool, conv_b, add, dense: what depends on relu
         bypass_tensors(relu)    what stem makes: add reads it, and not through relu
@@ -120,6 +122,17 @@ class Graph:
         if isinstance(reader.operation, LAYERS.PReLU):
             return [node]
         return [node, *self.equivalent_path(reader)]
+
+    def channelwise_path(self, node: Node) -> list[Node]:
+        """Nodes from `node` on that treat each channel alone, though some read other tensors too.
+
+        What a pruned channel holds behind them may differ from image to image. The other tensors
+        do not depend on `node`: nothing but the path reads it.
+        """
+        reader = self._only_reader(node)
+        if reader is None or not _keeps_channels_apart(reader, node.output_tensors[0]):
+            return [node]
+        return [node, *self.channelwise_path(reader)]
 
     def has_single_reader(self, path: list[Node]) -> bool:
         """Whether the layer that starts `path` is used once, and nothing else reads the path."""
@@ -201,6 +214,16 @@ class Graph:
         if len(readers) != 1 or outputs & {id(tensor) for tensor in self.network.outputs}:
             return None
         return readers[0]
+
+
+def _keeps_channels_apart(reader: Node, maps: Tensor) -> bool:
+    """Whether each channel that `reader` gives depends on that channel of `maps` alone of these."""
+    if is_channelwise(reader.operation):
+        return True
+    (made,) = reader.output_tensors[:1]
+    return (
+        is_merge(reader.operation) and made.ndim == maps.ndim and made.shape[-1] == maps.shape[-1]
+    )
 
 
 def call(operation: Layer, *args: Any, training: bool = False, **kwargs: Any) -> Tensor:

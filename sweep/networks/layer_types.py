@@ -23,7 +23,7 @@ CONVOLUTIONS = tuple(layer_type for layer_type in PRODUCERS if layer_type is not
 
 ACTIVATIONS = (LAYERS.Activation, LAYERS.ReLU, LAYERS.LeakyReLU, LAYERS.PReLU, LAYERS.ELU)
 #: Operations (`keras.ops.relu(x)`) that are activations; Keras has no public name for their types.
-OPERATIONS = [
+OPERATIONS = (
     "Relu",
     "Relu6",
     "LeakyRelu",
@@ -36,7 +36,7 @@ OPERATIONS = [
     "HardSigmoid",
     "HardSilu",
     "Tanh",
-]
+)
 #: Activations that mix channels.
 MIXING = tuple(map(keras.activations.get, ("softmax", "log_softmax", "sparsemax", "glu")))
 AVERAGES = (
@@ -62,6 +62,11 @@ DROPOUTS = (
     LAYERS.SpatialDropout3D,
 )
 RESHAPING = (LAYERS.Flatten, LAYERS.Reshape)
+#: Layers that make one tensor of several, element by element, and the operations that do.
+SUMS = (LAYERS.Add, LAYERS.Subtract, LAYERS.Average)
+SUM_OPERATIONS = ("Add", "Subtract")
+MERGES = (*SUMS, LAYERS.Multiply, LAYERS.Maximum, LAYERS.Minimum)
+MERGE_OPERATIONS = (*SUM_OPERATIONS, "Multiply", "Maximum", "Minimum")
 #: Layers without weights that are linear, or affine, in all their inputs together.
 AFFINE = (
     *AVERAGES,
@@ -74,9 +79,7 @@ AFFINE = (
     LAYERS.Cropping1D,
     LAYERS.Cropping2D,
     LAYERS.Cropping3D,
-    LAYERS.Add,
-    LAYERS.Subtract,
-    LAYERS.Average,
+    *SUMS,
     LAYERS.Concatenate,
     LAYERS.Identity,
 )
@@ -91,9 +94,7 @@ def makes_channels(layer: Layer) -> bool:
 
 def is_activation(layer: Layer) -> bool:
     """Return whether `layer`, or an operation in its place, is an activation and nothing else."""
-    if is_stock_operation(layer):
-        return type(layer).__name__ in OPERATIONS
-    return type(layer) in ACTIVATIONS
+    return _is_one_of(layer, ACTIVATIONS, OPERATIONS)
 
 
 def is_norm(layer: Layer) -> bool:
@@ -120,6 +121,16 @@ def is_channelwise(layer: Layer) -> bool:
     return is_candidate and activation_is_channelwise(layer) and _channels_last(layer)
 
 
+def is_sum(layer: Layer) -> bool:
+    """Return whether `layer` adds, subtracts or averages tensors, element by element."""
+    return _is_one_of(layer, SUMS, SUM_OPERATIONS)
+
+
+def is_merge(layer: Layer) -> bool:
+    """Return whether `layer` makes one tensor of several, element by element."""
+    return _is_one_of(layer, MERGES, MERGE_OPERATIONS)
+
+
 def activation_is_channelwise(layer: Layer) -> bool:
     """Return whether the activation that `layer` ends in, if any, treats each channel alone."""
     function = getattr(layer, "activation", None) or keras.activations.linear
@@ -128,8 +139,17 @@ def activation_is_channelwise(layer: Layer) -> bool:
 
 def is_affine(layer: Layer) -> bool:
     """Return whether `layer`, but for its own activation, is affine in its inputs: W x + b."""
-    has_affine_type = type(layer) in (*PRODUCERS, *AFFINE, LAYERS.BatchNormalization)
-    return has_affine_type and not _is_quantised(layer)
+    types = (*PRODUCERS, *AFFINE, LAYERS.BatchNormalization)
+    return _is_one_of(layer, types, (*SUM_OPERATIONS, "GetItem")) and not _is_quantised(layer)
+
+
+def is_pointwise(layer: Layer) -> bool:
+    """Return whether `layer` is affine, and treats each position alone and all positions alike."""
+    if type(layer) in PLAIN and type(layer) is not LAYERS.Dense:
+        one = set(layer.kernel_size) == set(layer.strides) == {1}
+    else:
+        one = is_norm(layer) or is_sum(layer) or type(layer) in (LAYERS.Dense, *DROPOUTS)
+    return one and is_affine(layer)
 
 
 def is_softmax(layer: Layer) -> bool:
@@ -194,6 +214,13 @@ def zero_channels(layer: Layer, channels: NDArray[np.int64], *, keep_beta: bool 
         else:
             value[..., channels] = 0
         weight.assign(value)
+
+
+def _is_one_of(layer: Layer, types: tuple[type, ...], operations: tuple[str, ...]) -> bool:
+    """Return whether `layer` is of these types, or one of these operations in a layer's place."""
+    if is_stock_operation(layer):
+        return type(layer).__name__ in operations
+    return type(layer) in types
 
 
 def _is_quantised(layer: Layer) -> bool:

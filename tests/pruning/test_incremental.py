@@ -11,15 +11,19 @@ from sweep.networks.graph import Graph
 from sweep.networks.loading import as_functional
 from sweep.pruning import Activations, Cut, incremental
 from sweep.pruning.incremental import linear, steps
+from sweep.pruning.incremental.entry import Entry
 
 probed = incremental.LinearTail._probed
 
 
-@pytest.mark.parametrize("largest", [steps.LARGEST, 0], ids=["linear", "masked"])
+@pytest.mark.parametrize("tail", ["linear", "pointwise", "masked"])
 @pytest.mark.parametrize("builder", CASES, ids=lambda builder: builder.__name__)
-def test_every_step_is_what_the_slow_way_gives(builder, largest, monkeypatch):
+def test_every_step_is_what_the_slow_way_gives(builder, tail, monkeypatch):
     monkeypatch.setattr(forward, "MAX_BATCH", 16)
-    monkeypatch.setattr(steps, "LARGEST", largest)
+    if tail != "linear":
+        monkeypatch.setattr(steps, "LARGEST", 0)
+    if tail == "masked":
+        monkeypatch.setattr(steps, "pointwise_part", lambda graph, node: [])
     original = randomized(builder(untouched))
     network = as_functional(original)
     rng = np.random.default_rng(3)
@@ -44,7 +48,7 @@ def test_every_step_is_what_the_slow_way_gives(builder, largest, monkeypatch):
         mask.channels = tuple(channels[:step])
         scores = np.asarray(slow(images.pixels))
         np.testing.assert_array_equal(answers[step], scores.argmax(axis=1))
-        if largest == 0 or step not in (1, cut.channels // 2, cut.channels):
+        if tail != "linear" or step not in (1, cut.channels // 2, cut.channels):
             continue
         pruned = cut.pruned(channels[:step])
         np.testing.assert_allclose(pruned(images.pixels), scores, rtol=1e-4, atol=1e-5)
@@ -79,9 +83,8 @@ def test_contributions_are_those_of_small_weights_beside_large_biases():
     scores.bias.assign([1000.0, 1000.0, -1000.0, 1000.0])
     graph = Graph(network)
     node = graph.node_of("conv")
-    tail = incremental.LinearTail(
-        graph, node, np.zeros(5, np.float32), incremental.linear_part(graph, node)
-    )
+    entry = Entry(graph, [node], np.zeros(5, np.float32))
+    tail = incremental.LinearTail(graph, entry, incremental.linear_part(graph, node))
     kernel = scores.kernel.numpy().reshape(4, 5, 4).swapaxes(0, 1)
     np.testing.assert_allclose(tail._contributions, kernel, rtol=1e-3, atol=1e-9)
 

@@ -5,7 +5,7 @@ bias would swallow small weights in float32, so probes hold 2**60: then the weig
 and as a power of two it adds no rounding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -19,8 +19,9 @@ from sweep.evaluation.curve import Channels
 from sweep.networks.forward import NOT_FINITE, Classifier, batches, compiled, tensor_spec
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
-from sweep.networks.layer_types import has_activation, is_affine, is_softmax
+from sweep.networks.layer_types import has_activation, is_affine, is_pointwise, is_softmax
 from sweep.networks.outputs import known_values, run_to_scores
+from sweep.pruning.incremental.entry import Entry
 
 Array = NDArray[np.float32]
 PROBES = 256  # one-hot maps a call
@@ -41,17 +42,16 @@ class LinearState(NamedTuple):
 
 
 class LinearTail:
-    """A tail whose state is what the linear `part` behind `node` makes of the maps.
+    """A tail whose state is what the linear `part` behind its entry makes of the maps.
 
     The contributions, (channels, positions, values), are what the part makes of maps that are 1 at
     one position of one channel and 0 elsewhere, less what it makes of maps that are 0 everywhere.
-    `value`, (channels,), is what the map of a pruned channel holds behind `node`.
     """
 
-    def __init__(self, graph: Graph, node: Node, value: Array, part: list[Node]) -> None:
-        self._graph, self._part, self._value = graph, part, value
-        self._boundary, self._ends = graph.boundary_tensors(node), ends_of(graph, node, part)
-        self._rest = [other for other in graph.downstream_nodes(node) if other not in part]
+    def __init__(self, graph: Graph, entry: Entry, part: list[Node]) -> None:
+        self._graph, self._entry, self._part = graph, entry, part
+        self._boundary, self._ends = entry.boundary, ends_of(graph, entry.node, part)
+        self._rest = [other for other in graph.downstream_nodes(entry.node) if other not in part]
         self._shape = self._boundary[0].shape[1:]  # of maps
         *positions, channels = self._shape
         specs = list(map(tensor_spec, self._boundary))
@@ -60,7 +60,7 @@ class LinearTail:
         self._values = compiled(self._run_part, specs)
         self._classes = Classifier(self._scores, [values_spec, *specs[1:]])
         self._contributions = tf.constant(self._probed())
-        self._by_channel = compiled(self._split_by_channel, specs[:1])
+        self._by_channel = compiled(self._split_by_channel, [specs[0], specs[0]])
         numbers = tf.TensorSpec((None,), tf.int64)
         given = [values_spec, maps_spec, numbers, numbers, *specs[1:]]
         self._add_and_classify = compiled(self._added_and_classified, given)
@@ -71,10 +71,11 @@ class LinearTail:
 
     def start(self, maps: Array, bypass: Sequence[Array]) -> LinearState:
         """The state of the images of `maps`, (n, ..., channels), when all channels are pruned."""
-        images = len(maps) if bypass else 1  # nothing but the maps tells one image from another
-        values = self._values(np.broadcast_to(self._value, (images, *maps.shape[1:])), *bypass)
-        values = values if bypass else tf.repeat(values, len(maps), axis=0)
-        return LinearState(values, self._by_channel(maps), list(map(tf.convert_to_tensor, bypass)))
+        kept, pruned, beside = self._entry(maps, bypass)
+        values = self._values(pruned, *beside)
+        if len(pruned) < len(maps):
+            values = tf.repeat(values, len(maps), axis=0)
+        return LinearState(values, self._by_channel(kept, pruned), beside)
 
     def restore(self, state: LinearState, channels: Channels) -> LinearState:
         """The state of these images with some channels more."""
@@ -94,7 +95,8 @@ class LinearTail:
     def adds_up(self, maps: Array, bypass: Sequence[Array]) -> bool:
         """Whether all contributions sum to what the part makes of these maps, but for rounding."""
         state = self.restore(self.start(maps, bypass), np.arange(maps.shape[-1]))
-        expected = np.asarray(self._values(maps, *bypass))
+        kept, _, beside = self._entry(maps, bypass)
+        expected = np.asarray(self._values(kept, *beside))
         error = np.abs(expected - state.values).max()
         return bool(error <= ROUNDING * np.abs(expected).max())
 
@@ -119,10 +121,10 @@ class LinearTail:
             start += size
         return run_to_scores(self._graph, self._rest, known)
 
-    def _split_by_channel(self, maps: Tensor) -> Tensor:
+    def _split_by_channel(self, maps: Tensor, pruned: Tensor) -> Tensor:
         """What each channel of maps has more than a pruned one, (channels, n, positions)."""
         *positions, channels = self._shape
-        flat = tf.reshape(maps - self._value, (-1, prod(positions), channels))
+        flat = tf.reshape(maps - pruned, (-1, prod(positions), channels))
         return tf.transpose(flat, (2, 0, 1))
 
     def _along(
@@ -150,14 +152,19 @@ class LinearTail:
 
         A pair is an image at a step, numbered step by step.
         """
-        contributions = tf.gather(self._contributions, channels)
-        added = tf.matmul(tf.gather(channel_maps, channels), contributions)
+        of_channels = tf.gather(self._contributions, channels)
+        added = self._added(tf.gather(channel_maps, channels), of_channels)
         by_step = tf.scan(lambda before, more: before + more, added, values)  # cumsum is slower
         size, images = by_step.shape[-1], tf.shape(values, tf.int64)[0]
         picked = tf.gather(tf.reshape(by_step, (-1, size)), pairs)
         rows = pairs % tf.maximum(images, 1)
         scores = self._scores(picked, *(tf.gather(tensor, rows) for tensor in bypass))
         return by_step[-1], tf.argmax(scores, axis=-1), tf.reduce_max(scores, axis=-1)
+
+    @staticmethod
+    def _added(channel_maps: Tensor, contributions: Tensor) -> Tensor:
+        """What channels, whose maps are (k, n, positions), add to the values, (k, n, values)."""
+        return tf.matmul(channel_maps, contributions)
 
     def _probed(self) -> Array:
         """The contributions, (channels, positions, values)."""
@@ -177,7 +184,34 @@ class LinearTail:
         return np.asarray(self._values(flat_maps.reshape(-1, *self._shape), *bypass))
 
 
-def linear_part(graph: Graph, node: Node) -> list[Node]:
+class PointwiseTail(LinearTail):
+    """A tail whose linear part treats each position alone, and all alike: a convolution of 1 x 1.
+
+    Then the contributions are those of one position to itself, (channels, values of a position).
+    """
+
+    @staticmethod
+    def _added(channel_maps: Tensor, contributions: Tensor) -> Tensor:
+        added = tf.einsum("knp,kv->knpv", channel_maps, contributions)
+        return tf.reshape(added, (*tf.unstack(tf.shape(added)[:2]), prod(added.shape[2:])))
+
+    def _probed(self) -> Array:
+        *positions, channels = self._shape
+        size = prod(positions)
+        at_zero = self._probe(np.zeros((1, size * channels), np.float32)).reshape(size, -1)[0]
+        contributions = np.empty((channels, len(at_zero)), np.float32)
+        for some in batches(channels, PROBES):
+            one_hot = np.eye(channels, size * channels, dtype=np.float32)[some]
+            made = self._probe(PROBE_SCALE * one_hot).reshape(len(one_hot), size, -1)[:, 0]
+            contributions[some] = (made - at_zero) / PROBE_SCALE
+        return contributions
+
+
+def linear_part(
+    graph: Graph,
+    node: Node,
+    affine: Callable[[Node], bool] = lambda node: is_affine(node.operation),
+) -> list[Node]:
     """The nodes behind `node` that are affine in its maps, but for an activation at their end."""
     tail = graph.downstream_nodes(node)
     tail_outputs = {id(tensor) for other in [node, *tail] for tensor in other.output_tensors}
@@ -185,11 +219,21 @@ def linear_part(graph: Graph, node: Node) -> list[Node]:
     part = []
     for other in tail:
         inputs = {id(tensor) for tensor in other.input_tensors} & tail_outputs
-        if is_affine(other.operation) and inputs <= linear:
+        if affine(other) and inputs <= linear:
             part.append(other)
             if not has_activation(other.operation):
                 linear |= {id(tensor) for tensor in other.output_tensors}
     return part
+
+
+def pointwise_part(graph: Graph, node: Node) -> list[Node]:
+    """Those of them that treat each position of the maps alone, and all positions alike."""
+    positions = node.output_tensors[0].shape[1:-1]
+
+    def affine(other: Node) -> bool:
+        return is_pointwise(other.operation) and other.output_tensors[0].shape[1:-1] == positions
+
+    return linear_part(graph, node, affine)
 
 
 def ends_of(graph: Graph, node: Node, part: list[Node]) -> list[Node]:

@@ -12,7 +12,15 @@ from sweep.networks.forward import Classifier, tensor_spec
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
 from sweep.networks.outputs import known_values, run_to_scores
-from sweep.pruning.incremental.linear import LinearTail, ends_of, linear_part, sizes
+from sweep.pruning.incremental.entry import Entry
+from sweep.pruning.incremental.linear import (
+    LinearTail,
+    PointwiseTail,
+    ends_of,
+    linear_part,
+    pointwise_part,
+    sizes,
+)
 from sweep.pruning.incremental.masked import MaskedTail
 
 Array = NDArray[np.float32]
@@ -22,21 +30,43 @@ Tail: TypeAlias = MaskedTail | LinearTail
 
 
 def tail_of(graph: Graph, node: Node, value: Array, maps: Array, bypass: Sequence[Array]) -> Tail:
-    """The cheaper tail of `graph` cut behind `node`, where pruned channels hold `value`.
+    """The cheapest tail of `graph` cut behind `node`, where pruned channels hold `value`.
 
     `maps` and the tensors of the `bypass` are of some images, to see that contributions add up.
     """
-    part = linear_part(graph, node)
-    ends = ends_of(graph, node, part)
-    tensors = [*graph.boundary_tensors(node), *(end.output_tensors[0] for end in ends)]
-    sized = all(t.dtype == "float32" and None not in t.shape[1:] for t in tensors)
-    if not sized or not part or node in ends:
-        return MaskedTail(graph, node, value)
-    if prod(tensors[0].shape[1:]) * sum(sizes(ends)) <= LARGEST:
-        linear = LinearTail(graph, node, value, part)
-        if linear.adds_up(maps, bypass):
-            return linear
+    longest = graph.channelwise_path(node)
+    for path in (longest, longest[:1]) if len(longest) > 1 else (longest,):
+        entry = Entry(graph, path, value)
+        for make in (_linear_tail, _pointwise_tail):
+            tail = make(graph, entry)
+            if tail and tail.adds_up(maps, bypass):
+                return tail
     return MaskedTail(graph, node, value)
+
+
+def _linear_tail(graph: Graph, entry: Entry) -> LinearTail | None:
+    part = linear_part(graph, entry.node)
+    ends = ends_of(graph, entry.node, part)
+    if not _adds_values(entry, part, ends):
+        return None
+    if prod(entry.boundary[0].shape[1:]) * sum(sizes(ends)) > LARGEST:
+        return None
+    return LinearTail(graph, entry, part)
+
+
+def _pointwise_tail(graph: Graph, entry: Entry) -> PointwiseTail | None:
+    part = pointwise_part(graph, entry.node)
+    ends = ends_of(graph, entry.node, part)
+    if not _adds_values(entry, part, ends) or len(ends) > 1:
+        return None
+    return PointwiseTail(graph, entry, part)
+
+
+def _adds_values(entry: Entry, part: list[Node], ends: list[Node]) -> bool:
+    """Whether there is a linear part, of float32 tensors whose sizes are known."""
+    tensors = [*entry.boundary, *(end.output_tensors[0] for end in ends)]
+    sized = all(t.dtype == "float32" and None not in t.shape[1:] for t in tensors)
+    return sized and bool(part) and entry.node not in ends
 
 
 def tail_classifier(graph: Graph, node: Node) -> Callable[..., NDArray[np.int64]]:
