@@ -6,8 +6,8 @@
 
 Images of 32 x 32 x 3 and 10 classes, 1,280 of them: 480 for ranking, 400 clean, 400 poisoned, drawn
 by seed as the weights are. BatchNormalization has the statistics of one batch. The curve is that of
-run.py, ranking by mean activation, compiling and all rates in it; a plain pass is B's classes for
-the same images, compiled before. Medians of 3 turns; each row is a process of its own.
+run.py, ranking by mean activation and all rates in it; a plain pass is B's classes for the same
+images. Both compile what they run. Medians of 3 turns; each row is a process of its own.
 """
 
 import argparse
@@ -138,9 +138,9 @@ def measure(make: Callable[[], keras.Model], layer: str, count: int) -> dict[str
     keras.utils.set_random_seed(0)
     network, images = make(), stand_ins(count)
     _set_statistics(network, images["valid"].pixels[:128])
-    predict = forward.predictor(network)
 
     def plain_pass() -> None:
+        predict = forward.predictor(network)
         for one in images.values():
             predict(one.pixels)
 

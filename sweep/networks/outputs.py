@@ -21,18 +21,6 @@ def known_values(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> dict[in
     return dict(zip(map(id, tensors), values, strict=True))
 
 
-def run_to_scores(graph: Graph, nodes: list[Node], known: dict[int, Tensor]) -> Tensor:
-    """Return the scores that `nodes` make of what is known; a softmax at the end is left out.
-
-    It costs as much as the layer before it where there are many classes, and changes no order.
-    """
-    for node in nodes:
-        graph.run(
-            [node], known, without_activation=node is nodes[-1] and is_softmax(node.operation)
-        )
-    return known[id(graph.network.outputs[0])]
-
-
 def probabilities(network: keras.Model, scores: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the probability of each class, (n, classes), from the `scores` that `network` gives.
 

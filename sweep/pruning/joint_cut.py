@@ -20,7 +20,8 @@ from sweep.networks import clone, digest, forward
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
 from sweep.networks.layer_types import CONVOLUTIONS
-from sweep.networks.outputs import known_values, run_to_scores
+from sweep.networks.outputs import known_values
+from sweep.pruning.incremental.scores import run_to_scores
 from sweep.pruning.layer_cut import Cut
 
 Array = NDArray[np.float32]

@@ -20,8 +20,9 @@ from sweep.networks.forward import NOT_FINITE, Classifier, batches, compiled, te
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
 from sweep.networks.layer_types import has_activation, is_affine, is_pointwise, is_softmax
-from sweep.networks.outputs import known_values, run_to_scores
+from sweep.networks.outputs import known_values
 from sweep.pruning.incremental.entry import Entry
+from sweep.pruning.incremental.scores import run_to_scores
 
 Array = NDArray[np.float32]
 PROBES = 256  # one-hot maps a call

@@ -11,7 +11,8 @@ from sweep.evaluation.curve import Channels
 from sweep.networks.forward import Classifier, tensor_spec
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
-from sweep.networks.outputs import known_values, run_to_scores
+from sweep.networks.outputs import known_values
+from sweep.pruning.incremental.scores import run_to_scores
 
 Array = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ from sweep.evaluation.curve import Channels
 from sweep.networks.forward import Classifier, tensor_spec
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
-from sweep.networks.outputs import known_values, run_to_scores
+from sweep.networks.outputs import known_values
 from sweep.pruning.incremental.entry import Entry
 from sweep.pruning.incremental.linear import (
     LinearTail,
@@ -22,6 +22,7 @@ from sweep.pruning.incremental.linear import (
     sizes,
 )
 from sweep.pruning.incremental.masked import MaskedTail
+from sweep.pruning.incremental.scores import run_to_scores
 
 Array = NDArray[np.float32]
 LARGEST = 2**25  # values in the contributions of all channels, 128 MiB: more are not cheap to add
