@@ -103,6 +103,13 @@ def is_norm(layer: Layer) -> bool:
     return is_batch_norm and layer.axis in (-1, layer.input_spec.ndim - 1)
 
 
+def is_layer_norm(layer: Layer, dimensions: int) -> bool:
+    """Return whether `layer` is a LayerNormalization of tensors of features, which stand last."""
+    if type(layer) is not LAYERS.LayerNormalization or layer.rms_scaling:
+        return False
+    return layer.axis in ([-1], [dimensions - 1])
+
+
 def is_linear(layer: Layer) -> bool:
     """Return whether `layer` has no activation of its own and is none."""
     return not is_activation(layer) and not has_activation(layer)

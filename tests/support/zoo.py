@@ -333,6 +333,39 @@ def transferred(site: Hook) -> keras.Model:
     return keras.Sequential(stack, name="transferred")
 
 
+def transformer(site: Hook) -> keras.Model:
+    """Two blocks on four tokens; the scores are of their mean."""
+    images = keras.Input((8, 8, 3))
+    x = _blocks(images, site)
+    x = layers.GlobalAveragePooling1D(name="pool")(
+        layers.LayerNormalization(center=False, name="norm")(x)
+    )
+    return keras.Model(images, layers.Dense(5, activation="softmax", name="scores")(x))
+
+
+def first_token(site: Hook) -> keras.Model:
+    """The same, of which a single token is read, by two layers."""
+    images = keras.Input((8, 8, 3))
+    x = layers.LayerNormalization(name="norm")(_blocks(images, site))[:, 0]
+    x = layers.Dense(7, name="head")(layers.Dropout(0.5, name="drop")(x))
+    return keras.Model(images, layers.Dense(5, name="scores")(x))
+
+
+def _blocks(images: keras.KerasTensor, site: Hook) -> keras.KerasTensor:
+    """Attention and an MLP of 10 channels, twice; the site is in the second MLP."""
+    x = layers.Conv2D(6, 4, strides=4, name="patches")(images)
+    x = layers.Reshape((-1, 6), name="tokens")(x)
+    for block in (1, 2):
+        normal = layers.LayerNormalization(center=False, name=f"norm_{block}_1")(x)
+        attention = layers.MultiHeadAttention(2, 3, name=f"attention_{block}")
+        x = layers.Add(name=f"attended_{block}")([x, attention(normal, normal)])
+        hidden = layers.Dense(10, activation="gelu", name=f"hidden_{block}")
+        hidden = hidden(layers.LayerNormalization(center=False, name=f"norm_{block}_2")(x))
+        hidden = site(hidden) if block == 2 else hidden
+        x = layers.Add(name=f"add_{block}")([x, layers.Dense(6, name=f"out_{block}")(hidden)])
+    return x
+
+
 # prune.layer, site, and whether weights can be zeroed in place of a mask
 CASES = {
     lenet: ("conv_2", "conv_2", True),
@@ -366,6 +399,8 @@ CASES = {
     resnet_20_sum: ("block_3_3_add", "block_3_3_relu_2", False),
     mobile: ("deep_2", "deep_relu_2", True),
     flattened: ("flatten", "flatten", False),
+    transformer: ("hidden_2", "hidden_2", True),
+    first_token: ("hidden_2", "hidden_2", True),
 }
 
 

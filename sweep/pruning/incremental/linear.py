@@ -132,9 +132,8 @@ class LinearTail:
         self, state: LinearState, channels: Channels, wanted: NDArray[np.bool_]
     ) -> tuple[LinearState, NDArray[np.int64]]:
         """The state with `channels` restored, and what `predict_along` gives on the way."""
-        found, images = [np.zeros(0, np.int64)], wanted.shape[1]
-        of_step = max(images * self._of_image, prod(self._contributions.shape[1:]))  # in values
-        for steps in batches(len(channels), max(1, TOGETHER // of_step)):
+        found = [np.zeros(0, np.int64)]
+        for steps in batches(len(channels), self._steps_together(wanted.shape[1])):
             pairs = np.flatnonzero(wanted[steps])
             asked = pairs if len(pairs) else np.zeros(1, np.int64)  # no layer is given no image
             values, classes, highest = self._add_and_classify(
@@ -145,6 +144,11 @@ class LinearTail:
             state = state._replace(values=values)
             found.append(np.asarray(classes)[: len(pairs)])
         return state, np.concatenate(found)
+
+    def _steps_together(self, images: int) -> int:
+        """How many steps are taken in one call."""
+        of_step = max(images * self._of_image, prod(self._contributions.shape[1:]))  # in values
+        return max(1, TOGETHER // of_step)
 
     def _added_and_classified(
         self, values: Tensor, channel_maps: Tensor, channels: Tensor, pairs: Tensor, *bypass: Tensor

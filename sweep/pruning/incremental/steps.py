@@ -22,6 +22,7 @@ from sweep.pruning.incremental.linear import (
     sizes,
 )
 from sweep.pruning.incremental.masked import MaskedTail
+from sweep.pruning.incremental.normalized import NormalizedTail, normalized_tail
 from sweep.pruning.incremental.scores import run_to_scores
 
 Array = NDArray[np.float32]
@@ -38,7 +39,7 @@ def tail_of(graph: Graph, node: Node, value: Array, maps: Array, bypass: Sequenc
     longest = graph.channelwise_path(node)
     for path in (longest, longest[:1]) if len(longest) > 1 else (longest,):
         entry = Entry(graph, path, value)
-        for make in (_linear_tail, _pointwise_tail):
+        for make in (_normalized_tail, _linear_tail, _pointwise_tail):
             tail = make(graph, entry)
             if tail and tail.adds_up(maps, bypass):
                 return tail
@@ -55,12 +56,21 @@ def _linear_tail(graph: Graph, entry: Entry) -> LinearTail | None:
     return LinearTail(graph, entry, part)
 
 
+def _normalized_tail(graph: Graph, entry: Entry) -> NormalizedTail | None:
+    part = _pointwise_part(graph, entry)
+    return normalized_tail(graph, entry, part) if part else None
+
+
 def _pointwise_tail(graph: Graph, entry: Entry) -> PointwiseTail | None:
+    part = _pointwise_part(graph, entry)
+    return PointwiseTail(graph, entry, part) if part else None
+
+
+def _pointwise_part(graph: Graph, entry: Entry) -> list[Node]:
+    """The pointwise part behind `entry`, where it has one end."""
     part = pointwise_part(graph, entry.node)
     ends = ends_of(graph, entry.node, part)
-    if not _adds_values(entry, part, ends) or len(ends) > 1:
-        return None
-    return PointwiseTail(graph, entry, part)
+    return part if len(ends) == 1 and _adds_values(entry, part, ends) else []
 
 
 def _adds_values(entry: Entry, part: list[Node], ends: list[Node]) -> bool:
