@@ -27,6 +27,7 @@ from sweep.pruning.incremental.scores import run_to_scores
 
 Array = NDArray[np.float32]
 LARGEST = 2**25  # values in the contributions of all channels, 128 MiB: more are not cheap to add
+LOOKED_AT = 64  # images on which contributions have to add up
 
 Tail: TypeAlias = MaskedTail | LinearTail
 
@@ -41,7 +42,7 @@ def tail_of(graph: Graph, node: Node, value: Array, maps: Array, bypass: Sequenc
         entry = Entry(graph, path, value)
         for make in (_normalized_tail, _linear_tail, _pointwise_tail):
             tail = make(graph, entry)
-            if tail and tail.adds_up(maps, bypass):
+            if tail and tail.adds_up(maps[:LOOKED_AT], [tensor[:LOOKED_AT] for tensor in bypass]):
                 return tail
     return MaskedTail(graph, node, value)
 
