@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log") -> None:
     # TensorFlow comes with these: a sweep that finds all its cells finished goes without.
     from sweep import inspection, networks
-    from sweep.cli.parts import defenders_orders
+    from sweep.cli.parts import inspected_orders
     from sweep.data import examples, pairs
     from sweep.detectors import GoodNet, answers, detector_rates, flagged_csv
     from sweep.evaluation import evaluate, image_counts, pruning_curve, repaired_rates
@@ -57,21 +57,21 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
     log.tags({"layer": cut.layer, "network_digest": cut.digest})
     at_cut = activations_of(cut, images, parts.cache)
     valid, defender = at_cut["valid"], Defender(badnet, images["valid"], cfg.seed, parts.cache)
+    how = {"scope": cfg.prune.scope, "step": cfg.prune.step}
     if cfg.inspect or cfg.verdict:
         with log.stage("verdict"):
-            asked = defenders_orders(cfg) if cfg.inspect else {}
-            verdict = inspection.inspect(defender, valid, asked, parts.stop, cfg.prune.scope)
+            verdict = inspection.inspect(defender, valid, inspected_orders(cfg), parts.stop, **how)
         print_verdict(verdict)
         log.verdict(verdict, figures.draw_verdict(verdict, cut.layer))
         if cfg.inspect:
             return
     with log.stage("rank"):
-        settings = {"scope": cfg.prune.scope, "recompute": cfg.prune.recompute, "seed": cfg.seed}
-        ranking = rank(parts.order, valid, **settings, pairs=lambda: pairs(files))
+        how |= {"recompute": cfg.prune.recompute, "seed": cfg.seed}
+        ranking = rank(parts.order, valid, **how, pairs=lambda: pairs(files))
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):
-        by_step = predict_steps(at_cut, images, ranking.channels)
+        by_step = predict_steps(at_cut, images, ranking)
         curve = pruning_curve(ranking, classes, **by_step)
         suspect.warn(curve.valid)
         stop = parts.stop(curve.valid)
@@ -79,7 +79,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
 
     # The pruned network, repaired: B'.
     with log.stage("repair"):
-        now = RepairedNetwork.from_curve(cut, at_cut, by_step, ranking.channels[: stop.step])
+        now = RepairedNetwork.from_curve(cut, at_cut, by_step, ranking, stop.step)
         log.metrics({"prune/channels": stop.step, "prune/fraction": stop.step / cut.channels})
         if parts.repairs:
             log.metrics(repaired_rates("pruned", classes, by_step, now.predicted))

@@ -20,6 +20,7 @@ from sweep.evaluation.outliers import OUTLIER, log_anomaly
 from sweep.networks import forward
 from sweep.pruning import Activations, scoring
 from sweep.pruning.evidence import Order
+from sweep.pruning.predictions import place_of
 from sweep.training import Defender, inversion, inversion_search, reference_network
 from sweep.training.inversion import ReversedTriggers
 from sweep.training.perturbations import limit_area
@@ -195,11 +196,13 @@ def inspect(
     orders: Mapping[str, Order],
     stop: Stop,
     scope: str,
+    step: float = 1,
 ) -> Verdict:
     """The verdict on the network of `defender`, cut as `valid`, its clean validation images, are.
 
     `orders` are asked one after the other and stopped by `stop`; oracles must not be among them.
     Without any, signs alone are looked for, and by masks only, which a repair may need as well.
+    `scope` and `step` are as in `scoring.rank`.
     """
     classes = defender.network.output_shape[-1]
     kinds = [*inversion_search.KINDS] if orders else ["mask"]
@@ -207,7 +210,8 @@ def inspect(
     with terminal.progress("reversing triggers", total, "steps") as done:
         triggers = {kind: inversion.invert(defender, kind=kind, progress=done) for kind in kinds}
     reference_sizes, reference_accuracy = _compare_with_reference(defender, triggers)
-    costs = [_cost(name, order, defender, valid, stop, scope) for name, order in orders.items()]
+    how = {"scope": scope, "step": step, "seed": defender.seed}
+    costs = [_cost(name, order, defender, valid, stop, how) for name, order in orders.items()]
     is_right = forward.predict(defender.network, defender.pixels) == defender.images.labels
     (image,), _ = defender.sample(1)
     return Verdict(
@@ -272,23 +276,20 @@ def _cost(
     defender: Defender,
     valid: Activations,
     stop: Stop,
-    scope: str,
+    how: Mapping[str, Any],
 ) -> Cost:
-    """What pruning by one order costs, or that it does not apply."""
+    """What pruning by one order costs, or that it does not apply; `how` is to rank by it."""
     try:
         scoring.require(order, valid.cut)
-        ranking = scoring.rank(
-            order, valid, scope=scope, recompute=False, seed=defender.seed, pairs=_no_pairs
-        )
+        ranking = scoring.rank(order, valid, **how, recompute=False, pairs=_no_pairs)
     except NotApplicable:
         return Cost(name)
-    classes = valid.predict_steps(ranking.channels)
-    curve = ValidCurve.of(classes, defender.images.labels, ranking.scores)
-    step = stop(curve).step
-    accuracy, differs = (
-        float(counts[step]) / curve.images for counts in (curve.correct, curve.differ)
-    )
-    return Cost(name, step, accuracy, differs)
+    classes = valid.predict_steps(ranking.channels, step=ranking.step)
+    curve = ValidCurve.of(classes, defender.images.labels, ranking.scores, ranking.steps)
+    pruned = stop(curve).step
+    place = place_of(pruned, curve.steps)
+    accuracy, differs = curve.correct[place] / curve.images, curve.differ[place] / curve.images
+    return Cost(name, pruned, float(accuracy), float(differs))
 
 
 def _no_pairs() -> NoReturn:

@@ -38,7 +38,8 @@ same before its activation, `W_c` its filter without bias; D are the clean valid
 {orders}
 ## Stops: how many channels
 
-`prune/stop=NAME`. A stop reads the pruning curve on clean validation images, and nothing else.
+`prune/stop=NAME`. A stop reads the pruning curve on clean validation images, and nothing else. It
+chooses one of the curve's steps, those of `prune.step`.
 {stops}
 ## Repairs: what is done then
 

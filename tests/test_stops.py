@@ -3,6 +3,7 @@
 Fractions are drawn as parts of a thousand, so that the exact threshold is integer arithmetic.
 """
 
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -15,6 +16,7 @@ from hypothesis.extra.numpy import arrays
 
 from sweep import BadInput
 from sweep.evaluation import ValidCurve, significance
+from sweep.evaluation.curve import steps_of
 from sweep.stops import (
     Stop,
     accuracy_drop,
@@ -564,3 +566,141 @@ def test_a_level_outside_zero_and_one_is_refused_in_a_sentence(alpha):
 def test_an_unknown_keep_is_refused_by_confident_drop_too():
     with pytest.raises(BadInput, match=r"prune\.keep is 'last'; expected 'breaching' or 'safe'"):
         confident_drop(flat(4), alpha=0.1, keep="last")
+
+
+# Curves of fewer steps
+
+
+EVERY = [
+    *(partial(stop, frac=0.1) for stop in (accuracy_drop, relative_drop, agreement)),
+    partial(accuracy_drop, frac=0.1, keep="safe"),
+    partial(confident_drop, alpha=0.2),
+    knee,
+    partial(outlier, u=0.5),
+    partial(channel_fraction, frac=0.3),
+    partial(channel_fraction, frac=0.3, keep="safe"),
+    partial(channel_count, count=1),
+]
+
+
+@st.composite
+def coarse_curves(draw: st.DrawFn) -> ValidCurve:
+    """Of 2 to 40 channels, a step after some of them, and any counts."""
+    channels = draw(st.integers(2, 40))
+    steps = steps_of(channels, draw(st.integers(1, 45)))
+    counts = [draw(arrays(np.int64, len(steps), elements=st.integers(0, 99))) for _ in range(3)]
+    for count in counts:
+        count[0] = 0
+    wrong, right, differ = counts
+    scores = np.sort(draw(arrays(np.float64, channels, elements=st.floats(-3, 3))))
+    return ValidCurve(200, 100 - wrong + right, wrong, right, differ, scores, steps)
+
+
+@pytest.mark.parametrize("stop", EVERY)
+@modest
+@given(coarse_curves())
+def test_every_stop_chooses_a_step_of_the_curve_that_leaves_a_channel(stop, curve):
+    assert stop(curve).step in curve.steps[:-1]
+
+
+@pytest.mark.parametrize("stop", EVERY)
+@modest
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), min_size=2, max_size=9))
+def test_a_curve_of_all_steps_is_the_same_whether_they_are_named_or_not(stop, changes):
+    scores = np.linspace(-1, 1, len(changes))
+    unnamed = replace(exchanged(*changes), scores=scores)
+    named = replace(unnamed, steps=np.arange(len(changes) + 1))
+    assert stop(named) == stop(unnamed)
+
+
+@pytest.mark.parametrize("stop", EVERY[:5])
+@modest
+@given(coarse_curves())
+def test_what_reads_counts_takes_the_step_at_the_place_where_they_say_so(stop, curve):
+    by_place = stop(replace(curve, scores=None, steps=np.arange(len(curve.steps))))
+    assert stop(curve) == Stop(int(curve.steps[by_place.step]), by_place.reached)
+
+
+def test_of_fewer_steps_safe_is_the_one_before_and_what_never_breaches_the_last_but_one():
+    curve = replace(counted(100, 99, 90, 80, 0, images=100), steps=steps_of(14, 4))
+    assert accuracy_drop(curve, frac=0.1) == Stop(8)
+    assert accuracy_drop(curve, frac=0.1, keep="safe") == Stop(4)
+    assert accuracy_drop(curve, frac=0.01, keep="safe") == Stop(0)
+    assert accuracy_drop(curve, frac=0.5) == Stop(12, reached=False)
+
+
+@modest
+@given(coarse_curves())
+def test_the_knee_of_fewer_steps_is_that_of_a_slow_search_along_the_channels(curve):
+    first, last = int(curve.correct[0]), int(curve.correct[-1])
+    best, height = None, Fraction(0)
+    for step, correct in zip(curve.steps[:-1].tolist(), curve.correct.tolist(), strict=False):
+        chord = first + Fraction(step * (last - first), curve.channels)
+        if correct - chord > height:
+            best, height = step, correct - chord
+    expected = Stop(int(curve.steps[-2]), reached=False) if best is None else Stop(best)
+    assert knee(curve) == expected
+
+
+def test_a_shorter_last_step_does_not_move_the_knee():
+    # along the channels the chord falls by 10 each: 100 60 20 10; by places 100 70 40 10
+    curve = replace(counted(100, 75, 45, 10, images=100), steps=np.array([0, 4, 8, 9]))
+    assert knee(curve) == Stop(8)  # above by 15 and 25; by places it were by 5 and 5
+    assert knee(replace(curve, steps=np.arange(4))) == Stop(1)
+
+
+@pytest.mark.parametrize(
+    ("outliers", "step", "expected"),
+    [
+        (5, 1, Stop(5)),
+        (5, 2, Stop(4)),
+        (5, 5, Stop(5)),
+        (5, 6, Stop(0, reached=False)),
+        (0, 2, Stop(0, reached=False)),
+        (12, 5, Stop(10)),
+        (12, 6, Stop(6)),  # one is left, though all are outliers
+    ],
+)
+def test_outliers_are_pruned_up_to_the_last_step_that_prunes_no_other(outliers, step, expected):
+    scores = np.where(np.arange(12) < outliers, -4.0, 1.0)
+    steps = steps_of(12, step)
+    nothing = np.zeros(len(steps), int)
+    curve = ValidCurve(10, nothing, nothing, nothing, nothing, scores, steps)
+    assert outlier(curve, u=3) == expected
+
+
+@pytest.mark.parametrize(
+    ("frac", "step", "breaching", "safe"),
+    [
+        (0.5, 4, Stop(8), Stop(4)),  # 7 of 14
+        (0.6, 4, Stop(12), Stop(8)),  # 8.4
+        (4 / 14, 4, Stop(4), Stop(4)),
+        (0.01, 4, Stop(4), Stop(0)),
+        (0.95, 4, Stop(12, reached=False), Stop(12)),  # 13.3, and at the next step none is left
+        (0.5, 14, Stop(0, reached=False), Stop(0)),
+        (0.99, 1, Stop(13), Stop(13)),
+    ],
+)
+def test_a_share_of_the_channels_is_rounded_to_a_step(frac, step, breaching, safe):
+    curve = of_steps(14, step)
+    assert channel_fraction(curve, frac=frac) == breaching
+    assert channel_fraction(curve, frac=frac, keep="safe") == safe
+
+
+def of_steps(channels: int, step: int) -> ValidCurve:
+    """A curve of which only the steps are known."""
+    steps = steps_of(channels, step)
+    return replace(flat(len(steps) - 1), steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(1, Stop(4)), (4, Stop(4)), (5, Stop(8)), (12, Stop(12)), (13, Stop(12, reached=False))],
+)
+def test_a_count_is_reached_at_the_first_step_that_prunes_as_many(count, expected):
+    assert channel_count(of_steps(14, 4), count=count) == expected
+
+
+def test_a_count_of_all_channels_is_refused_however_few_the_steps():
+    with pytest.raises(BadInput, match=r"^prune\.count is 14, of 14 channels"):
+        channel_count(of_steps(14, 4), count=14)

@@ -21,6 +21,7 @@ from sweep.cli import schema
 from sweep.cli.configs import to_dict
 from sweep.data import Files, pairs
 from sweep.evaluation import ValidCurve
+from sweep.evaluation.curve import steps_of
 from sweep.registry import names
 
 if TYPE_CHECKING:
@@ -118,10 +119,13 @@ def check(cfg: DictConfig, parts: Parts) -> None:
 def _check_pruning(cfg: DictConfig, parts: Parts, network: keras.Model) -> None:
     """Raise BadInput, or NotApplicable, where the network cannot be pruned as is asked."""
     from sweep.pruning import cut_at, scoring
+    from sweep.pruning.predictions import place_of
 
     cut = cut_at(network, cfg.prune.layer, cfg.prune.semantics)
-    nothing = np.zeros((cut.channels + 1, 1), dtype=int)
-    parts.stop(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels)))
+    steps = steps_of(cut.channels, cfg.prune.step)
+    nothing = np.zeros((len(steps), 1), dtype=int)
+    stop = parts.stop(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels), steps))
+    place_of(stop.step, steps)
     scoring.require(parts.order, cut, recompute=cfg.prune.recompute)
 
 

@@ -65,11 +65,13 @@ class Parts:
         )
 
 
-def defenders_orders(cfg: DictConfig) -> dict[str, Order]:
-    """All orders of conf/prune/order that look at clean images alone, by name.
+def inspected_orders(cfg: DictConfig) -> dict[str, Order]:
+    """With `inspect` all orders of conf/prune/order that look at clean images alone, by name.
 
     The one of `cfg` is as it is set there.
     """
+    if not cfg.inspect:
+        return {}
     folder = Path(os.environ["PROJECT_ROOT"]) / "conf" / "prune" / "order"
     nodes = {
         path.stem: cast(DictConfig, OmegaConf.load(path)) for path in sorted(folder.glob("*.yaml"))

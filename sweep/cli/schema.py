@@ -99,7 +99,12 @@ class Prune(Section):
         description="a layer's name, a list of names, auto or all"
     )
     scope: Literal["global", "layer"]
-    recompute: bool = Field(description="rank again after each channel")
+    step: Count | Share = Field(
+        1,
+        description="channels at a time: a whole number, or a share of them between 0 and 1 "
+        "(0.01 = 1 %)",
+    )
+    recompute: bool = Field(description="rank again after each step")
     frac: Share = Field(description="a fraction: 0.02 = 2 %")
     count: Count = Field(description="channels")
     u: Positive = Field(description="standard deviations")

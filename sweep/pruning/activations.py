@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sweep import files
 from sweep.cache import Cache
 from sweep.data import Images
-from sweep.evaluation.curve import Channels, Scores
+from sweep.evaluation.curve import Channels, Scores, steps_of
 from sweep.evaluation.detection import confidence_drop, jensen_shannon
 from sweep.files import VERSIONS
 from sweep.networks import forward, outputs
@@ -69,24 +69,26 @@ class Activations:
         return Defender(self.cut.network, self._images, seed, self._cache)
 
     def predict_steps(
-        self, channels: Channels, progress: Progress = no_progress
+        self, channels: Channels, progress: Progress = no_progress, step: float = 1
     ) -> NDArray[np.int32]:
-        """Predicted classes after 0, 1, 2 ... of `channels` are pruned, (len(channels) + 1, n).
+        """Predicted classes as `channels` are pruned, (steps, n); steps as of `curve.steps_of`.
 
         `progress` is called with the number of images of each batch that is done.
         """
 
+        steps = steps_of(len(channels), step)
+
         def compute() -> NDArray[np.int32]:
-            predicted = np.empty((len(channels) + 1, len(self)), dtype=np.int32)
+            predicted = np.empty((len(steps), len(self)), dtype=np.int32)
             start = 0
             for maps, *bypass in self._tail_batches():
                 stop = start + len(maps)
-                predicted[:, start:stop] = self.cut.predict_steps(maps, bypass, channels)
+                predicted[:, start:stop] = self.cut.predict_steps(maps, bypass, channels, step)
                 progress(len(maps))
                 start = stop
             return predicted
 
-        settings = [self.cut.semantics, channels.tolist()]
+        settings = [self.cut.semantics, channels.tolist(), steps.tolist()]
         return self.get_or_compute("predictions", settings, compute)
 
     def disagreement(self, channels: Channels) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ anew, but only for the images on which that channel is not as if it were pruned 
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import prod
 
 import keras
@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from sweep import BadInput
-from sweep.evaluation.curve import Channels
+from sweep.evaluation.curve import Channels, steps_of
 from sweep.networks import clone, digest, forward
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
@@ -76,8 +76,8 @@ class JointCut:
 
     def locate(self, channel: int) -> tuple[str, int]:
         """The layer of a channel, and its number there."""
-        part, number = self._part_and_number(channel)
-        return self.parts[part].layer, number
+        part = int(np.searchsorted(self._starts, channel, side="right")) - 1
+        return self.parts[part].layer, int(channel - self._starts[part])
 
     def index_of(self, part: int, channel: int) -> int:
         """The number, through all layers, of a channel of one part."""
@@ -94,9 +94,9 @@ class JointCut:
         return [np.asarray(tensor) for tensor in self._to_cut(pixels)]
 
     def predict_steps(
-        self, maps: Array, bypass: Sequence[Array], channels: Channels
+        self, maps: Array, bypass: Sequence[Array], channels: Channels, step: float = 1
     ) -> NDArray[np.int32]:
-        """Predicted classes after 0, 1, 2 ... of `channels` are pruned, (len(channels) + 1, n).
+        """Predicted classes as `channels` are pruned, (steps, n); steps as of `curve.steps_of`.
 
         `maps` and the tensors of the `bypass` are what crosses the first cut for a batch of n
         images.
@@ -106,17 +106,13 @@ class JointCut:
         for segment, kept_there in zip(self._segments[:-1], kept, strict=False):
             inputs.append([np.array(tensor) for tensor in segment.run(kept_there, inputs[-1])])
 
-        predicted = np.empty((len(channels) + 1, len(maps)), dtype=np.int32)
+        steps = steps_of(len(channels), step)
+        predicted = np.empty((len(steps), len(maps)), dtype=np.int32)
         predicted[0] = self._segments[-1].classes(kept[-1], inputs[-1])
-        for step, channel in enumerate(channels, start=1):
-            predicted[step] = predicted[step - 1]
-            part, number = self._part_and_number(channel)
-            kept[part][number] = False
-            values = inputs[part][0][..., number].reshape(len(maps), -1)
-            pruned_value = self.parts[part].mask_value[number]
-            rows = np.flatnonzero((values != pruned_value).any(axis=1))
-            if len(rows):
-                predicted[step, rows] = self._rerun(part, rows, kept, inputs)
+        for place, (before, pruned) in enumerate(pairwise(steps), start=1):
+            predicted[place] = predicted[place - 1]
+            rows, classes = self._prune(channels[before:pruned], kept, inputs)
+            predicted[place, rows] = classes
         return predicted
 
     def scores(self, maps: Array, bypass: Sequence[Array], channels: Channels) -> Array:
@@ -140,30 +136,28 @@ class JointCut:
                 part.silence(copy, numbers)
         return copy
 
-    def _part_and_number(self, channel: int) -> tuple[int, int]:
-        """The part that a channel is of, and its number there."""
-        part = int(np.searchsorted(self._starts, channel, side="right")) - 1
-        return part, int(channel - self._starts[part])
+    def _prune(
+        self, channels: Channels, kept: Sequence[NDArray[np.bool_]], inputs: list[list[Array]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The images that change when `channels` are pruned as well, by number, and their classes.
 
-    def _rerun(
-        self,
-        part: int,
-        rows: NDArray[np.int64],
-        kept: Sequence[NDArray[np.bool_]],
-        inputs: list[list[Array]],
-    ) -> NDArray[np.int64]:
-        """Classes of the images `rows`, for which all behind `part` runs anew.
-
-        What comes out on the way is written into the segments' `inputs`.
+        `channels` are `kept` no more. For these images all behind them runs anew, and what comes
+        out on the way is written into the segments' `inputs`.
         """
-        tensors = [tensor[rows] for tensor in inputs[part]]
-        last = len(self.parts) - 1
-        for place in range(part, last):
-            outputs = self._segments[place].run(kept[place], tensors)
-            tensors = [np.asarray(tensor) for tensor in outputs]
-            for of_all_images, tensor in zip(inputs[place + 1], tensors, strict=True):
-                of_all_images[rows] = tensor
-        return self._segments[last].classes(kept[last], tensors)
+        rows = np.zeros(0, np.int64)
+        for place, numbers in enumerate(self.split_by_layer(channels)):
+            maps = inputs[place][0]
+            active = maps[..., numbers] != self.parts[place].mask_value[numbers]
+            rows = np.union1d(rows, np.flatnonzero(active.reshape(len(maps), -1).any(axis=1)))
+            kept[place][numbers] = False
+            if len(rows) and place + 1 < len(self.parts):
+                tensors = [tensor[rows] for tensor in inputs[place]]
+                outputs = self._segments[place].run(kept[place], tensors)
+                for of_all_images, tensor in zip(inputs[place + 1], outputs, strict=True):
+                    of_all_images[rows] = np.asarray(tensor)
+        if not len(rows):
+            return rows, rows
+        return rows, self._segments[-1].classes(kept[-1], [tensor[rows] for tensor in inputs[-1]])
 
     @cached_property
     def digest(self) -> str:

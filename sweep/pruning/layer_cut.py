@@ -107,9 +107,9 @@ class Cut:
         return np.asarray(self._from_prune_to_mask_node(maps))
 
     def predict_steps(
-        self, maps: Array, bypass: Sequence[Array], channels: Channels
+        self, maps: Array, bypass: Sequence[Array], channels: Channels, step: float = 1
     ) -> NDArray[np.int32]:
-        """Predicted classes after 0, 1, 2 ... of `channels` are pruned, (len(channels) + 1, n).
+        """Predicted classes as `channels` are pruned, (steps, n); steps as of `curve.steps_of`.
 
         `maps` at the mask node and the tensors of the `bypass` are of a batch of n images.
         """
@@ -117,7 +117,7 @@ class Cut:
             node, value = self.point.mask_node, self.mask_value
             self._tail = tail_of(self._graph, node, value, maps, bypass)
         return incremental.predict_steps(
-            self._tail, self._unpruned_classes, maps, bypass, channels, self.mask_value
+            self._tail, self._unpruned_classes, maps, bypass, channels, self.mask_value, step
         )
 
     def scores(self, maps: Array, bypass: Sequence[Array], channels: Channels) -> Array:
@@ -132,6 +132,10 @@ class Cut:
     def index_of(self, part: int, channel: int) -> int:
         """The number of a channel of one part; see `JointCut`."""
         return int(channel)
+
+    def split_by_layer(self, channels: ArrayLike) -> list[Channels]:
+        """`channels`: there is one layer; see `JointCut`."""
+        return [np.asarray(channels, dtype=np.int64)]
 
     def pruned(self, channels: ArrayLike) -> keras.Model:
         """A new network in which `channels` are pruned; equal to masking them at the prune node.

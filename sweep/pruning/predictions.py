@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep import terminal
+from sweep import BadInput, terminal
 from sweep.data import Images
-from sweep.evaluation.curve import Channels, Predictions
+from sweep.evaluation.curve import Predictions, Ranking, Steps
 from sweep.evaluation.detection import confidence_drop, jensen_shannon
 from sweep.evaluation.metrics import Labels
 from sweep.networks import forward, outputs
@@ -47,10 +47,12 @@ class RepairedNetwork:
         cut: Cut | JointCut,
         at_cut: Mapping[str, Activations],
         by_step: Mapping[str, Predictions],
-        channels: Channels,
+        ranking: Ranking,
+        pruned: int,
     ) -> "RepairedNetwork":
-        """B' when `channels` are pruned, the first of those whose steps `by_step` are."""
-        predicted = {name: curve.predicted[len(channels)] for name, curve in by_step.items()}
+        """B' when so many channels are `pruned`: a step of `ranking`, whose steps `by_step` are."""
+        place, channels = place_of(pruned, ranking.steps), ranking.channels[:pruned]
+        predicted = {name: curve.predicted[place] for name, curve in by_step.items()}
         disagreement = {name: each.disagreement(channels) for name, each in at_cut.items()}
         return cls(lambda: cut.pruned(channels), predicted, disagreement)
 
@@ -72,12 +74,27 @@ class RepairedNetwork:
 
 
 def predict_steps(
-    at_cut: Mapping[str, Activations], images: Mapping[str, Images], channels: Channels
+    at_cut: Mapping[str, Activations], images: Mapping[str, Images], ranking: Ranking
 ) -> dict[str, Predictions]:
-    """What B says of all images after 0, 1, 2 ... of `channels` are pruned, with progress shown."""
+    """What B says of all images at every step of `ranking`, with progress shown."""
     by_step = {}
     with terminal.progress("pruning", sum(map(len, images.values())), "images") as done:
         for name, each in images.items():
-            predicted = at_cut[name].predict_steps(channels, done)
+            predicted = at_cut[name].predict_steps(ranking.channels, done, ranking.step)
             by_step[name] = Predictions(predicted, each.labels, each.true_labels)
     return by_step
+
+
+def place_of(pruned: int, steps: Steps) -> int:
+    """The place among `steps` of the one that a stop has chosen, at which so many are `pruned`.
+
+    Raises BadInput where it is none of them.
+    """
+    places = np.flatnonzero(steps == pruned)
+    if not len(places):
+        known = ", ".join(map(str, steps[:3])) + f" ... {steps[-1]}"
+        raise BadInput(
+            f"the stop ends after {pruned} channels, which is no step of this curve ({known}, see "
+            f"prune.step); expected a stop that chooses one of curve.steps"
+        )
+    return int(places[0])

@@ -23,51 +23,33 @@ def ranking(scores: ArrayLike) -> Channels:
     return np.argsort(_checked(scores), kind="stable")
 
 
-def together(scores: Sequence[ArrayLike], scope: str = "global") -> Ranking:
+def together(
+    scores: Sequence[ArrayLike], scope: str = "global", pruned: Sequence[int] = ()
+) -> Ranking:
     """Rank the channels of several layers, each with its `scores`, (channels of that layer,).
 
     `scope="global"`: by scores standardised within each layer. `"layer"`: the same share of each
     layer at any step, round robin; in each layer by score. Ties break by layer, then by channel.
+    `pruned`: how many of each layer are pruned already, beside the channels that have scores.
 
     >>> together([[0.0, 1.0, 5.0], [7.0, 9.0]]).channels
     array([0, 3, 1, 4, 2])
     >>> together([[0.0, 1.0, 5.0, 4.0], [9.0, 7.0]], scope="layer").channels
     array([0, 1, 5, 3, 2, 4])
+    >>> together([[], [7.0, 3.0, 9.0]], pruned=[2, 0]).channels
+    array([1, 0, 2])
     """
     standard = np.concatenate([standardised(layer) for layer in scores])
     if len(scores) == 1:
         channels = ranking(scores[0])
     elif scope == "layer":
         places = [np.argsort(ranking(layer)) for layer in scores]
-        shares = [(place + 1) / len(place) for place in places]
+        gone = zip(pruned or [0] * len(scores), places, strict=True)
+        shares = [(before + place + 1) / (before + len(place)) for before, place in gone]
         channels = ranking(np.concatenate(shares))
     else:
         channels = ranking(standard)
     return Ranking(channels, standard[channels])
-
-
-def following(
-    scores: Sequence[Sequence[float] | Scores], pruned: Sequence[int], scope: str = "global"
-) -> tuple[int, int, float]:
-    """The channel that is pruned next: its layer, its place among those left there, its score.
-
-    `scores` are of the channels that are left in each layer, (left in that layer,), and `pruned`
-    is how many of it are pruned already; as `together`, one channel at a time.
-
-    >>> following([[], [7.0, 3.0, 9.0]], pruned=[2, 0])
-    (1, 1, -1.0910894511799618)
-    """
-    standard = [standardised(of_layer) for of_layer in scores]
-    layers = [layer for layer, left in enumerate(scores) if len(left)]
-    places = {layer: int(ranking(scores[layer])[0]) for layer in layers}
-
-    def turn(layer: int) -> float:
-        if scope == "layer":
-            return (pruned[layer] + 1) / (pruned[layer] + len(scores[layer]))
-        return float(standard[layer][places[layer]])
-
-    layer = min(layers, key=turn)
-    return layer, places[layer], float(standard[layer][places[layer]])
 
 
 def standardised(scores: ArrayLike) -> Scores:

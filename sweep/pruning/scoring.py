@@ -1,10 +1,12 @@
-"""Which channels are pruned, in which order: an order asked once, or again after each channel.
+"""Which channels are pruned, in which order: an order asked once, or again after each step.
 
 All of it reads clean validation images alone; only an oracle is handed poisoned ones.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
 
 import keras
 import numpy as np
@@ -12,13 +14,13 @@ from numpy.typing import NDArray
 
 from sweep import NotApplicable, terminal
 from sweep.data import Images
-from sweep.evaluation.curve import Channels, Ranking, Scores
+from sweep.evaluation.curve import Channels, Ranking, Scores, steps_of
 from sweep.pruning import requirements
 from sweep.pruning.activations import Activations, LayerActivations, Progress, no_progress
 from sweep.pruning.evidence import Order, Seed
 from sweep.pruning.joint_cut import JointCut
 from sweep.pruning.layer_cut import Cut
-from sweep.pruning.ranking import following, together
+from sweep.pruning.ranking import together
 
 #: Needs whose values change at the layers behind one in which a channel is pruned.
 CHANGED_BEHIND = {"activations", "preactivations", "norm", "poisoned"}
@@ -34,7 +36,7 @@ def require(order: Order, cut: Cut | JointCut, recompute: bool = False) -> None:
     if recompute and requirements.is_learned(order):
         raise NotApplicable(
             "this order trains, and with prune.recompute=true it would train again after each "
-            "channel; take prune.recompute=false"
+            "step; take prune.recompute=false"
         )
     for part in cut.parts:
         producer = part.producer
@@ -55,11 +57,13 @@ def rank(
     recompute: bool,
     seed: int,
     pairs: Callable[[], tuple[Images, Images]],
+    step: float = 1,
 ) -> Ranking:
     """Rank the channels of all layers of the cut, on `valid`, clean validation images there.
 
     scope: how several layers go together, see `ranking.together`.
-    recompute: rank again, in the network as it is then, after each channel.
+    step: channels that are pruned at a time, see `curve.steps_of`.
+    recompute: rank again, in the network as it is then, after each step.
     pairs: clean images and what was poisoned of them; called for an oracle alone.
     """
     require(order, valid.cut, recompute)
@@ -72,13 +76,14 @@ def rank(
     ]
     if recompute:
         names = [[image.name for image in state.pairs] for state in states]
+        steps = steps_of(valid.cut.channels, step).tolist()
         channels, scores = valid.get_or_compute(
             "ranking",
-            [order, seeds, scope, names],
-            lambda: _rank_again(order, valid, states, scope),
+            [order, seeds, scope, names, steps],
+            lambda: _rank_again(order, valid, states, scope, steps),
             *requirements.code_of(order),
         )
-        return Ranking(channels.astype(np.int64), scores)
+        return Ranking(channels.astype(np.int64), scores, step)
 
     defender = valid.defender(seed) if requirements.is_learned(order) else None
     with _progress(order, len(valid) * len(layers)) as done:
@@ -86,11 +91,11 @@ def rank(
             state.activations.scores(order, state.seed, done, state.pairs, defender)
             for state in states
         ]
-    return together(scores_by_layer, scope)
+    return replace(together(scores_by_layer, scope), step=step)
 
 
 class LayerState:
-    """One layer while channels are pruned one by one: what an order sees of it, what is left of it.
+    """One layer while channels are pruned step by step: what an order sees of it, and what is left.
 
     activations: at that layer, in the network as it is pruned by then.
     pairs: of the same layer, on clean and on poisoned `images`; for an oracle alone.
@@ -120,11 +125,10 @@ class LayerState:
                 self.scores = np.asarray(order(evidence.select(self.left)))
         return self.scores
 
-    def prune(self, place: int) -> int:
-        """The channel at one place among those left, which is left no more."""
-        channel = int(self.left[place])
-        self.left, self.scores = np.delete(self.left, place), None
-        return channel
+    def prune(self, channels: Channels) -> None:
+        """Leave `channels` no more, by their numbers in the layer."""
+        if len(channels):
+            self.left, self.scores = np.setdiff1d(self.left, channels), None
 
     def move_to(self, network: keras.Model) -> None:
         """See the layer in `network` from now on, a pruned copy; nothing of that is cached."""
@@ -139,25 +143,28 @@ class LayerState:
 
 
 def _rank_again(
-    order: Order, valid: Activations, states: Sequence[LayerState], scope: str
+    order: Order, valid: Activations, states: Sequence[LayerState], scope: str, steps: Sequence[int]
 ) -> NDArray:
-    """Channels in pruning order and their scores, (2, channels), ranked anew after each."""
-    channels: list[int] = []
-    scores: list[float] = []
-    with terminal.progress("ranking", valid.cut.channels, "channels") as done:
-        while len(channels) < valid.cut.channels:
-            scores_left = [_scores_left(order, state, bool(channels)) for state in states]
-            layer, place, score = following(scores_left, [s.pruned for s in states], scope)
-            channels.append(valid.cut.index_of(layer, states[layer].prune(place)))
-            scores.append(score)
-
-            changed = [states[place] for place in _changed(order, layer, len(states))]
+    """Channels in pruning order and their scores, (2, channels), ranked anew after each step."""
+    cut, ranked = valid.cut, np.empty((2, 0))
+    with terminal.progress("ranking", cut.channels, "channels") as done:
+        for before, after in pairwise(steps):
+            scores_left = [_scores_left(order, state, before > 0) for state in states]
+            first = together(scores_left, scope, [state.pruned for state in states])
+            numbers = [cut.index_of(part, c) for part, s in enumerate(states) for c in s.left]
+            channels = np.array(numbers)[first.channels[: after - before]]
+            ranked = np.append(ranked, [channels, first.scores[: after - before]], axis=1)
+            by_layer = cut.split_by_layer(channels)
+            for state, pruned in zip(states, by_layer, strict=True):
+                state.prune(pruned)
+            nearest = min(layer for layer, pruned in enumerate(by_layer) if len(pruned))
+            changed = [states[layer] for layer in _changed(order, nearest, len(states))]
             if any(len(state.left) for state in changed):
-                network = valid.cut.pruned(channels)
+                network = cut.pruned(ranked[0])
                 for state in changed:
                     state.move_to(network)
-            done(1)
-    return np.array([channels, scores])
+            done(len(channels))
+    return ranked
 
 
 def _scores_left(order: Order, state: LayerState, is_begun: bool) -> Scores:
@@ -172,7 +179,7 @@ def _scores_left(order: Order, state: LayerState, is_begun: bool) -> Scores:
 
 
 def _changed(order: Order, layer: int, layers: int) -> range:
-    """The layers at which `order` sees something else when a channel of `layer` is pruned."""
+    """The layers at which `order` sees something else when channels from `layer` on are pruned."""
     needs = requirements.needs_of(order)
     if CHANGED_EVERYWHERE & needs:
         return range(layers)

@@ -4,6 +4,7 @@ import base64
 import csv
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -60,13 +61,26 @@ def _curve(text: bytes, stop: int) -> Curve | None:
     rows = list(csv.DictReader(StringIO(text.decode())))
     if not rows:
         return None
-    last = len(rows) - 1
-    thin = {round(point * last / (STEPS - 1)) for point in range(STEPS)} | {min(stop, last)}
-    steps = range(len(rows)) if len(rows) <= STEPS else sorted(thin)
+    thin = {round(point * (len(rows) - 1) / (STEPS - 1)) for point in range(STEPS)}
+    drawn = [
+        row
+        for place, row in enumerate(rows)
+        if len(rows) <= STEPS or place in thin or int(row["pruned"]) == stop
+    ]
     names = [name for name in CURVE if name in rows[0]]
-    rates = {name: [_finite(rows[step][name]) for step in steps] for name in names}
-    channels = [(row["layer"], int(row["channel"])) for row in rows[1:]]
-    return Curve(list(steps), rates, channels)
+    rates = {name: [_finite(row[name]) for row in drawn] for name in names}
+    channels = [channel for row in rows[1:] for channel in _channels(row)]
+    return Curve([int(row["pruned"]) for row in drawn], rates, channels)
+
+
+def _channels(row: Mapping[str, str]) -> list[tuple[str, int]]:
+    """The channels that are pruned at a step of a curve.csv: the last one, where no more are named.
+
+    >>> _channels({"channel": "2", "layer": "conv_1", "channels": "conv_2:7 conv_1:2"})
+    [('conv_2', 7), ('conv_1', 2)]
+    """
+    named = row.get("channels") or f"{row['layer']}:{row['channel']}"
+    return [(layer, int(number)) for layer, number in re.findall(r"(\S.*?):(\d+)(?= |$)", named)]
 
 
 def _finite(text: str) -> float | None:

@@ -60,7 +60,8 @@ class Results:
         curve, cell = self.curve(number), self._entry(number).cell
         rates = {name: curve[name].to_numpy() for name in _images_of_rates(cell) if name in curve}
         step = int(cell.metrics.get("prune/channels", 0))
-        return draw_curve(rates, _images_of_rates(cell), step, cell.ranked_by)
+        steps = curve.index.to_numpy()
+        return draw_curve(steps, rates, _images_of_rates(cell), step, cell.ranked_by)
 
     def flagged(self, number: int) -> pd.DataFrame:
         """The images that GoodNet flags in a cell, the surest first: a row each.

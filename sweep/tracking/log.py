@@ -108,7 +108,7 @@ class Log:
 
     def metrics(self, values: Mapping[str, float]) -> None:
         """Log numbers by their names."""
-        self.curves({name: [value] for name, value in values.items()})
+        self.curves({name: [value] for name, value in values.items()}, [0])
 
     def rates(self, rates: Mapping[str, float], images: Mapping[str, int]) -> None:
         """Log `rates` as metrics, and as rates.json with their 95 % intervals.
@@ -144,7 +144,8 @@ class Log:
 
         `locate` gives a channel's layer and its number there.
         """
-        self.curves({f"curve/{name}": rate for name, rate in curve.rates.items()})
+        rates = {f"curve/{name}": rate for name, rate in curve.rates.items()}
+        self.curves(rates, curve.steps.tolist())
         self.text("curve.csv", curve.to_csv(locate))
 
     def predictions(
@@ -178,14 +179,14 @@ class Log:
         self._datasets = datasets.of_images(images, name, paths)
         self.outbox.datasets += self._datasets.values()
 
-    def curves(self, curves: Mapping[str, Iterable[float]]) -> None:
-        """Log each array as a metric with steps 0, 1, 2 ..."""
+    def curves(self, curves: Mapping[str, Iterable[float]], steps: Sequence[int]) -> None:
+        """Log each array as a metric with these steps."""
         now = int(time.time() * 1000)
         self._log_metrics(
             [
                 Metric(name, float(value), now, step)
                 for name, curve in curves.items()
-                for step, value in enumerate(curve)
+                for step, value in zip(steps, curve, strict=True)
             ]
         )
 

@@ -20,6 +20,7 @@ def config(**changes: Any) -> dict[str, Any]:
         "prune": {
             "layer": "auto",
             "scope": "global",
+            "step": 1,
             "recompute": False,
             "frac": 0.04,
             "count": 10,
@@ -71,6 +72,10 @@ def test_the_configuration_that_the_other_tests_change_is_right():
         ("prune.layer", ["conv_2", "conv_3"]),
         ("prune.layer", "all"),
         ("prune.scope", "layer"),
+        ("prune.step", 1),
+        ("prune.step", 1000),
+        ("prune.step", 0.01),
+        ("prune.step", 1e-9),
         ("prune.recompute", True),
         ("prune.u", 0.5),
         ("prune.frac", 1e-6),
@@ -119,6 +124,12 @@ def test_a_right_value_passes(name, value):
         ("prune.layer", None, "a layer's name"),
         ("prune.layer", [], "expected a layer's name, a list of names, auto or all"),
         ("prune.scope", "all", "'global' or 'layer'"),
+        *(
+            ("prune.step", value, "channels at a time: a whole number, or a share of them between")
+            for value in (0, -1, -0.5, 0.0, 1.0, 1.5, 4.0, True, False, "0.1", "many", None, [1])
+        ),
+        ("prune.step", float("nan"), "channels at a time"),
+        ("prune.step", float("inf"), "channels at a time"),
         ("prune.recompute", "yes", "boolean"),
         ("prune.count", 0, "greater than or equal to 1"),
         ("prune.count", 1.5, "integer"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sweep.evaluation import PruningCurve, ValidCurve, pruning_curve
-from sweep.evaluation.curve import Predictions, Ranking
+from sweep.evaluation.curve import Predictions, Ranking, steps_of
 
 CLASSES = 3
 TARGET = 1
@@ -209,3 +209,86 @@ def test_each_rate_tells_how_many_images_it_is_a_share_of(drawn):
 def test_predictions_for_other_labels_are_refused():
     with pytest.raises(ValueError, match=r"predictions \(2, 3\) for labels \(4,\)"):
         Predictions(np.zeros((2, 3), int), np.zeros(4, int))
+
+
+# Fewer steps
+
+
+@pytest.mark.parametrize(
+    ("channels", "step", "expected"),
+    [
+        (3, 1, [0, 1, 2, 3]),
+        (10, 4, [0, 4, 8, 10]),
+        (8, 4, [0, 4, 8]),
+        (10, 10, [0, 10]),
+        (10, 64, [0, 10]),
+        (1, 64, [0, 1]),
+        (10, 0.25, [0, 3, 6, 9, 10]),  # 2.5 at a time, rounded up
+        (60, 0.01, [*range(61)]),  # 0.6
+        (60, 1e-12, [*range(61)]),
+        (1282, 0.5, [0, 641, 1282]),
+        (5, 0.99, [0, 5]),
+    ],
+)
+def test_steps_are_multiples_of_a_number_or_share_of_channels_and_all_of_them(
+    channels, step, expected
+):
+    assert steps_of(channels, step).tolist() == expected
+
+
+@pytest.mark.parametrize(("share", "channels"), [(0.07, 100), (0.14, 50), (0.29, 100), (0.05, 20)])
+def test_a_float_product_beside_a_whole_number_of_channels_means_that_number(share, channels):
+    assert steps_of(channels, share)[1] == round(share * channels)
+
+
+@modest
+@given(st.integers(1, 300), st.one_of(st.integers(1, 400), st.floats(1e-6, 0.999)))
+def test_steps_rise_evenly_from_none_to_all_and_the_last_may_be_shorter(channels, step):
+    steps = steps_of(channels, step)
+    apart = np.diff(steps)
+    assert (steps[0], steps[-1]) == (0, channels)
+    assert set(apart[:-1]) <= {apart[0]}
+    assert 0 < apart[-1] <= apart[0]
+
+
+@modest
+@given(curves(), st.integers(1, 5))
+def test_every_rate_and_count_of_a_curve_of_fewer_steps_is_that_of_the_whole_one(drawn, step):
+    whole, seen = drawn
+    steps = steps_of(len(whole.channels), step)
+    fewer = {
+        name: Predictions(of.predicted[steps], of.labels, of.true_labels)
+        for name, of in seen.items()
+    }
+    ranking = Ranking(whole.channels, whole.valid.scores, step)
+    curve = pruning_curve(ranking, CLASSES, **fewer)
+    np.testing.assert_array_equal(curve.steps, steps)
+    assert curve.valid.channels == whole.valid.channels == len(whole.channels)
+    assert curve.images == whole.images
+    for name, rate in curve.rates.items():
+        np.testing.assert_array_equal(rate, whole.rates[name][steps])
+    for name in ("correct", "newly_wrong", "newly_right", "differ", "drop"):
+        counts = getattr(whole.valid, name)[steps]
+        np.testing.assert_array_equal(getattr(curve.valid, name), counts)
+    np.testing.assert_array_equal(curve.valid.scores, whole.valid.scores)
+
+
+def test_the_csv_of_fewer_steps_has_their_rows_and_names_every_channel():
+    def locate(channel: int) -> tuple[str, int]:
+        return ("conv_1", channel) if channel < 2 else ("conv_2", channel - 2)
+
+    valid = Predictions(np.array([[0], [0], [2]]), np.array([0]))
+    ranking = Ranking(np.array([2, 0, 1]), np.zeros(3), step=2)
+    curve = pruning_curve(ranking, CLASSES, valid, valid)
+    assert curve.to_csv(locate) == (
+        "pruned,channel,layer,"
+        "valid_accuracy,clean_accuracy,goodnet_accuracy,goodnet_false_alarm_rate,channels\n"
+        "0,-1,,1.0,1.0,1.0,0.0,\n"
+        "2,0,conv_1,1.0,1.0,1.0,0.0,conv_2:0 conv_1:0\n"
+        "3,1,conv_1,0.0,0.0,0.0,1.0,conv_1:1\n"
+    )
+
+
+def test_counts_at_other_steps_are_refused():
+    with pytest.raises(ValueError, match=r"counts \(2,\) at 3 steps"):
+        ValidCurve.of(np.zeros((2, 4), int), np.zeros(4, int), None, [0, 2, 3])

@@ -16,6 +16,7 @@ from zoo import PIXELS, SHAPE, lenet, normalised, one_relu, randomized, residual
 from sweep import orders
 from sweep.cache import Cache
 from sweep.data import Images
+from sweep.evaluation.curve import steps_of
 from sweep.networks import custom_objects, digest, forward, load
 from sweep.networks.forward import predict
 from sweep.pruning import Cut, Evidence, LayerActivations, activations
@@ -92,6 +93,18 @@ def test_another_order_makes_no_pass_before_the_cut(ranked, passes, tmp_path):
         plain = at(Cut(network, "conv_2"), images()).predict_steps(channels)
         np.testing.assert_array_equal(told, plain)
         passes.clear()
+
+
+def test_curves_of_other_steps_are_kept_apart(passes, tmp_path):
+    network = randomized(lenet(untouched))
+    whole = at(Cut(network, "conv_2"), images()).predict_steps(CHANNELS)
+    for expected in ({"predict_steps": BATCHES}, {}):
+        for step in (1, 2, 0.5):
+            passes.clear()
+            kept = at(Cut(network, "conv_2"), images(), process(tmp_path))
+            told = kept.predict_steps(CHANNELS, step=step)
+            np.testing.assert_array_equal(told, whole[steps_of(len(CHANNELS), step)])
+            assert passes["predict_steps"] == expected.get("predict_steps", 0)
 
 
 def test_ranking_and_curve_share_one_pass_before_the_cut(passes, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from zoo import CASES, Mask, lenet, randomized, untouched
 
 from sweep.data import Images
+from sweep.evaluation.curve import steps_of
 from sweep.networks import digest, forward
 from sweep.networks.graph import Graph
 from sweep.networks.loading import as_functional
@@ -76,6 +77,48 @@ def test_it_does_not_matter_how_many_steps_are_taken_together(builder, monkeypat
         found.append(cut.predict_steps(maps, bypass, channels))
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("largest", [steps.LARGEST, 0], ids=["linear", "masked"])
+@pytest.mark.parametrize("builder", CASES, ids=lambda builder: builder.__name__)
+def test_a_curve_of_fewer_steps_is_the_whole_one_there(builder, largest, monkeypatch):
+    monkeypatch.setattr(steps, "LARGEST", largest)
+    network = as_functional(randomized(builder(untouched)))
+    rng = np.random.default_rng(6)
+    pixels = rng.normal(size=(24, *network.input_shape[1:]))
+    pixels[12:] += rng.normal(size=(12, 1, 1, 1))
+    cut = Cut(network, CASES[builder][0])
+    maps, *bypass = cut.boundary(pixels.astype(np.float32))
+    for channels in (rng.permutation(cut.channels), rng.permutation(cut.channels)[:-1]):
+        whole = cut.predict_steps(maps, bypass, channels)
+        for step in (2, 3, 0.4, len(channels), 1000):
+            kept = steps_of(len(channels), step)
+            found = cut.predict_steps(maps, bypass, channels, step)
+            np.testing.assert_array_equal(found, whole[kept])
+
+
+@pytest.mark.parametrize("largest", [steps.LARGEST, 0], ids=["linear", "masked"])
+def test_between_steps_no_image_is_asked_and_at_one_only_those_that_change(largest, monkeypatch):
+    """Of 6 channels the images 0, 1, 2 ... have channel 0, 1, 2 ... active alone."""
+    monkeypatch.setattr(steps, "LARGEST", largest)
+    asked = []
+    for kind in (incremental.LinearTail, incremental.MaskedTail):
+        predict_along = kind.predict_along
+
+        def watched(tail, state, channels, wanted, ask=predict_along):
+            asked.append((channels.tolist(), [np.flatnonzero(row).tolist() for row in wanted]))
+            return ask(tail, state, channels, wanted)
+
+        monkeypatch.setattr(kind, "predict_along", watched)
+    cut = Cut(as_functional(randomized(lenet(untouched))), "conv_2")
+    maps, *bypass = cut.boundary(np.zeros((7, 12, 12, 3), np.float32))
+    maps = np.zeros_like(maps)
+    maps[np.arange(6), ..., np.arange(6)] = 1.0
+    maps[6, ..., 1:5] = 1.0
+    channels = np.array([0, 1, 2, 3, 4, 5])
+    cut.predict_steps(maps, bypass, channels, 2)
+    # an image is as it was until the first of its channels is pruned, and as it is then ever after
+    assert asked == [([5, 4, 3, 2], [[], [6], [], [6]])]
 
 
 def test_contributions_are_those_of_small_weights_beside_large_biases():

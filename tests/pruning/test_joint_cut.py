@@ -8,6 +8,7 @@ from zoo import CASES, lenet, normalised, randomized, residual, residual_sum, un
 from sweep import BadInput, NotApplicable
 from sweep.cache import Cache
 from sweep.data import Images
+from sweep.evaluation.curve import steps_of
 from sweep.networks import digest, forward
 from sweep.networks.loading import as_functional
 from sweep.pruning import Activations, Cut, cut_at
@@ -51,6 +52,19 @@ def test_every_step_is_what_the_pruned_copy_says(builder, monkeypatch):
         told = joint.scores(crossing[0], crossing[1:], channels[:step])
         np.testing.assert_allclose(told, scores, rtol=1e-4, atol=1e-5)
     assert digest(network) == before
+
+
+@pytest.mark.parametrize("builder", SEVERAL, ids=lambda builder: builder.__name__)
+def test_a_curve_of_fewer_steps_is_the_whole_one_there(builder):
+    network = as_functional(randomized(builder(untouched)))
+    joint = cut_at(network, "all")
+    pixels = lively(network)
+    maps, *bypass = joint.boundary(pixels)
+    channels = np.random.default_rng(4).permutation(joint.channels)[:MOST]
+    whole = joint.predict_steps(maps, bypass, channels)
+    for step in (2, 0.15, len(channels)):
+        found = joint.predict_steps(maps, bypass, channels, step)
+        np.testing.assert_array_equal(found, whole[steps_of(len(channels), step)])
 
 
 def test_one_layer_in_a_list_is_that_layer_alone_and_all_of_one_too():

@@ -6,11 +6,13 @@ import pytest
 import zoo
 from zoo import CASES, randomized
 
+from sweep import BadInput
 from sweep.data import Images
-from sweep.evaluation.curve import Predictions
+from sweep.evaluation.curve import Ranking, steps_of
 from sweep.networks import digest, forward
 from sweep.networks.loading import as_functional
-from sweep.pruning import RepairedNetwork, activations_of, joint_cut
+from sweep.pruning import RepairedNetwork, activations_of, joint_cut, predict_steps
+from sweep.pruning.predictions import place_of
 
 COUNTS = {"valid": 20, "test": 50, "poisoned": 13}
 
@@ -32,20 +34,19 @@ def images(shape: tuple[int, ...]) -> dict[str, Images]:
     }
 
 
+@pytest.mark.parametrize("step", [1, 2])
 @pytest.mark.parametrize(("builder", "layer", "semantics"), NETWORKS)
-def test_the_pruned_network_says_what_the_curve_says(builder, layer, semantics):
+def test_the_pruned_network_says_what_the_curve_says(builder, layer, semantics, step):
     network = as_functional(randomized(builder(zoo.untouched)))
     cut = joint_cut.cut_at(network, layer or CASES[builder][0], semantics)
     some = images(network.input_shape[1:])
     at_cut = activations_of(cut, some)
     channels = np.random.default_rng(6).permutation(cut.channels)
-    by_step = {
-        name: Predictions(at_cut[name].predict_steps(channels), i.labels, i.true_labels)
-        for name, i in some.items()
-    }
+    ranking = Ranking(channels, np.zeros(cut.channels), step)
+    by_step = predict_steps(at_cut, some, ranking)
     before = digest(network)
-    for count in (0, 1, cut.channels // 2):
-        read = RepairedNetwork.from_curve(cut, at_cut, by_step, channels[:count])
+    for count in (0, step, cut.channels // 2 // step * step):
+        read = RepairedNetwork.from_curve(cut, at_cut, by_step, ranking, count)
         run = RepairedNetwork.from_pass(read.network, network, some)
         assert run.network is read.network
         assert set(read.predicted) == set(run.predicted) == set(COUNTS)
@@ -74,3 +75,9 @@ def test_how_far_two_networks_are_apart_is_told_of_the_one_that_is_repaired(smal
     middle = (p + q) / 2
     shannon = ((p * np.log2(p / middle)).sum(axis=1) + (q * np.log2(q / middle)).sum(axis=1)) / 2
     np.testing.assert_allclose(run.disagreement["test"], [drop, shannon], atol=1e-5)
+
+
+def test_a_stop_that_is_no_step_of_the_curve_is_refused_in_a_sentence():
+    assert [place_of(pruned, steps_of(10, 4)) for pruned in (0, 4, 8, 10)] == [0, 1, 2, 3]
+    with pytest.raises(BadInput, match=r"ends after 9 channels, .*\(0, 4, 8 \.\.\. 10, see prune"):
+        place_of(9, steps_of(10, 4))

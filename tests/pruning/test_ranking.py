@@ -162,3 +162,33 @@ def test_infinite_scores_of_any_layer_are_first_and_last():
 def test_one_score_that_is_no_number_refuses_all_layers(scope):
     with pytest.raises(ValueError, match="no number"):
         together([[0.0, 1.0], [np.nan, 1.0]], scope)
+
+
+# Where some are pruned already
+
+
+@modest
+@given(layers, st.data())
+def test_what_is_left_goes_on_by_layer_where_the_whole_ranking_would(scores, data):
+    """Of layers whose scores stay, a ranking of what is left ends as the whole ranking does."""
+    whole = together(scores, "layer").channels
+    step = data.draw(st.integers(0, len(whole)))
+    gone = [numbered(scores)[channel] for channel in whole[:step]]
+    left = [
+        [channel for channel in range(len(of)) if (layer, channel) not in gone]
+        for layer, of in enumerate(scores)
+    ]
+    scores_left = [[of[c] for c in kept] for of, kept in zip(scores, left, strict=True)]
+    pruned = [sum(layer == number for layer, _ in gone) for number in range(len(scores))]
+    ranked = together(scores_left, "layer", pruned)
+    names = [(layer, channel) for layer, kept in enumerate(left) for channel in kept]
+    expected = [numbered(scores)[channel] for channel in whole[step:]]
+    assert [names[number] for number in ranked.channels] == expected
+
+
+@modest
+@given(layers, st.data())
+def test_globally_it_does_not_matter_how_many_of_a_layer_are_pruned(scores, data):
+    pruned = data.draw(st.lists(st.integers(0, 9), min_size=len(scores), max_size=len(scores)))
+    found = together(scores, "global", pruned)
+    np.testing.assert_array_equal(found.channels, together(scores, "global").channels)

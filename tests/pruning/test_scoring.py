@@ -36,8 +36,8 @@ def never() -> tuple[Images, Images]:
     raise AssertionError("a defender's order was handed poisoned images")
 
 
-def rank(order, valid, *, scope="global", recompute=False, seed=0, pairs=never):
-    how = {"scope": scope, "recompute": recompute, "seed": seed}
+def rank(order, valid, *, scope="global", recompute=False, seed=0, pairs=never, step=1):
+    how = {"scope": scope, "recompute": recompute, "seed": seed, "step": step}
     return scoring.rank(partial(order), valid, **how, pairs=pairs)
 
 
@@ -88,11 +88,21 @@ def test_random_is_drawn_for_each_layer_apart_and_for_one_as_ever(network):
     np.testing.assert_array_equal(alone, ranking(permutation))
 
 
+def test_a_ranking_knows_the_steps_of_its_curve_and_is_the_same_whatever_they_are(two):
+    every, some = (rank(orders.mean_activation, two, step=step) for step in (1, 0.3))
+    np.testing.assert_array_equal(some.channels, every.channels)
+    np.testing.assert_array_equal(some.scores, every.scores)
+    np.testing.assert_array_equal(every.steps, np.arange(11))
+    assert some.steps.tolist() == [0, 3, 6, 9, 10]
+
+
+@pytest.mark.parametrize("step", [1, 4])
 @pytest.mark.parametrize("order", [orders.mean_activation, orders.l1_norm, orders.apoz])
-def test_ranking_again_changes_nothing_where_channels_of_a_layer_do_not_touch(order, network):
+def test_ranking_again_changes_nothing_where_channels_of_a_layer_do_not_touch(order, step, network):
     valid = LayerActivations(Cut(network, "conv_2"), images(), ranked=True)
-    once, again = (rank(order, valid, recompute=recompute) for recompute in (False, True))
+    once, again = (rank(order, valid, recompute=again, step=step) for again in (False, True))
     np.testing.assert_array_equal(once.channels, again.channels)
+    np.testing.assert_array_equal(once.steps, again.steps)
 
 
 def test_ranking_again_leaves_the_pruned_filters_out(network):
@@ -104,6 +114,36 @@ def test_ranking_again_leaves_the_pruned_filters_out(network):
         by_hand.append(left.pop(int(np.argmin(distances))))
     again = rank(orders.fpgm, valid, recompute=True).channels
     assert again.tolist() == by_hand
+
+
+def test_ranking_again_happens_at_the_steps_of_the_curve_alone(network):
+    valid = LayerActivations(Cut(network, "conv_2"), images(), ranked=True)
+    filters = valid.cut.weights.reshape(-1, valid.cut.channels).T.astype(np.float64)
+    left, by_hand = np.arange(len(filters)), []
+    while len(left):
+        distances = [sum(np.linalg.norm(filters[a] - filters[b]) for b in left) for a in left]
+        taken = left[np.argsort(distances, kind="stable")[:4]]
+        by_hand, left = [*by_hand, *taken], np.setdiff1d(left, taken)
+    again = rank(orders.fpgm, valid, recompute=True, step=4).channels
+    assert again.tolist() == by_hand
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_ranking_again_after_a_step_of_several_layers_sees_all_of_it_pruned(scope, network, two):
+    first, second = (part.channels for part in two.cut.parts)
+    by_hand = []
+    while len(by_hand) < first + second:
+        now = two.cut.pruned(by_hand)
+        gone = [[c for c in by_hand if c < first], [c for c in by_hand if c >= first]]
+        left = [np.setdiff1d(np.arange(first), gone[0])]
+        left += [np.setdiff1d(np.arange(first, first + second), gone[1])]
+        means = np.append(mean_of(now, "conv_1"), mean_of(now, "conv_2"))
+        ranked = together([means[own] for own in left], scope, [len(some) for some in gone])
+        by_hand += np.concatenate(left)[ranked.channels[:4]].tolist()
+    again = rank(orders.mean_activation, two, scope=scope, recompute=True, step=4)
+    assert again.channels.tolist() == by_hand
+    once = rank(orders.mean_activation, two, scope=scope, step=4)
+    assert again.channels.tolist() != once.channels.tolist()
 
 
 @pytest.mark.parametrize("scope", ["global", "layer"])
@@ -150,6 +190,10 @@ def test_a_ranking_made_again_and_again_is_kept(network, tmp_path):
     for _ in range(2):
         rank(counting, kept, recompute=True)
     assert asked == list(range(kept.cut.channels, 0, -1))
+    asked.clear()
+    for step in (4, 4, 0.6):
+        rank(counting, kept, recompute=True, step=step)
+    assert asked == list(range(kept.cut.channels, 0, -4))
     np.testing.assert_array_equal(rank(orders.fpgm, kept, recompute=True).scores, first.scores)
 
 

@@ -59,6 +59,25 @@ def test_a_curve_without_an_attack_and_one_that_is_not_there(tmp_path):
     assert second is None
 
 
+def test_a_curve_of_fewer_steps_stands_at_the_channels_pruned_and_names_them_all(tmp_path):
+    rows = ["pruned,channel,layer,clean_accuracy,channels", "0,-1,,1.0,"]
+    rows += ["2,5,a b,0.9,conv_1:2 a b:5", "3,0,conv_1,0.5,conv_1:0"]
+    place = folder(tmp_path / "a", curve_dot_csv="\n".join(rows).encode())
+    (curve,) = attachments.curves([place], [2])
+    assert curve.pruned == [0, 2, 3]
+    assert curve.rates["clean_accuracy"] == [1.0, 0.9, 0.5]
+    assert curve.channels == [("conv_1", 2), ("a b", 5), ("conv_1", 0)]
+
+
+def test_a_long_curve_of_fewer_steps_keeps_its_stop(tmp_path):
+    rows = ["pruned,channel,layer,clean_accuracy,channels"]
+    rows += [f"{7 * step},0,conv_1,0.5," for step in range(500)]
+    place = folder(tmp_path / "a", curve_dot_csv="\n".join(rows).encode())
+    (curve,) = attachments.curves([place], [7 * 123])
+    assert len(curve.pruned) <= STEPS + 1
+    assert {0, 7 * 123, 7 * 499} <= set(curve.pruned)
+
+
 def test_what_is_not_a_number_is_left_out(tmp_path):
     data = curve_csv(2).replace(b"1.0", b"nan")
     (curve,) = attachments.curves([folder(tmp_path / "a", curve_dot_csv=data)], [0])

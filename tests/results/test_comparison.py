@@ -536,7 +536,7 @@ def test_cells_that_differ_in_their_stop_share_a_curve_of_the_trade_off(rankings
         ("prune/order=tac prune/stop=knee prune.frac=0.1 seed=0", bound),
     )
     assert [ranking.name for ranking in (mean, random, tac)] == ["mean", "random", "tac†"]
-    assert mean.curves[0].tolist() == [[1, 0.9, 0.8], [1, 0.9, 0.5]]
+    assert mean.curves[0].tolist() == [[0, 1, 2], [1, 0.9, 0.8], [1, 0.9, 0.5]]
     assert [len(ranking.curves) for ranking in (mean, random, tac)] == [1, 2, 1]
     assert mean.stops == [(0, 1), (0, 2), (0, 1)]
     assert random.stops == [(0, 2), (1, 1)]
@@ -552,6 +552,18 @@ def test_settings_that_change_the_curve_are_told_in_its_name(rankings):
         ("prune/order=mean prune.layer=conv_3 prune.keep=breaching", curve(1, 0.8)),
     )
     assert [ranking.name for ranking in found] == ["mean layer=conv_2", "mean layer=conv_3"]
+
+
+def test_curves_of_other_steps_are_told_apart_and_their_stops_stand_where_they_are(tmp_path):
+    every, some = curve(1, 0.9, 0.5, 0.4), curve(1, 0.9, 0.5, 0.4).replace("\n2,0.8,0.5", "")
+    overrides = "prune/order=mean prune/stop=knee prune.step="
+    table = traded(tmp_path, (f"{overrides}1", every), (f"{overrides}2", some))
+    table[1] = replace(table[1], metrics={"prune/channels": 3.0})
+    far, _ = shown(tradeoffs.tradeoff_figure(table)).axes
+    dots = [line.get_xydata().tolist() for line in far.get_lines() if line.get_gid() == "stops"]
+    assert dots == [[[0.9, 0.9]], [[0.7, 0.4]]]
+    names = [line.get_gid() for line in far.get_lines()[::2]][:2]
+    assert names == ["mean step=1", "mean step=2"]
 
 
 def test_settings_that_no_two_cells_tell_apart_are_told_too(rankings):

@@ -72,7 +72,7 @@ def test_a_run_that_fails_sends_what_it_had(root):
 def test_it_knows_its_run_as_mlflow_gives_it_back(root):
     experiment = store.connect(None, "known", root)
     with tracking.start_run(experiment, "one", {"a": 1}, {"job": 0}) as log:
-        log.curves({"curve/rate": [0.5, 0.25]})
+        log.curves({"curve/rate": [0.5, 0.25]}, [0, 4])
         log.rename("two")
     run, kept = log.run(), MlflowClient().get_run(log.run_id)
     assert run.info.status == kept.info.status == "FINISHED"

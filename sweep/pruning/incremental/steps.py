@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.evaluation.curve import Channels
+from sweep.evaluation.curve import Channels, steps_of
 from sweep.networks.forward import Classifier, tensor_spec
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
@@ -98,32 +98,36 @@ def predict_steps(
     bypass: Sequence[Array],
     channels: Channels,
     value: Array,
+    step: float = 1,
 ) -> NDArray[np.int32]:
-    """Classes of each image at each step, (len(channels) + 1, n); step 0 is the untouched network.
+    """Classes of each image at each step, (steps, n); step 0 is the untouched network.
 
     `maps`, (n, ..., channels), and the tensors of the `bypass` are what crosses the cut, and
     `unpruned_classes` is the network from there; `value`, (channels,), is what the map of a pruned
-    channel holds.
+    channel holds. So many `channels` at a time are pruned as `step` says, see `curve.steps_of`.
     """
-    steps = len(channels)
+    steps = steps_of(len(channels), step)
     active = _active(maps, value)[channels]  # in pruning order
-    first = np.where(active.any(axis=0), active.argmax(axis=0), steps)  # to change an image
+    first = np.where(active.any(axis=0), active.argmax(axis=0), len(channels))  # to change an image
     state: Any = tail.start(maps, bypass)  # of the kind that this tail alone takes
     never_pruned = np.setdiff1d(np.arange(len(value)), channels)
     state = tail.restore(state, never_pruned)
 
-    predictions = np.full((steps + 1, len(maps)), -1, dtype=np.int32)
-    predictions[steps] = tail.predict(state)
-    restored = np.arange(steps - 1, 0, -1)  # at step s, channels[s] is the first not pruned
+    predictions = np.full((len(steps), len(maps)), -1, dtype=np.int32)
+    predictions[-1] = tail.predict(state)
+    restored = np.arange(len(channels) - 1, steps[1] - 1, -1)  # at step 0 all are, which is B
     restored = restored[active[restored].any(axis=1)]
-    wanted = active[restored] & (first < restored[:, None])
-    place, image = np.nonzero(wanted)
-    predictions[restored[place], image] = tail.predict_along(state, channels[restored], wanted)
-    for step in reversed(range(1, steps)):  # what is not wanted is as at the next one
-        same = predictions[step] < 0
-        predictions[step, same] = predictions[step + 1, same]
+    place = np.searchsorted(steps, restored, side="right") - 1  # of the last step without each
+    changed = np.logical_or.reduceat(active, steps[:-1]) & (first < steps[:-1, None])
+    reached = np.diff(place, append=-1) != 0  # only then are all channels of a step restored
+    wanted = changed[place] & reached[:, None]
+    row, image = np.nonzero(wanted)
+    predictions[place[row], image] = tail.predict_along(state, channels[restored], wanted)
+    for number in reversed(range(1, len(steps) - 1)):  # what is not wanted is as at the next one
+        same = predictions[number] < 0
+        predictions[number, same] = predictions[number + 1, same]
     # until the first channel that is active on it is pruned, an image is as it was
-    untouched = np.arange(steps + 1)[:, None] <= first
+    untouched = steps[:, None] <= first
     return np.where(untouched, unpruned_classes(maps, *bypass), predictions).astype(np.int32)
 
 

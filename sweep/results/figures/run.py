@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from sweep.evaluation import PruningCurve
-from sweep.evaluation.curve import Channels
+from sweep.evaluation.curve import Channels, Steps
 from sweep.evaluation.significance import wilson
 
 # Okabe and Ito's palette, told apart by colour-blind readers too
@@ -50,8 +50,11 @@ def draw_cell(
     its number there.
     """
     layers = ", ".join(means) if len(means) < 4 else f"{len(means)} layers"
-    title = f"{layers}, {len(curve.channels)} channels, order {order}"
-    figures = {"figures/curve.png": draw_curve(curve.rates, curve.images, step, title)}
+    count, at_a_time = len(curve.channels), int(curve.steps[1])
+    some = f", {at_a_time} at a time" if at_a_time > 1 else ""
+    title = f"{layers}, {count} channels{some}, order {order}"
+    drawn = draw_curve(curve.steps, curve.rates, curve.images, step, title)
+    figures = {"figures/curve.png": drawn}
     located = [locate(channel) for channel in curve.channels.tolist()]
     for layer, maps in means.items():
         channels = np.array([channel for place, channel in located if place == layer])
@@ -75,11 +78,15 @@ def draw_channels(means: Mapping[str, NDArray[np.floating]]) -> dict[str, Figure
 
 
 def draw_curve(
-    rates: Mapping[str, NDArray[np.floating]], images: Mapping[str, int], step: int, title: str
+    steps: Steps,
+    rates: Mapping[str, NDArray[np.floating]],
+    images: Mapping[str, int],
+    step: int,
+    title: str,
 ) -> Figure:
     """The figure of each rate, with its 95 % interval, against channels pruned, and the stop.
 
-    `rates` are those of a curve by name, (channels + 1,), `images` of how many each is a share.
+    `rates` are those of a curve by name, (steps,), `images` of how many each is a share.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title)
@@ -87,12 +94,12 @@ def draw_curve(
     for ax, (name, lines) in zip(axs, SUBPLOTS.items(), strict=True):
         for key, label, colour, style in lines:
             if key in rates:
-                ax.plot(rates[key], style, color=colour, label=label, linewidth=2)
+                ax.plot(steps, rates[key], style, color=colour, label=label, linewidth=2)
                 n = images[key]
                 low, high = wilson(np.rint(rates[key] * n), n)
-                ax.fill_between(range(len(low)), low, high, color=colour, alpha=0.2, linewidth=0)
+                ax.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.axvline(step, color="black", linewidth=1, label=f"stop: {step} pruned")
-        ax.set(title=name, xlabel="channels pruned", xlim=(0, len(rates["valid_accuracy"]) - 1))
+        ax.set(title=name, xlabel="channels pruned", xlim=(0, steps[-1]))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         ax.legend(loc="best", fontsize="small")

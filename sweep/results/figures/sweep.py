@@ -51,9 +51,10 @@ class CellRates:
 
 @dataclass(frozen=True)
 class OrderCurves:
-    """One order's curves, one a seed: rows of clean test accuracy and attack success, (2, steps).
+    """One order's curves, one a seed: channels pruned, clean test accuracy, attack success.
 
-    `stops` are the steps that were chosen: number of the curve, step.
+    Each is of shape (3, steps). `stops` are the steps that were chosen: number of the curve,
+    channels pruned.
     """
 
     name: str
@@ -134,15 +135,15 @@ def draw_tradeoff(orders: Sequence[OrderCurves], title: str) -> Figure:
         dots = {"color": style["color"], "zorder": style["zorder"] + 1, "markersize": 6}
         dots["markerfacecolor"] = "white" if order.oracle else style["color"]
         for ax in (far, near):
-            for number, (accuracy, attack) in enumerate(order.curves):
+            for number, (pruned, accuracy, attack) in enumerate(order.curves):
                 ax.plot(accuracy, attack, **style, gid=order.name)
-                steps = sorted({step for curve, step in order.stops if curve == number})
-                ax.plot(accuracy[steps], attack[steps], "o", **dots, gid="stops")
+                chosen = np.isin(pruned, [step for curve, step in order.stops if curve == number])
+                ax.plot(accuracy[chosen], attack[chosen], "o", **dots, gid="stops")
         thick = style | {"linewidth": 1.8}
         handles.append(Line2D([], [], **thick, label=_label(order, " (oracle)")))
-    starts = np.array([curve[:, 0] for order in orders for curve in order.curves])
+    starts = np.array([curve[1:, 0] for order in orders for curve in order.curves])
     best = starts[:, 0].max()
-    most = max(curve[0].max() for order in orders for curve in order.curves)
+    most = max(curve[1].max() for order in orders for curve in order.curves)
     for ax in (far, near):
         ax.plot(*np.unique(starts, axis=0).T, "D", color="black", zorder=7)
         ax.plot(best, 0, "*", color=IDEAL, mec="black", mew=0.6, ms=16, clip_on=False, zorder=8)

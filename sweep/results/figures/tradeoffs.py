@@ -46,9 +46,12 @@ def _read_curves(cells: Sequence[Cell]) -> dict[int, Curve]:
 
 
 def _parse_curve(text: bytes) -> Curve | None:
-    """Clean test accuracy and attack success, (2, steps), of a curve.csv; None without attack."""
+    """Channels pruned, clean test accuracy and attack success, (3, steps), of a curve.csv.
+
+    None without an attack.
+    """
     steps = list(csv.DictReader(StringIO(text.decode())))
-    names = ("clean_accuracy", "attack_success_rate")
+    names = ("pruned", "clean_accuracy", "attack_success_rate")
     if not all(name in steps[0] for name in names):
         return None
     return np.array([[float(step[name]) for step in steps] for name in names])

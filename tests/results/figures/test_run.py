@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from sweep.evaluation import PruningCurve, ValidCurve
+from sweep.evaluation.curve import steps_of
 from sweep.results.figures import run
 
 
@@ -23,20 +24,20 @@ def legend(holder: Axes | Figure) -> set[str]:
     return {text.get_text() for text in found.get_texts()}
 
 
-def rates(channels: int, poisoned: bool = True) -> PruningCurve:
+def rates(channels: int, poisoned: bool = True, step: float = 1) -> PruningCurve:
     names = ["valid_accuracy", "clean_accuracy", "goodnet_accuracy", "goodnet_false_alarm_rate"]
     if poisoned:
         names += ["attack_success_rate", "goodnet_attack_success_rate", "goodnet_detection_rate"]
     rng = np.random.default_rng(0)
-    images = {name: 200 for name in names}
-    counts = {name: rng.integers(0, 201, channels + 1) for name in names}
-    valid = ValidCurve.of(np.zeros((channels + 1, 1), int), np.zeros(1, int), None)
+    images, steps = {name: 200 for name in names}, steps_of(channels, step)
+    counts = {name: rng.integers(0, 201, len(steps)) for name in names}
+    valid = ValidCurve.of(np.zeros((len(steps), 1), int), np.zeros(1, int), None, steps)
     told = {name: count / 200 for name, count in counts.items()}
     return PruningCurve(np.arange(channels), valid, told, images)
 
 
-def of(curve: PruningCurve) -> tuple[dict, dict]:
-    return curve.rates, curve.images
+def of(curve: PruningCurve) -> tuple[np.ndarray, dict, dict]:
+    return curve.steps, curve.rates, curve.images
 
 
 @pytest.mark.parametrize("channels", [1, 60, 300])
@@ -63,6 +64,24 @@ def test_a_curve_shows_every_rate_of_b_repaired_and_of_goodnet(channels):
     lines = [line.get_ydata() for axes in (left, right) for line in axes.get_lines()]
     for rate in shown.rates.values():
         assert any(np.array_equal(rate, line) for line in lines)
+
+
+def test_a_curve_of_fewer_steps_stands_at_the_channels_that_are_pruned_there():
+    shown = rates(60, step=25)
+    drawn_cell = run.draw_cell(
+        shown, 25, {"conv_3": np.ones(60)}, lambda c: ("conv_3", c), "random"
+    )
+    figure = drawn(drawn_cell["figures/curve.png"])
+    assert figure.get_suptitle() == "conv_3, 60 channels, 25 at a time, order random"
+    for axes in figure.axes:
+        *curves, stop = axes.get_lines()
+        assert {tuple(line.get_xdata()) for line in curves} == {(0, 25, 50, 60)}
+        assert set(stop.get_xdata()) == {25}
+        assert axes.get_xlim() == (0, 60)
+        for band in axes.collections:
+            assert set(band.get_paths()[0].vertices[:, 0]) == {0, 25, 50, 60}
+    every = run.draw_cell(rates(60), 25, {"conv_3": np.ones(60)}, lambda c: ("conv_3", c), "random")
+    assert every["figures/curve.png"].get_suptitle() == "conv_3, 60 channels, order random"
 
 
 def test_a_curve_without_poisoned_images_shows_the_clean_rates():

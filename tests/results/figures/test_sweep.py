@@ -90,8 +90,8 @@ def test_however_many_cells_the_figure_stays_readable(cells):
 
 def order_curves(name: str, seeds: int = 1, **more: bool) -> OrderCurves:
     rng = np.random.default_rng(len(name))
-    curves = [rng.random((2, 5)) for _ in range(seeds)]
-    return OrderCurves(name, curves, [(seed, 1 + seed) for seed in range(seeds)] * 2, **more)
+    curves = [np.vstack([[0, 4, 8, 12, 13], rng.random((2, 5))]) for _ in range(seeds)]
+    return OrderCurves(name, curves, [(seed, 4 + 4 * seed) for seed in range(seeds)] * 2, **more)
 
 
 def test_every_curve_and_every_stop_is_in_both_views():
@@ -109,9 +109,9 @@ def test_every_curve_and_every_stop_is_in_both_views():
             curves = lines(panel, one.name)
             assert len(curves) == len(one.curves)
             for seed, (line, curve) in enumerate(zip(curves, one.curves, strict=True)):
-                np.testing.assert_array_equal(line.get_xydata().T, curve)
+                np.testing.assert_array_equal(line.get_xydata().T, curve[1:])
                 dots = stops.pop(0)
-                np.testing.assert_array_equal(dots.get_xydata(), [curve[:, 1 + seed]])
+                np.testing.assert_array_equal(dots.get_xydata(), [curve[1:, 1 + seed]])
         assert not stops
 
 
@@ -142,7 +142,7 @@ def test_twenty_orders_can_be_told_apart():
 
 
 def test_the_near_view_shows_b_and_the_ideal_corner():
-    curves = [np.array([[0.9, 0.93, 0.5], [1.0, 0.5, 0.1]])]
+    curves = [np.array([[0, 1, 2], [0.9, 0.93, 0.5], [1.0, 0.5, 0.1]])]
     far, near = drawn(sweep.draw_tradeoff([OrderCurves("a", curves)], "")).axes
     left, right = near.get_xlim()
     assert left == pytest.approx(0.8)
@@ -156,7 +156,7 @@ def test_the_near_view_shows_b_and_the_ideal_corner():
 
 
 def test_a_much_worse_network_does_not_leave_the_near_view():
-    curves = [[np.array([[start, 0.1], [1.0, 0.1]])] for start in (0.9, 0.3)]
+    curves = [[np.array([[0, 1], [start, 0.1], [1.0, 0.1]])] for start in (0.9, 0.3)]
     figure = sweep.draw_tradeoff([OrderCurves(str(n), curve) for n, curve in enumerate(curves)], "")
     _, near = drawn(figure).axes
     assert near.get_xlim()[0] == pytest.approx(0.8)
