@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -104,7 +105,12 @@ def _deepid(classes: int) -> keras.Model:
 
 
 def whole_curve(
-    network: keras.Model, images: dict[str, Images], layer: str, order: Order, cache: Cache
+    network: keras.Model,
+    images: dict[str, Images],
+    layer: str,
+    order: Order,
+    cache: Cache,
+    step: float = 1,
 ) -> tuple[PruningCurve, dict[str, Predictions], dict[str, float]]:
     """The whole curve with all its rates, as run.py makes it, and the seconds of each stage."""
     seconds: dict[str, float] = {}
@@ -115,10 +121,11 @@ def whole_curve(
     with _stage(seconds, "rank"):
         valid = at_cut["valid"]
         ranked = together([part.scores(order, seed=0) for part in valid.layers])
+        ranked = replace(ranked, step=step)
     answers = {}
     for name, subset in images.items():
         with _stage(seconds, f"steps, {name}"):
-            by_step = at_cut[name].predict_steps(ranked.channels)
+            by_step = at_cut[name].predict_steps(ranked.channels, step=step)
             answers[name] = Predictions(by_step, subset.labels, subset.true_labels)
     with _stage(seconds, "rates"):
         curve = pruning_curve(ranked, networks.shape_and_classes(network)[1], **answers)

@@ -3,6 +3,7 @@
     python benchmarks/networks.py                       all rows
     python benchmarks/networks.py vit vgg19_bn          some
     python benchmarks/networks.py --images 256          fewer images
+    python benchmarks/networks.py --step 0.01           fewer steps
 
 Images of 32 x 32 x 3 and 10 classes, 1,280 of them: 480 for ranking, 400 clean, 400 poisoned, drawn
 by seed as the weights are. BatchNormalization has the statistics of one batch. The curve is that of
@@ -133,7 +134,9 @@ ROWS: tuple[tuple[Callable[[], keras.Model], str], ...] = (
 )
 
 
-def measure(make: Callable[[], keras.Model], layer: str, count: int) -> dict[str, float]:
+def measure(
+    make: Callable[[], keras.Model], layer: str, count: int, step: float
+) -> dict[str, float]:
     """Channels, seconds of a plain pass and of the whole curve (medians), peak memory in GB."""
     keras.utils.set_random_seed(0)
     network, images = make(), stand_ins(count)
@@ -150,7 +153,7 @@ def measure(make: Callable[[], keras.Model], layer: str, count: int) -> dict[str
         plain.append(seconds(plain_pass))
         with tempfile.TemporaryDirectory() as folder:
             cache = Cache(folder, max_gb=20, memory_gb=0.1)
-            curve, _, stages = whole_curve(network, images, layer, MEAN, cache)
+            curve, _, stages = whole_curve(network, images, layer, MEAN, cache, step)
         curves.append(sum(stages.values()))
         channels = len(curve.channels)
     return {
@@ -184,10 +187,11 @@ def main() -> None:
     names = list(dict.fromkeys(make.__name__ for make, _ in ROWS))
     parser.add_argument("network", nargs="*", help=f"which (default: all): {', '.join(names)}")
     parser.add_argument("--images", type=int, default=IMAGES, help=f"default {IMAGES}")
+    parser.add_argument("--step", type=float, default=1, help="prune.step, default 1")
     parser.add_argument("--row", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row is not None:
-        print(json.dumps(measure(*ROWS[options.row], options.images)))
+        print(json.dumps(measure(*ROWS[options.row], options.images, options.step)))
         return
     unknown = set(options.network) - set(names)
     if unknown:
@@ -198,6 +202,7 @@ def main() -> None:
         if options.network and make.__name__ not in options.network:
             continue
         child = [sys.executable, __file__, "--row", str(number), "--images", str(options.images)]
+        child += ["--step", str(options.step)]
         of = json.loads(subprocess.check_output(child, text=True).splitlines()[-1])
         print(
             f"{make.__name__:16}{layer:20}{of['channels']:>8}{of['plain']:>7.2f} s"

@@ -183,3 +183,12 @@ def test_a_setting_of_ones_own_is_set_and_a_cell_alone_is_named_too(own):
     own.run(*target, "tracking.experiment=alone too")
     (cell,) = own.cells("alone too")
     assert cell.info.run_name == "loudness accuracy_drop conv_3"
+
+
+def test_a_stop_of_ones_own_that_knows_no_steps_is_refused_in_a_sentence(own):
+    config = ("--config-dir", "conf", "prune/stop=my_stop")
+    printed = own.run(*config, *SMALL, "prune.step=7", "tracking.experiment=steps", exits=2)
+    sentence = " ".join(printed.split())
+    assert "the stop ends after 59 channels, which is no step of this curve (0, 7, 14" in sentence
+    assert "expected a stop that chooses one of curve.steps" in sentence
+    assert own.project.runs("steps") == []

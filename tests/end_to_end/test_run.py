@@ -304,6 +304,62 @@ def test_curve_csv_names_the_channel_and_layer_of_each_step(project, sweep) -> N
     assert {row["layer"] for row in rows} == {"conv_3"}
 
 
+def test_a_curve_of_fewer_steps_is_the_whole_one_there_and_stops_choose_among_them(
+    project, sweep
+) -> None:
+    _, _, (_, whole) = sweep
+    grid = ("prune.step=4,0.05,64", "prune.frac=0.1", "tracking.models=false")
+    printed = project.run("-m", *SMALL, *grid, "tracking.experiment=steps")
+    lines = [line for line in printed.splitlines() if not line.startswith((*TO_COPY, "mlruns"))]
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines if line[:1] in ("4", "0", "6")] == ["4", "0.05", "64"]
+    parent, cells = split(project.runs("steps"))
+    assert {"report.html", "figures/tradeoff.png"} <= project.artifacts(parent)
+    client = project.client()
+    rows = read(client.download_artifacts(whole.info.run_id, "curve.csv"))
+    for cell, step in zip(cells, (4, 3, 64), strict=True):
+        steps = [*range(0, 60, step), 60]
+        curve = read(client.download_artifacts(cell.info.run_id, "curve.csv"))
+        named = [row.pop("channels") for row in curve]
+        assert curve == [rows[pruned] for pruned in steps]
+        assert " ".join(named).split() == [f"conv_3:{row['channel']}" for row in rows[1:]]
+        for name in CURVE:
+            history = client.get_metric_history(cell.info.run_id, f"curve/{name}")
+            assert sorted(point.step for point in history) == steps
+
+        metrics, pruned = cell.data.metrics, int(cell.data.metrics["prune/channels"])
+        first = float(rows[0]["valid_accuracy"])
+        breaching = [k for k in steps[1:-1] if first - float(rows[k]["valid_accuracy"]) >= 0.1]
+        assert pruned == (breaching or steps[-2:-1])[0]
+        assert cell.data.tags["stop_reached"] == str(bool(breaching)).lower()
+        assert metrics["prune/fraction"] == pruned / 60
+        assert metrics["repaired/valid_accuracy"] == float(rows[pruned]["valid_accuracy"])
+        assert metrics["repaired/clean_accuracy"] == float(rows[pruned]["clean_accuracy"])
+    again = project.run("-m", *SMALL, *grid, "tracking.experiment=steps")
+    assert "3 cells: 0 to run, 3 finished before" in again
+
+
+def test_several_layers_are_ranked_again_at_each_step(project) -> None:
+    layers = ("prune.layer=[conv_2,conv_3]", "prune.recompute=true", "prune.step=0.25")
+    project.run(*SMALL, *layers, "tracking.models=false", "tracking.experiment=steps again")
+    (cell,) = project.runs("steps again")
+    assert "figures/curve.png" in project.artifacts(cell)
+    curve = read(project.client().download_artifacts(cell.info.run_id, "curve.csv"))
+    assert [row["pruned"] for row in curve] == ["0", "25", "50", "75", "100"]
+    every = " ".join(row["channels"] for row in curve).split()
+    expected = [f"conv_2:{n}" for n in range(40)] + [f"conv_3:{n}" for n in range(60)]
+    assert sorted(every) == sorted(expected)
+    assert [f"{row['layer']}:{row['channel']}" for row in curve[1:]] == every[24::25]
+
+
+def test_a_step_that_can_be_none_is_refused_in_a_sentence_before_anything_starts(project) -> None:
+    printed = project.run("-m", *SMALL, "prune.step=4,1.5", "tracking.experiment=none", exits=2)
+    assert "prune.step is 1.5; expected channels at a time: a whole number, or a share" in " ".join(
+        printed.split()
+    )
+    assert project.runs("none") == []
+
+
 def test_the_parent_holds_the_comparison_with_run_ids(project, sweep) -> None:
     _, parent, cells = sweep
     assert parent.info.status == "FINISHED"
