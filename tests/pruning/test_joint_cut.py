@@ -30,7 +30,14 @@ def labelled(pixels: np.ndarray, key: str = "") -> Images:
 
 #: Networks in which no two convolutions can be pruned.
 ALONE = {"softplus", "perceptron", "operation", "long_way", "all_convolutional", "ends_in_pool"}
-ALONE |= {"channel_softmax", "squeeze_excite", "saturated", "flattened"}
+ALONE |= {
+    "channel_softmax",
+    "squeeze_excite",
+    "saturated",
+    "flattened",
+    "transformer",
+    "first_token",
+}
 SEVERAL = [builder for builder in CASES if builder.__name__ not in ALONE]
 
 
