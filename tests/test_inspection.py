@@ -1,6 +1,7 @@
 """A verdict: who stands out, what pruning costs, and how both are told."""
 
 import csv
+from functools import partial
 from io import BytesIO, StringIO
 
 import numpy as np
@@ -8,10 +9,14 @@ import pytest
 from planted import noisy_patterns, planted
 
 from sweep import terminal
-from sweep.inspection import Cost, Verdict, residual_triggers
+from sweep.inspection import Cost, Verdict, _cost, residual_triggers
 from sweep.networks.forward import predict
+from sweep.orders import l1_norm
+from sweep.pruning import activations_of, cut_at
+from sweep.pruning.ranking import ranking
 from sweep.results.figures import draw_verdict
 from sweep.results.printed import print_verdict
+from sweep.stops import channel_count
 from sweep.training import Defender
 from sweep.training.inversion import ReversedTriggers, invert
 
@@ -92,6 +97,21 @@ def test_costs_are_told_for_every_order_and_left_empty_where_it_does_not_apply()
     assert rows[1] == {
         "order": "mean_activation", "pruned": "5", "accuracy": "0.94", "differs": "0.03",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("step", "pruned"), [(1, 4), (3, 6), (0.25, 4)])
+def test_what_an_order_costs_is_read_at_the_step_where_it_is_stopped(step, pruned):
+    network, images = planted(0), noisy_patterns(0)
+    cut, defender = cut_at(network), Defender(network, images)
+    valid = activations_of(cut, {"valid": images})["valid"]
+    order, stop = partial(l1_norm, descending=True), partial(channel_count, count=4)
+    how = {"scope": "global", "step": step, "seed": 0}
+    cost = _cost("l1_norm", order, defender, valid, stop, how)
+    channels = ranking(valid.layers[0].scores(order, 0))
+    before, after = (predict(cut.pruned(channels[:n]), images.pixels) for n in (0, pruned))
+    assert cost.pruned == pruned
+    assert cost.accuracy == (after == images.labels).mean()
+    assert cost.differs == (after != before).mean() > 0
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
