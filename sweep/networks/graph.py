@@ -21,6 +21,7 @@ from sweep.networks.keras_internals import (
     takes_training,
 )
 from sweep.networks.layer_types import (
+    ATTENTION,
     CONVOLUTIONS,
     LAYERS,
     is_activation,
@@ -28,6 +29,7 @@ from sweep.networks.layer_types import (
     is_linear,
     is_merge,
     is_norm,
+    is_sum,
 )
 
 
@@ -76,17 +78,45 @@ class Graph:
     def default_node(self) -> Node:
         """Return the last convolution through which every path from input to output passes.
 
-        One whose channels are the class scores is passed over: pruning them removes classes.
+        One whose channels are the class scores is passed over: pruning them removes classes. In a
+        network with attention, or without such a convolution, it is the last MLP's hidden layer.
         """
+        found = [self._last_convolution(), self._last_hidden_layer()]
+        if any(type(node.operation) in ATTENTION for node in self.nodes):
+            found.reverse()
+        for node in found:
+            if node is not None:
+                return node
+        raise BadInput(
+            f"the network has no convolution through which every path passes; set prune.layer; "
+            f"{self._names()}"
+        )
+
+    def _last_convolution(self) -> Node | None:
+        """The last convolution on every path, but for one that makes the class scores."""
         for node in reversed(self.nodes):
             if type(node.operation) in CONVOLUTIONS:
                 end = self.fused_end(node)
                 if not self.bypass_tensors(end) and not self.makes_scores(end):
                     return node
-        raise BadInput(
-            f"the network has no convolution through which every path passes; set prune.layer; "
-            f"{self._names()}"
-        )
+        return None
+
+    def _last_hidden_layer(self) -> Node | None:
+        """The first of the last two Dense on a branch of the last sum that has such a branch."""
+        sums = [node for node in reversed(self.nodes) if is_sum(node.operation)]
+        for tensor in (tensor for node in sums for tensor in node.input_tensors):
+            branch = self._branch_to(tensor)
+            dense = [node for node in branch if type(node.operation) is LAYERS.Dense]
+            if len(dense) > 1:
+                return dense[-2]
+        return None
+
+    def _branch_to(self, tensor: Tensor) -> list[Node]:
+        """The nodes of one input and one reader each that lead to `tensor`, the last one last."""
+        node = self._maker[id(tensor)]
+        if len(node.input_tensors) != 1 or self._only_reader(node) is None:
+            return []
+        return [*self._branch_to(node.input_tensors[0]), node]
 
     def _names(self) -> str:
         """Return a sentence's part that lists the layers that can be named."""

@@ -20,6 +20,7 @@ DEPTHWISE = (LAYERS.DepthwiseConv1D, LAYERS.DepthwiseConv2D)
 SEPARABLE = (LAYERS.SeparableConv1D, LAYERS.SeparableConv2D)
 PRODUCERS = (*PLAIN, *TRANSPOSED, *DEPTHWISE, *SEPARABLE)
 CONVOLUTIONS = tuple(layer_type for layer_type in PRODUCERS if layer_type is not LAYERS.Dense)
+ATTENTION = (LAYERS.MultiHeadAttention, LAYERS.GroupQueryAttention)
 
 ACTIVATIONS = (LAYERS.Activation, LAYERS.ReLU, LAYERS.LeakyReLU, LAYERS.PReLU, LAYERS.ELU)
 #: Operations (`keras.ops.relu(x)`) that are activations; Keras has no public name for their types.
@@ -90,6 +91,11 @@ def makes_channels(layer: Layer) -> bool:
     has_lora = getattr(layer, "lora_enabled", False)  # its kernel is a sum of weights
     knows_weights = not (has_lora or _is_quantised(layer))
     return type(layer) in PRODUCERS and knows_weights and _channels_last(layer)
+
+
+def has_heads(layer: Layer) -> bool:
+    """Return whether `layer` is attention whose heads are known one by one."""
+    return type(layer) is LAYERS.MultiHeadAttention
 
 
 def is_activation(layer: Layer) -> bool:
@@ -221,6 +227,21 @@ def zero_channels(layer: Layer, channels: NDArray[np.int64], *, keep_beta: bool 
         else:
             value[..., channels] = 0
         weight.assign(value)
+
+
+def zero_heads(layer: Layer, heads: NDArray[np.int64]) -> None:
+    """Set to zero, in `layer` itself, what its output projection reads of `heads`."""
+    kernel = layer.output_dense.kernel
+    value = kernel.numpy().copy()
+    value[heads] = 0
+    kernel.assign(value)
+
+
+def unread_heads(layer: Layer) -> NDArray[np.bool_]:
+    """Return of which heads the output projection of `layer` reads nothing, (heads,)."""
+    kernel = layer.output_dense.kernel.numpy()
+    unread: NDArray[np.bool_] = (kernel == 0).reshape(len(kernel), -1).all(axis=1)
+    return unread
 
 
 def _is_one_of(layer: Layer, types: tuple[type, ...], operations: tuple[str, ...]) -> bool:

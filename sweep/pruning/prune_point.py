@@ -48,7 +48,7 @@ class PrunePoint:
 
     @classmethod
     def of(cls, graph: Graph, layer: str) -> "PrunePoint":
-        """The prune point of a layer's name; "auto" is the last convolution on every path.
+        """The prune point of a layer's name; "auto" is `Graph.default_node`.
 
         Raises BadInput where there are no channels to prune.
         """

@@ -48,3 +48,37 @@ def test_nodes_by_what_they_depend_on_and_by_layer(graph):
     assert downstream[-1] == "dense"
     assert names(graph.calls_of(graph.node_of("conv"))) == ["conv"]
     assert graph.default_node() is graph.node_of("stem")
+
+
+def perceptron(x, name, *, hidden="gelu"):
+    x = layers.Dense(12, hidden, name=f"hidden_{name}")(layers.LayerNormalization()(x))
+    return layers.Dropout(0.1)(layers.Dense(6, name=f"out_{name}")(x))
+
+
+def test_of_a_network_with_attention_the_default_is_the_hidden_layer_of_its_last_mlp():
+    images = keras.Input((8, 8, 3))
+    x = layers.Reshape((-1, 6))(layers.Conv2D(6, 4, strides=4, name="patches")(images))
+    token = layers.Dense(6, name="token")(keras.ops.ones_like(x[:, :1, :1]))
+    x = layers.Embedding(5, 6)(keras.ops.arange(5)) + layers.Concatenate(axis=1)([token, x])
+    for block in ("1", "2"):
+        normal = layers.LayerNormalization()(x)
+        x = x + layers.MultiHeadAttention(2, 3)(normal, normal)
+        x = x + perceptron(x, block)
+    x = layers.Dense(7, "tanh", name="pooler")(layers.LayerNormalization()(x)[:, 0])
+    graph = Graph(keras.Model(images, layers.Dense(5)(x)))
+    assert graph.default_node() is graph.node_of("hidden_2")
+
+
+def test_without_attention_it_is_such_a_layer_only_where_no_convolution_is_on_every_path():
+    images = keras.Input((4, 6))
+    x = layers.Add()([images, perceptron(images, "1")])
+    fork = layers.Dense(6, name="fork")(x)  # read by the sum too: no hidden layer of a branch
+    x = layers.Add()([fork, layers.Dense(6, name="beside")(fork)])
+    graph = Graph(keras.Model(images, layers.Dense(5)(layers.Flatten()(x))))
+    assert graph.default_node() is graph.node_of("hidden_1")
+
+    images = keras.Input((8, 8, 3))
+    x = layers.Reshape((-1, 6))(layers.Conv2D(6, 4, strides=4, name="patches")(images))
+    x = layers.GlobalAveragePooling1D()(layers.Add()([x, perceptron(x, "1")]))
+    graph = Graph(keras.Model(images, layers.Dense(5)(x)))
+    assert graph.default_node() is graph.node_of("patches")

@@ -12,6 +12,7 @@ from zoo import (
     branches,
     by_hand,
     depthwise,
+    first_token,
     lenet,
     normalised,
     one_relu,
@@ -19,12 +20,13 @@ from zoo import (
     randomized,
     residual,
     separable,
+    transformer,
     untouched,
 )
 
 from sweep import BadInput, NotApplicable
 from sweep.data import Images
-from sweep.networks import deepid, digest, forward, load
+from sweep.networks import clone, deepid, digest, forward, load
 from sweep.networks.forward import predict
 from sweep.networks.loading import as_functional
 from sweep.pruning import Cut, LayerActivations
@@ -158,6 +160,34 @@ def test_only_gamma_does_not_apply_where_there_is_no_normalisation():
         Cut(network, "add", "gamma")
 
 
+@pytest.mark.parametrize("layer", ["norm_2_2", "attended_2", "hidden_2"])
+def test_a_layer_normalisation_has_no_gamma_of_a_channel(layer):
+    with pytest.raises(NotApplicable, match="a LayerNormalization mixes channels"):
+        Cut(randomized(transformer(untouched)), layer, "gamma")
+
+
+@pytest.mark.parametrize("layer", ["attended_1", "add_1", "add_2", "norm_1_2", "norm"])
+@pytest.mark.parametrize(
+    "builder", [transformer, first_token], ids=lambda builder: builder.__name__
+)
+def test_a_residual_stream_and_a_layer_normalisation_are_masked_where_they_stand(builder, layer):
+    network = randomized(builder(untouched))
+    pixels = np.random.default_rng(6).normal(size=(60, 8, 8, 3)).astype(np.float32)
+    cut, channels = Cut(network, layer), np.random.default_rng(7).permutation(6)
+    told = answers(cut, pixels, channels)
+    assert len(np.unique(told, axis=0)) > 2, "this case shows nothing"
+    for step in range(7):
+        scale = np.where(np.isin(np.arange(6), channels[:step]), 0.0, 1.0).tolist()
+
+        def masked(called, *args, scale=scale, **kwargs):
+            made = called(*args, **kwargs)
+            return layers.Rescaling(scale)(made) if called.name == layer else made
+
+        slow = clone(network, call_function=masked)(pixels)
+        np.testing.assert_array_equal(told[step], np.argmax(slow, axis=1))
+        np.testing.assert_allclose(cut.pruned(channels[:step])(pixels), slow, atol=1e-5)
+
+
 def test_only_gamma_is_masked_by_a_constant_where_its_weights_serve_others_too():
     images = keras.Input(SHAPE)
     norm = layers.BatchNormalization(name="norm")
@@ -260,11 +290,13 @@ AUTO = {
     all_convolutional: "conv_1",  # conv_2 makes the class scores
     one_relu: "conv_3",
     branches: "stem",
+    transformer: "hidden_2",
+    first_token: "hidden_2",
 }
 
 
 @pytest.mark.parametrize("builder", AUTO, ids=lambda builder: builder.__name__)
-def test_auto_is_the_last_convolution_through_which_every_path_passes(builder):
+def test_auto_is_the_last_convolution_on_every_path_or_a_transformers_last_hidden_layer(builder):
     assert Cut(as_functional(builder(untouched))).layer == AUTO[builder]
 
 
