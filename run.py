@@ -53,7 +53,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
             figures.log_shared(log, files.digest(), lambda: figures.draw_attack(examples(files)))
 
     # Cut B at the layers and rank their channels, on clean validation images alone.
-    cut = cut_at(badnet, cfg.prune.layer, cfg.prune.semantics)
+    cut = cut_at(badnet, cfg.prune.layer, cfg.prune.semantics, cfg.prune.unit)
     log.tags({"layer": cut.layer, "network_digest": cut.digest})
     at_cut = activations_of(cut, images, parts.cache)
     valid, defender = at_cut["valid"], Defender(badnet, images["valid"], cfg.seed, parts.cache)

@@ -121,7 +121,7 @@ def _check_pruning(cfg: DictConfig, parts: Parts, network: keras.Model) -> None:
     from sweep.pruning import cut_at, scoring
     from sweep.pruning.predictions import place_of
 
-    cut = cut_at(network, cfg.prune.layer, cfg.prune.semantics)
+    cut = cut_at(network, cfg.prune.layer, cfg.prune.semantics, cfg.prune.unit)
     steps = steps_of(cut.channels, cfg.prune.step)
     nothing = np.zeros((len(steps), 1), dtype=int)
     stop = parts.stop(ValidCurve.of(nothing, nothing[0], np.zeros(cut.channels), steps))

@@ -98,6 +98,7 @@ class Prune(Section):
     layer: str | Annotated[list[str], Field(min_length=1)] = Field(
         description="a layer's name, a list of names, auto or all"
     )
+    unit: Literal["channel", "head"]
     scope: Literal["global", "layer"]
     step: Count | Share = Field(
         1,

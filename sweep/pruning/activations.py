@@ -124,7 +124,7 @@ class Activations:
         network = self.cut.network
         # not the prune node's name: one activation layer may be called behind several layers
         images = self._images.key or uuid4().hex  # what has no key is like nothing else
-        made_of = [self.cut.digest, images, self.cut.layer]
+        made_of = [self.cut.digest, images, self.cut.layer, self.cut.unit]
         return files.key([*made_of, VERSIONS], *MADE_BY, *custom_modules(network))
 
     def _boundary_batches(self) -> Iterator[Boundary]:

@@ -5,7 +5,7 @@ anew, but only for the images on which that channel is not as if it were pruned 
 """
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations, pairwise
 from math import prod
 
@@ -21,6 +21,7 @@ from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
 from sweep.networks.layer_types import CONVOLUTIONS
 from sweep.networks.outputs import known_values
+from sweep.pruning.heads import HeadCut, attentions, with_heads
 from sweep.pruning.incremental.scores import run_to_scores
 from sweep.pruning.layer_cut import Cut
 
@@ -29,26 +30,33 @@ MAX_INPUT_BYTES = 2**27  # of all that the segments are given, for a batch
 
 
 def cut_at(
-    network: keras.Model, layers: str | Sequence[str] = "auto", semantics: str = "zero"
+    network: keras.Model,
+    layers: str | Sequence[str] = "auto",
+    semantics: str = "zero",
+    unit: str = "channel",
 ) -> "Cut | JointCut":
     """Cut `network` at a layer, at several, or with "all" at every convolution.
 
-    With "all", convolutions that cannot be cut are passed over, and so are those that make the
-    class scores. Raises BadInput, or NotApplicable, where the network cannot be cut so.
+    With `unit` "head" the layers are attention, and "all" is every MultiHeadAttention. With "all",
+    layers that cannot be cut are passed over, and so are those that make the class scores. Raises
+    BadInput, or NotApplicable, where the network cannot be cut so.
     """
+    by_head = unit == "head"
+    cut: Callable[..., Cut] = partial(HeadCut, view=with_heads(network)) if by_head else Cut
+    if isinstance(layers, str) and layers != "all":
+        return cut(network, layers, semantics)
     if layers == "all":
-        cuts = _all_convolutions(network, semantics)
-    elif isinstance(layers, str):
-        return Cut(network, layers, semantics)
+        names = attentions(network) if by_head else _convolutions(network)
+        cuts = _all_that_can_be(names, lambda layer: cut(network, layer, semantics))
     else:
-        cuts = [Cut(network, layer, semantics) for layer in layers]
+        cuts = [cut(network, layer, semantics) for layer in layers]
     if not cuts:
         raise BadInput(f"prune.layer is {layers!r}, which names no layer; expected one or more")
     return cuts[0] if len(cuts) == 1 else JointCut(network, cuts, semantics)
 
 
 class JointCut:
-    """`parts`, cuts of one network, in the order in which images reach them.
+    """`parts`, cuts of one network, or of one view of it, in the order in which images reach them.
 
     Channels are numbered through: those of the second part follow the last of the first. What
     crosses is what crosses at the first part, and with it all that is made before and read later.
@@ -61,10 +69,11 @@ class JointCut:
                     f"prune.layer names {one.layer!r} and {other.layer!r}, whose channels are the "
                     f"same; leave one of them out"
                 )
-        graph = Graph(network)
+        self._graph = graph = parts[0].graph
         self.parts = sorted(parts, key=lambda part: graph.nodes.index(part.point.mask_node))
         self.network = network
         self.semantics = semantics
+        self.unit = parts[0].unit
         self.layer = " ".join(part.layer for part in self.parts)
         self.channels = sum(part.channels for part in self.parts)
         self._starts = np.cumsum([0, *(part.channels for part in self.parts)])
@@ -129,7 +138,7 @@ class JointCut:
         by_part = list(zip(self.parts, self.split_by_layer(channels), strict=True))
         for part, numbers in by_part:
             if len(numbers) and not part.by_weights:
-                network = Cut(network, part.layer, self.semantics).pruned(numbers)
+                network = part.of_network(network).pruned(numbers)
         copy = clone(network)
         for part, numbers in by_part:
             if part.by_weights:
@@ -166,7 +175,7 @@ class JointCut:
 
     @cached_property
     def _to_cut(self) -> Callable[..., list[Tensor]]:
-        return forward.feature_extractor(self.network, self._segments[0].inputs)
+        return forward.feature_extractor(self._graph.network, self._segments[0].inputs)
 
 
 class _Segment:
@@ -236,18 +245,28 @@ def _segments(graph: Graph, parts: Sequence[Cut]) -> list[_Segment]:
     return segments
 
 
-def _all_convolutions(network: keras.Model, semantics: str) -> list[Cut]:
-    """Cuts at the convolutions of `network`; why not, where there is none."""
+def _convolutions(network: keras.Model) -> list[str]:
+    """The names of the convolutions, but for those that make the class scores."""
     graph = Graph(network)
-    cuts = []
-    error = BadInput("prune.layer is 'all', and the network has no convolution to prune")
-    for node in graph.nodes:
-        if type(node.operation) in CONVOLUTIONS and not graph.makes_scores(graph.fused_end(node)):
-            try:
-                cuts.append(Cut(network, node.operation.name, semantics))
-            except BadInput as reason:
-                error = reason
-    if not cuts:
+    names = [
+        node.operation.name
+        for node in graph.nodes
+        if type(node.operation) in CONVOLUTIONS and not graph.makes_scores(graph.fused_end(node))
+    ]
+    if not names:
+        raise BadInput("prune.layer is 'all', and the network has no convolution to prune")
+    return names
+
+
+def _all_that_can_be(names: Sequence[str], cut: Callable[[str], Cut]) -> list[Cut]:
+    """The cuts at those layers where there can be one; why not, where there is none."""
+    cuts, error = [], None
+    for name in names:
+        try:
+            cuts.append(cut(name))
+        except BadInput as reason:
+            error = reason
+    if error and not cuts:
         raise error
     return cuts
 

@@ -33,16 +33,28 @@ class Cut:
     """A network cut at the output of one layer.
 
     `layer` is a layer's name, or "auto": the last convolution through which every path from input
-    to output passes. Channels are ranked and silenced at the prune node, and the network is cut
-    behind the mask node, see `PrunePoint`, which also shows an example with shapes.
+    to output passes, or of a transformer the hidden layer of the last MLP. Channels are ranked and
+    silenced at the prune node, and the network is cut behind the mask node, see `PrunePoint`, which
+    also shows an example with shapes.
     The map of a pruned channel is 0; with `semantics="gamma"`, where a BatchNormalization is part
     of the channel, only its gamma is 0 and the map becomes what the constant beta makes of it:
     `pruned_value` at the prune node, `mask_value` at the mask node, both (channels,).
+    `view` is a network of the same outputs, which is cut in its place where it has a node that the
+    network has not, see `HeadCut`; `network` is what is pruned.
     Raises BadInput where the network cannot be cut so, NotApplicable for gamma without one.
     """
 
-    def __init__(self, network: keras.Model, layer: str = "auto", semantics: str = "zero") -> None:
-        self._graph = graph = Graph(network)
+    #: What a channel is: one of the layer's, or a head of attention, see `HeadCut`.
+    unit = "channel"
+
+    def __init__(
+        self,
+        network: keras.Model,
+        layer: str = "auto",
+        semantics: str = "zero",
+        view: keras.Model | None = None,
+    ) -> None:
+        self.graph = graph = Graph(network if view is None else view)
         self.network = network
         self.semantics = semantics
         self.point = point = PrunePoint.of(graph, layer)
@@ -50,7 +62,8 @@ class Cut:
         if semantics == "gamma" and not point.has_norm:
             raise NotApplicable(
                 f"prune.semantics=gamma needs a BatchNormalization of the channels of "
-                f"{self.layer!r}, and there is none; take prune.semantics=zero"
+                f"{self.layer!r}, and there is none (a LayerNormalization mixes channels, so there "
+                f"is no gamma of a channel); take prune.semantics=zero"
             )
         tail = [t for node in graph.downstream_nodes(point.mask_node) for t in node.output_tensors]
         self.batch_size = forward.batch_size(graph.tensors)
@@ -115,7 +128,7 @@ class Cut:
         """
         if self._tail is None:
             node, value = self.point.mask_node, self.mask_value
-            self._tail = tail_of(self._graph, node, value, maps, bypass)
+            self._tail = tail_of(self.graph, node, value, maps, bypass)
         return incremental.predict_steps(
             self._tail, self._unpruned_classes, maps, bypass, channels, self.mask_value, step
         )
@@ -124,6 +137,10 @@ class Cut:
         """The network's scores, (n, classes), when `channels` are pruned; as `predict_steps`."""
         kept = ~np.isin(np.arange(self.channels), channels)
         return np.asarray(self._masked_scores(kept, maps, *bypass))
+
+    def of_network(self, network: keras.Model) -> "Cut":
+        """The same cut of another network, that has the layer too."""
+        return type(self)(network, self.layer, self.semantics)
 
     def locate(self, channel: int) -> tuple[str, int]:
         """The layer of a channel, and its number there."""
@@ -165,7 +182,7 @@ class Cut:
             name += "_"
         mask = LAYERS.Rescaling(kept.tolist(), offset.tolist(), name=name)
         node = self.point.prune_node
-        masked_call, calls = self._graph.calls_of(node).index(node), count()
+        masked_call, calls = self.graph.calls_of(node).index(node), count()
 
         def call_layer(layer: Layer, *args: Any, **kwargs: Any) -> Tensor:
             output = layer(*args, **kwargs)
@@ -201,7 +218,7 @@ class Cut:
     @property
     def _boundary(self) -> list[Tensor]:
         """The tensors that cross the cut: the maps at the mask node, then those that bypass it."""
-        return self._graph.boundary_tensors(self.point.mask_node)
+        return self.graph.boundary_tensors(self.point.mask_node)
 
     @cached_property
     def digest(self) -> str:
@@ -210,8 +227,8 @@ class Cut:
 
     @cached_property
     def _to_prune_node(self) -> Callable[..., list[Tensor]]:
-        tensors = self._graph.boundary_tensors(self.point.prune_node)
-        return forward.feature_extractor(self.network, tensors)
+        tensors = self.graph.boundary_tensors(self.point.prune_node)
+        return forward.feature_extractor(self.graph.network, tensors)
 
     @cached_property
     def _from_prune_to_mask_node(self) -> Callable[..., Tensor]:
@@ -220,7 +237,7 @@ class Cut:
 
         def run(maps: Tensor) -> Tensor:
             known = {id(start): maps}
-            self._graph.run(self.point.mask_path[1:], known)
+            self.graph.run(self.point.mask_path[1:], known)
             return known[id(end)]
 
         return forward.compiled(run, [forward.tensor_spec(start)])
@@ -228,19 +245,19 @@ class Cut:
     @cached_property
     def _masked_scores(self) -> Callable[..., Tensor]:
         value = tf.constant(self.mask_value, self._boundary[0].dtype)
-        nodes = self._graph.downstream_nodes(self.point.mask_node)
+        nodes = self.graph.downstream_nodes(self.point.mask_node)
 
         def scores(kept: Tensor, maps: Tensor, *bypass: Tensor) -> Tensor:
             known = known_values(self._boundary, (tf.where(kept, maps, value), *bypass))
-            self._graph.run(nodes, known)
-            return known[id(self.network.outputs[0])]
+            self.graph.run(nodes, known)
+            return known[id(self.graph.network.outputs[0])]
 
         kept_spec = tf.TensorSpec(value.shape, tf.bool)
         return forward.compiled(scores, [kept_spec, *map(forward.tensor_spec, self._boundary)])
 
     @cached_property
     def _unpruned_classes(self) -> Callable[..., NDArray[np.int64]]:
-        return tail_classifier(self._graph, self.point.mask_node)
+        return tail_classifier(self.graph, self.point.mask_node)
 
 
 def _value_at_end(path: Sequence[Node], value: Array) -> Array:

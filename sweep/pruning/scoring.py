@@ -132,8 +132,7 @@ class LayerState:
 
     def move_to(self, network: keras.Model) -> None:
         """See the layer in `network` from now on, a pruned copy; nothing of that is cached."""
-        cut = self.activations.cut
-        self._start(self.activations.with_cut(Cut(network, cut.layer, cut.semantics)))
+        self._start(self.activations.with_cut(self.activations.cut.of_network(network)))
         self.scores = None
 
     def _start(self, activations: LayerActivations) -> None:

@@ -380,7 +380,7 @@ def test_networks_whose_description_is_nonsense(network, drawn, tmp_path):
 KEYS = """
 seed verdict inspect rerun data.scale data.valid_images data.identities data.seed
 data.images_per_identity data.folder attack.target attack.rate attack.white badnet.epochs
-badnet.batch_size badnet.learning_rate badnet.seed badnet.folder prune.layer prune.scope
+badnet.batch_size badnet.learning_rate badnet.seed badnet.folder prune.layer prune.unit prune.scope
 prune.frac prune.count prune.keep prune.semantics prune.u prune.alpha prune.recompute prune.step
 tracking.uri tracking.experiment tracking.models cache.folder cache.max_gb cache.memory_gb
 data attack badnet prune/order prune/stop repair strategy case experiment nonsense
