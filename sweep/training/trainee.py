@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from sweep.networks import clone, forward, outputs
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Layer
-from sweep.networks.layer_types import SEPARABLE, filters, is_norm, makes_channels
+from sweep.networks.layer_types import (
+    SEPARABLE,
+    filters,
+    has_heads,
+    is_norm,
+    makes_channels,
+    unread_heads,
+)
 from sweep.networks.outputs import is_frozen_adapter
 from sweep.training.defender import Batch
 from sweep.training.seeds import seed_states
@@ -108,10 +115,15 @@ def pruned_weights(
     """The weights of which some are to stay, each with which may change, and its values.
 
     Where all that makes a channel from its inputs is 0, it is taken for pruned: these zeros stay,
-    and what is added to them.
+    and what is added to them. So do zeros where nothing is read of a head of attention.
     """
     held = []
     for layer in network.layers:
+        if has_heads(layer) and unread_heads(layer).any():
+            kernel = layer.output_dense.kernel
+            is_read = np.ones(kernel.shape, dtype=bool)
+            is_read[unread_heads(layer)] = False
+            held.append((kernel, is_read, kernel.numpy()))
         dead = _dead_channels(layer)
         if dead is None or not dead.any():
             continue

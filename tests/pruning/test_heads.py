@@ -9,10 +9,11 @@ from zoo import first_token, lenet, randomized, transformer, untouched
 from sweep import BadInput, NotApplicable
 from sweep.cache import Cache
 from sweep.data import Images
-from sweep.networks import clone, digest, load
+from sweep.networks import clone, digest, load, shrunk
 from sweep.networks.forward import predict
 from sweep.pruning import Activations, LayerActivations, cut_at
 from sweep.pruning.heads import HeadCut, with_heads
+from sweep.training.trainee import Trainee
 
 PIXELS = np.random.default_rng(1).normal(size=(80, 8, 8, 3)).astype(np.float32)
 IMAGES = Images(PIXELS, np.zeros(80, np.int64))
@@ -158,3 +159,36 @@ def test_what_has_no_heads_is_refused():
         cut_at(lenet(untouched), unit="head")
     with pytest.raises(NotApplicable, match="gamma needs a BatchNormalization"):
         cut_at(network, unit="head", semantics="gamma")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_heads_that_are_pruned_can_be_removed(bias, tmp_path):
+    images = keras.Input((8, 8, 3))
+    x = layers.Reshape((-1, 6))(layers.Conv2D(6, 4, strides=4)(images))
+    x = layers.Add()([x, layers.MultiHeadAttention(4, 3, 2, use_bias=bias, name="heads")(x, x)])
+    network = randomized(keras.Model(images, layers.Dense(5)(layers.Flatten()(x))))
+    assert shrunk(network).count_params() == network.count_params()
+    for pruned, left in (([2, 0], 2), ([0, 1, 2, 3], 1)):
+        repaired = HeadCut(network).pruned(pruned)
+        small = shrunk(repaired)
+        assert small.get_layer("heads").num_heads == left
+        small.save(tmp_path / "small.keras")
+        for each in (small, load(tmp_path / "small.keras")):
+            np.testing.assert_allclose(each(PIXELS), repaired(PIXELS), rtol=1e-4, atol=1e-4)
+
+
+def test_of_attention_that_is_gated_all_heads_stay():
+    network = HeadCut(randomized(special()), "causal").pruned([1])
+    assert shrunk(network).get_layer("causal").num_heads == 4
+
+
+def test_pruned_heads_stay_pruned_while_the_rest_learns():
+    pruned = HeadCut(randomized(transformer(untouched))).pruned([1])
+    trainee = Trainee(pruned)
+    trainee.train_step(PIXELS, np.eye(5, dtype=np.float32)[np.arange(80) % 5], 0.01)
+    was, kernel = (
+        each.get_layer("attention_2").output_dense.kernel.numpy()
+        for each in (pruned, trainee.network)
+    )
+    assert not kernel[1].any()
+    assert (kernel[0] != was[0]).all()

@@ -5,6 +5,7 @@ tensor of the new network carries some of the channels of the old one; where a l
 than the tensor that it reads carries, a Dense of 0 and 1 picks them and writes the constants in.
 """
 
+from operator import attrgetter
 from typing import Any
 
 import keras
@@ -138,7 +139,7 @@ class _SmallerNetwork:
             if not self._arrays[layer]:
                 copy_state(layer, copy)
             for name, value in self._arrays[layer].items():
-                getattr(copy, name).assign(value)
+                attrgetter(name)(copy).assign(value)
         inputs, outputs = (
             keras.tree.map_structure(lambda tensor: self._known[id(tensor)], tensors)
             for tensors in (network.input, network.output)
@@ -154,7 +155,7 @@ class _SmallerNetwork:
         if rule.is_identity(kept):
             return inputs[id(node.input_tensors[0])]
         if layer not in self._copies:
-            whole = all(mask.all() for mask in (*masks, kept))
+            whole = rule.is_whole(masks, kept)
             settings, self._arrays[layer] = ({}, {}) if whole else rule.cut(masks, kept)
             self._copies[layer] = (
                 copy_layer(layer, layer.name) if whole else _with_settings(layer, settings)

@@ -11,6 +11,7 @@ from sweep.networks.layer_types import (
     LAYERS,
     MAXIMA,
     activation_is_channelwise,
+    has_heads,
     is_activation,
     is_norm,
     makes_channels,
@@ -18,6 +19,7 @@ from sweep.networks.layer_types import (
 from sweep.networks.shrinking.rules import (
     MERGES,
     ActivationRule,
+    AttentionRule,
     ChannelwiseRule,
     ConcatenateRule,
     FlattenRule,
@@ -80,6 +82,8 @@ def _rule_type(graph: Graph, node: Node) -> type[Rule]:
         return MergeRule if is_broadcast else Rule
     if layer_type is LAYERS.Concatenate:
         return ConcatenateRule if layer.axis in (-1, output.ndim - 1) else Rule
+    if has_heads(layer) and not layer.get_config()["use_gate"]:
+        return AttentionRule
     if len(inputs) > 1:
         return Rule
     if makes_channels(layer):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sweep.networks.graph import Graph, call
 from sweep.networks.keras_internals import Layer, Node, Tensor
-from sweep.networks.layer_types import LAYERS
+from sweep.networks.layer_types import LAYERS, unread_heads
 
 Mask = NDArray[np.bool_]
 Values = NDArray[np.float64]
@@ -54,9 +54,36 @@ class Rule:
         """Return settings and weights of the layer that reads and makes these channels alone."""
         return {}, {}
 
+    def is_whole(self, taken: list[Mask], kept: Mask) -> bool:
+        """Return whether the layer stays as it is."""
+        return all(mask.all() for mask in (*taken, kept))
+
     def is_identity(self, kept: Mask) -> bool:
         """Return whether the layer does nothing, now that it has lost channels."""
         return False
+
+
+class AttentionRule(Rule):
+    """Attention of other heads where nothing is read of some; it needs and makes all channels."""
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        super().__init__(graph, node)
+        self.left = ~unread_heads(self.layer)
+        self.left[0] |= not self.left.any()
+
+    def cut(self, taken: list[Mask], kept: Mask) -> Smaller:
+        layer, left = self.layer, self.left
+        arrays = {"output_dense.kernel": layer.output_dense.kernel.numpy()[left]}
+        for name in ("query_dense", "key_dense", "value_dense"):
+            arrays[f"{name}.kernel"] = getattr(layer, name).kernel.numpy()[..., left, :]
+            if layer.use_bias:
+                arrays[f"{name}.bias"] = getattr(layer, name).bias.numpy()[left]
+        if layer.use_bias:
+            arrays["output_dense.bias"] = layer.output_dense.bias.numpy()
+        return {"num_heads": int(left.sum())}, arrays
+
+    def is_whole(self, taken: list[Mask], kept: Mask) -> bool:
+        return bool(self.left.all())
 
 
 class ChannelwiseRule(Rule):
