@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.src.applications.convnext import ConvNeXt  # of any size
 from numpy.typing import ArrayLike
 from zoo import (
     PIXELS,
@@ -262,6 +263,47 @@ def test_a_sequential_network_is_cut_like_a_functional_one():
     ours = answers(Cut(as_functional(sequential), "conv_2"), PIXELS, channels)
     theirs = answers(Cut(functional, "conv_2"), PIXELS, channels)
     np.testing.assert_array_equal(ours, theirs)
+
+
+#: Images of four coloured fields each.
+PATCHES = np.random.default_rng(8).uniform(0, 255, (30, 2, 2, 3)).astype(np.float32)
+PATCHES = PATCHES.repeat(32, axis=1).repeat(32, axis=2)
+
+
+@pytest.fixture(scope="module")
+def convnext() -> keras.Model:
+    """A ConvNeXt of keras.applications, but for its size."""
+    network = ConvNeXt(
+        depths=[1, 1, 1, 2],
+        projection_dims=[4, 6, 8, 10],
+        weights=None,
+        input_shape=(64, 64, 3),
+        classes=5,
+        name="small",
+    )
+    network = as_functional(randomized(network))
+    head = network.get_layer("small_head_dense")
+    inputs = keras.Model(network.inputs[0], head.input)(PATCHES).numpy()
+    head.bias.assign(-inputs.mean(axis=0) @ head.kernel.numpy())  # as training centres scores
+    return network
+
+
+@pytest.mark.parametrize(
+    ("layer", "site"),
+    [
+        ("small_stage_3_block_1_pointwise_conv_1", "small_stage_3_block_1_gelu"),
+        ("small_stage_3_block_0_depthwise_conv", "small_stage_3_block_0_depthwise_conv"),
+        ("auto", "small_downsampling_conv_2"),
+    ],
+)
+def test_a_block_of_a_convnext_is_pruned_as_its_pruned_copies_say(convnext, layer, site):
+    cut = Cut(convnext, layer)
+    assert (cut.prune_layer, cut.by_weights) == (site, True)
+    channels = np.random.default_rng(9).permutation(cut.channels)
+    told = answers(cut, PATCHES, channels)
+    assert len(np.unique(told, axis=0)) > 2, "this case shows nothing"
+    for step in {1, cut.channels // 2, cut.channels}:
+        np.testing.assert_array_equal(told[step], predict(cut.pruned(channels[:step]), PATCHES))
 
 
 def test_a_network_pruned_by_a_mask_can_be_pruned_again():
