@@ -1,5 +1,7 @@
 """Heads of attention, pruned: against attention written out, and pruned copies run whole."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from sweep.cache import Cache
 from sweep.data import Images
 from sweep.networks import clone, digest, load, shrunk
 from sweep.networks.forward import predict
-from sweep.pruning import Activations, LayerActivations, cut_at
+from sweep.orders import l1_norm, mean_activation
+from sweep.pruning import Activations, LayerActivations, cut_at, rank
 from sweep.pruning.heads import HeadCut, with_heads
 from sweep.training.trainee import Trainee
 
@@ -145,6 +148,20 @@ def test_auto_is_the_last_attention_and_its_heads_are_no_channels_of_its_output(
         for cut in (heads, channels)
     ]
     assert named[0] != named[1]
+
+
+def test_orders_of_maps_rank_heads_and_those_of_weights_do_not_apply():
+    valid = LayerActivations(HeadCut(randomized(special()), "causal"), IMAGES, ranked=True)
+    how = {"scope": "global", "seed": 0, "pairs": tuple}
+    once, anew = (
+        rank(partial(mean_activation), valid, recompute=recompute, **how)
+        for recompute in (False, True)
+    )
+    means = valid.cut.maps(PIXELS)[0].mean(axis=(0, 1, 2))
+    np.testing.assert_array_equal(once.channels, np.argsort(means))
+    np.testing.assert_array_equal(anew.channels, once.channels)  # no head changes another's context
+    with pytest.raises(NotApplicable, match="needs the weights of one convolution or Dense layer"):
+        rank(partial(l1_norm), valid, recompute=False, **how)
 
 
 def test_what_has_no_heads_is_refused():
