@@ -1,14 +1,50 @@
 """A set of images with their labels, and what may be asked of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput, files
+from sweep.data import hdf5
 from sweep.data.hdf5 import Pixels
 
 Array = NDArray[np.float32]
+Rows = slice | NDArray[np.integer] | NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class BytePixels:
+    """Pixels in memory in a quarter of the space: a lazy array, float32, as those of a file.
+
+    values: uint8 (n, height, width, channels), which are divided by `scale` where they are read.
+    """
+
+    values: NDArray[np.uint8]
+    scale: float
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def __getitem__(self, rows: Rows) -> Array:
+        return self._scaled(self.values[rows])
+
+    def min(self) -> float:
+        return float(self._scaled(self.values.min()))
+
+    def max(self) -> float:
+        return float(self._scaled(self.values.max()))
+
+    def _scaled(self, values: NDArray[np.uint8]) -> Array:
+        return values.astype(np.float32) / np.float32(self.scale)
+
+
+HeldPixels: TypeAlias = "Array | BytePixels"
 
 
 @dataclass(frozen=True)
@@ -31,6 +67,22 @@ class Images:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.pixels.shape[1:]
+
+    def held(self) -> HeldPixels:
+        """Return the pixels in memory: as bytes where those of a file are whole numbers up to 255.
+
+        What is sliced is the same, float32.
+        """
+        if not isinstance(self.pixels, Pixels):
+            return self.pixels[:]
+        in_file, values = replace(self.pixels, scale=1.0), np.empty(self.pixels.shape, np.uint8)
+        for rows in hdf5.steps(values.shape):
+            block = in_file[rows]
+            with np.errstate(invalid="ignore"):
+                values[rows] = block
+            if not np.array_equal(values[rows], block):
+                return self.pixels[:]
+        return BytePixels(values, self.pixels.scale)
 
     @property
     def asr_counts(self) -> str:
@@ -85,7 +137,7 @@ def _times(shape: tuple[int | None, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def pixel_range(pixels: Array) -> tuple[float, float]:
+def pixel_range(pixels: HeldPixels) -> tuple[float, float]:
     """Return the lowest and highest value that pixels may take, judged by all that there are.
 
     0..1 or 0..255 where they lie within and go beyond half of it, else what they hold.

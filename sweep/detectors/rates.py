@@ -41,7 +41,7 @@ def detector_rates(
     pixels, labels = defender.sample(half)
     reference = Reference(defender.network, repaired, pixels, labels, defender.seed)
     score = detector(reference)
-    clean = defender.pixels[defender.unlearned(max(half, learned))]
+    clean = defender.images.pixels.take(defender.unlearned(max(half, learned)), axis=0)
     shown = {name: images[name].pixels for name in KINDS if name in images} | {"valid": clean}
     scores, started = {}, time.perf_counter()
     with terminal.progress("detector", sum(map(len, shown.values())), "images") as done:

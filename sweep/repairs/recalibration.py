@@ -14,8 +14,6 @@ from sweep.networks.layer_types import is_norm
 from sweep.pruning import needs
 from sweep.training import Defender
 
-Array = NDArray[np.float32]
-
 
 @needs("norm")
 def recalibrate(defender: Defender) -> keras.Model:
@@ -44,7 +42,7 @@ def norms_of(network: keras.Model) -> list[Node]:
 
 
 def _moments(
-    network: keras.Model, tensors: Sequence[Tensor], pixels: Array
+    network: keras.Model, tensors: Sequence[Tensor], pixels: forward.Pixels
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and variance of each channel of some tensors of `network` on these images."""
     extract = forward.feature_extractor(network, tensors)

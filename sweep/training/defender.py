@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sweep import files, networks
 from sweep.cache import Cache
 from sweep.data import Images
+from sweep.data.images import HeldPixels
 from sweep.files import VERSIONS
 
 #: The packages that what a defender makes depends on, beside network, images and settings.
@@ -35,7 +36,7 @@ class Defender:
     seed: int = 0
     cache: Cache = field(default_factory=Cache, compare=False, repr=False)
     original: keras.Model | None = field(default=None, repr=False)
-    _read: list[NDArray[np.float32]] = field(default_factory=list, compare=False, repr=False)
+    _read: list[HeldPixels] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def suspect(self) -> keras.Model:
@@ -47,10 +48,10 @@ class Defender:
         return replace(self, network=network, original=self.suspect)
 
     @property
-    def pixels(self) -> NDArray[np.float32]:
+    def pixels(self) -> HeldPixels:
         """All images in memory, where they are drawn from again and again; read once."""
         if not self._read:
-            self._read.append(self.images.pixels[:])
+            self._read.append(self.images.held())
         return self._read[0]
 
     def sample(self, count: int | None = None, *, key: int = 0) -> Batch:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from sweep.data.images import pixel_range
+from sweep.data.images import HeldPixels, pixel_range
 from sweep.networks import forward, outputs
 from sweep.networks.keras_internals import Tensor
 from sweep.training.fine_tuning import Transform
@@ -51,7 +51,9 @@ class AdversarialPerturbation:
     1706.06083).
     """
 
-    def __init__(self, network: keras.Model, pixels: Array, *, strength: float, steps: int) -> None:
+    def __init__(
+        self, network: keras.Model, pixels: HeldPixels, *, strength: float, steps: int
+    ) -> None:
         self._network, self._steps = network, steps
         self._low, self._high = pixel_range(pixels)
         self._limit = strength * (self._high - self._low)

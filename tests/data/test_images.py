@@ -5,9 +5,11 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from image_files import PIXELS
 
 from sweep import BadInput
 from sweep.data import h5
+from sweep.data.images import pixel_range
 
 
 def test_valid_images_are_drawn_by_seed_without_replacement_in_file_order(read):
@@ -28,6 +30,29 @@ def test_images_in_memory_are_drawn_as_those_of_a_file(read):
     held = replace(images, pixels=images.pixels[:], key="")
     np.testing.assert_array_equal(held.sample(3, seed=1).pixels, images.sample(3, seed=1).pixels[:])
     assert held.sample(3, seed=1).key == ""
+
+
+@pytest.mark.parametrize("scale", [1.0, 255, 0.3])
+@pytest.mark.parametrize("dtype", ["u1", "<f8", "<i8"])
+def test_whole_numbers_up_to_255_are_held_as_bytes_and_read_as_from_the_file(dtype, scale, read):
+    images = read(data=PIXELS.astype(dtype), scale=scale)
+    held, pixels = images.held(), images.pixels[:]
+    assert held.values.nbytes == pixels.nbytes / 4
+    assert (len(held), held.shape) == (6, pixels.shape)
+    for rows in (np.s_[:], np.s_[1:3], np.array([4, 0, 4]), np.arange(6) > 2):
+        assert held[rows].dtype == np.float32
+        np.testing.assert_array_equal(held[rows], pixels[rows])
+    assert (held.min(), held.max()) == (pixels.min(), pixels.max())
+    assert pixel_range(held) == pixel_range(pixels)
+
+
+@pytest.mark.parametrize("odd", [0.5, -1.0, 256.0, 1e30])
+def test_other_pixels_are_held_as_they_are(odd, read):
+    data = PIXELS.astype(np.float32)
+    data[-1, 0, 0, 0] = odd
+    images = read(data=data, scale=255)
+    assert images.held().dtype == np.float32
+    np.testing.assert_array_equal(images.held(), images.pixels[:])
 
 
 @pytest.mark.parametrize("count", [0, -1, 7])
