@@ -284,7 +284,8 @@ def _cost(
         ranking = scoring.rank(order, valid, **how, recompute=False, pairs=_no_pairs)
     except NotApplicable:
         return Cost(name)
-    classes = valid.predict_steps(ranking.channels, step=ranking.step)
+    with terminal.progress("pruning", len(valid), "images") as done:
+        classes = valid.predict_steps(ranking.channels, done, ranking.step)
     curve = ValidCurve.of(classes, defender.images.labels, ranking.scores, ranking.steps)
     pruned = stop(curve).step
     place = place_of(pruned, curve.steps)

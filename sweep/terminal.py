@@ -74,7 +74,7 @@ def speak_to(take: Callable[[str], None], width: int, every: float) -> None:
 
 
 @contextmanager
-def progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[[float], None]]:
     """Show a bar with the time left, below all that is printed; nothing outside a terminal.
 
     Yields a function that takes how many more are done. Bars within bars stand below each other.
@@ -91,18 +91,18 @@ def progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[[
 
 
 @contextmanager
-def progress(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def progress(description: str, total: int, unit: str) -> Iterator[Callable[[float], None]]:
     """Show a `progress_bar`; outside a terminal, print a plain line every `EVERY` seconds."""
-    done, last_line = 0, time.monotonic()
+    done, last_line = 0.0, time.monotonic()
     with progress_bar(description, total, unit) as advance_bar:
 
-        def advance(more: int) -> None:
+        def advance(more: float) -> None:
             nonlocal done, last_line
             advance_bar(more)
             done += more
             if not console.is_terminal and time.monotonic() - last_line >= EVERY:
                 last_line = time.monotonic()
-                print_line(f"  {description}: {done} of {total} {unit}")
+                print_line(f"  {description}: {done:.0f} of {total} {unit}")
 
         yield advance
 
@@ -120,7 +120,7 @@ def _shared_display() -> Iterator[Progress]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} {task.fields[unit]}"),
+        TextColumn("{task.completed:.0f}/{task.total} {task.fields[unit]}"),
         TimeRemainingColumn(),
     )
     with Progress(

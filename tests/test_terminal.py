@@ -22,9 +22,10 @@ def test_elsewhere_than_in_a_terminal_there_are_plain_lines_now_and_then(monkeyp
         terminal.progress("curve", 3, "steps") as done,
     ):
         one(1)
-        done(1)
+        done(0.7)
+        done(0.7)
         monkeypatch.setattr(terminal, "EVERY", 0.0)
-        done(1)
+        done(0.7)
     assert written.getvalue() == "  curve: 2 of 3 steps\n"
 
 

@@ -22,10 +22,21 @@ MAX_TENSOR_BYTES = 2**25  # bytes that the largest tensor of a pass may take
 MAX_BATCH = 1024  # images a pass
 NOT_FINITE = "the network gives scores that are NaN or infinite; expected finite ones"
 
+Progress = Callable[[float], object]  # of how many more images, or steps, are done
+
 tf.config.experimental.enable_tensor_float_32_execution(False)  # ten bits are not float rounding
 for gpu in tf.config.list_physical_devices("GPU"):
     with suppress(RuntimeError, ValueError):  # in use, or divided, by whoever imports this
         tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def no_progress(more: float) -> None:
+    """Show nothing."""
+
+
+def scaled(progress: Progress, factor: float) -> Progress:
+    """Return `progress` that is told `factor` times as much."""
+    return lambda more: progress(factor * more)
 
 
 class Pixels(Protocol):
@@ -126,11 +137,17 @@ def predictor(network: keras.Model) -> Callable[[Pixels], NDArray[np.int64]]:
     return predict_all
 
 
-def scores(network: keras.Model, pixels: Pixels) -> NDArray[np.float32]:
+def scores(
+    network: keras.Model, pixels: Pixels, progress: Progress = no_progress
+) -> NDArray[np.float32]:
     """Return what the network gives for each image, (n, classes): a plain pass, as `predict`."""
     run = compiled(lambda pixels: network(pixels, training=False), [image_spec(network)])
     size = batch_size(Graph(network).tensors)
-    outputs = np.concatenate([run(pixels[batch]) for batch in batches(len(pixels), size)])
+    parts = []
+    for rows in batches(len(pixels), size):
+        parts.append(run(pixels[rows]))
+        progress(rows.stop - rows.start)
+    outputs = np.concatenate(parts)
     if not np.isfinite(outputs).all():
         raise BadInput(NOT_FINITE)
     return outputs

@@ -22,6 +22,7 @@ from sweep.evaluation.detection import confidence_drop, jensen_shannon
 from sweep.files import VERSIONS
 from sweep.networks import forward, outputs
 from sweep.networks.custom_objects import custom_modules
+from sweep.networks.forward import Progress, no_progress, scaled
 from sweep.pruning import requirements
 from sweep.pruning.evidence import Evidence, LazyBatches, Oracle, Order, Seed, Training
 from sweep.pruning.joint_cut import JointCut
@@ -32,12 +33,8 @@ from sweep.training import Defender
 MADE_BY = ("data", "evaluation", "networks", "pruning")
 
 Boundary = list[Array]  # what crosses a cut: maps, then the tensors of the bypass
-Progress = Callable[[int], object]
 Pairs: TypeAlias = "tuple[()] | tuple[LayerActivations, LayerActivations]"  # clean, poisoned
-
-
-def no_progress(images: int) -> None:
-    """Show nothing."""
+TO_CUT = 0.5  # of an image's work, as progress counts it, is the pass to the cut
 
 
 class Activations:
@@ -73,7 +70,7 @@ class Activations:
     ) -> NDArray[np.int32]:
         """Predicted classes as `channels` are pruned, (steps, n); steps as of `curve.steps_of`.
 
-        `progress` is called with the number of images of each batch that is done.
+        `progress` is called with the number of images that are done, of a batch by and by.
         """
 
         steps = steps_of(len(channels), step)
@@ -81,17 +78,21 @@ class Activations:
         def compute() -> NDArray[np.int32]:
             predicted = np.empty((len(steps), len(self)), dtype=np.int32)
             start = 0
-            for maps, *bypass in self._tail_batches():
+            for maps, *bypass in self._tail_batches(scaled(progress, TO_CUT)):
+                of_step = scaled(progress, (1 - TO_CUT) * len(maps) / len(channels))
                 stop = start + len(maps)
-                predicted[:, start:stop] = self.cut.predict_steps(maps, bypass, channels, step)
-                progress(len(maps))
+                predicted[:, start:stop] = self.cut.predict_steps(
+                    maps, bypass, channels, step, of_step
+                )
                 start = stop
             return predicted
 
         settings = [self.cut.semantics, channels.tolist(), steps.tolist()]
         return self.get_or_compute("predictions", settings, compute)
 
-    def disagreement(self, channels: Channels) -> NDArray[np.float64]:
+    def disagreement(
+        self, channels: Channels, progress: Progress = no_progress
+    ) -> NDArray[np.float64]:
         """How far B and B', in which `channels` are pruned, are apart on each image, (2, n).
 
         By `detection.confidence_drop`, and by `detection.jensen_shannon`.
@@ -106,6 +107,7 @@ class Activations:
                 )
                 drop = confidence_drop(badnet, repaired)
                 batches.append([drop, jensen_shannon(badnet, repaired)])
+                progress(len(maps))
             return np.concatenate(batches, axis=1)
 
         settings = [self.cut.semantics, sorted(channels.tolist())]
@@ -131,11 +133,12 @@ class Activations:
         """What crosses the cut, batch by batch."""
         return self._kept_batches(self.cut.boundary, "boundary")
 
-    def _tail_batches(self) -> Iterator[Boundary]:
+    def _tail_batches(self, progress: Progress = no_progress) -> Iterator[Boundary]:
         """The same in batches as large as the part behind the cut takes: it is the smaller one."""
         waiting: list[Boundary] = []
         for batch in self._boundary_batches():
             waiting.append(batch)
+            progress(len(batch[0]))
             if sum(len(maps) for maps, *_ in waiting) >= self.cut.tail_batch_size:
                 yield _concatenated(waiting)
                 waiting = []

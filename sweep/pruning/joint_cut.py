@@ -103,12 +103,17 @@ class JointCut:
         return [np.asarray(tensor) for tensor in self._to_cut(pixels)]
 
     def predict_steps(
-        self, maps: Array, bypass: Sequence[Array], channels: Channels, step: float = 1
+        self,
+        maps: Array,
+        bypass: Sequence[Array],
+        channels: Channels,
+        step: float = 1,
+        progress: forward.Progress = forward.no_progress,
     ) -> NDArray[np.int32]:
         """Predicted classes as `channels` are pruned, (steps, n); steps as of `curve.steps_of`.
 
         `maps` and the tensors of the `bypass` are what crosses the first cut for a batch of n
-        images.
+        images. `progress` is called with the number of channels that are done.
         """
         kept = [np.ones(part.channels, dtype=bool) for part in self.parts]
         inputs = [[np.array(tensor) for tensor in (maps, *bypass)]]  # of each segment
@@ -122,6 +127,7 @@ class JointCut:
             predicted[place] = predicted[place - 1]
             rows, classes = self._prune(channels[before:pruned], kept, inputs)
             predicted[place, rows] = classes
+            progress(pruned - before)
         return predicted
 
     def scores(self, maps: Array, bypass: Sequence[Array], channels: Channels) -> Array:

@@ -120,17 +120,30 @@ class Cut:
         return np.asarray(self._from_prune_to_mask_node(maps))
 
     def predict_steps(
-        self, maps: Array, bypass: Sequence[Array], channels: Channels, step: float = 1
+        self,
+        maps: Array,
+        bypass: Sequence[Array],
+        channels: Channels,
+        step: float = 1,
+        progress: forward.Progress = forward.no_progress,
     ) -> NDArray[np.int32]:
         """Predicted classes as `channels` are pruned, (steps, n); steps as of `curve.steps_of`.
 
         `maps` at the mask node and the tensors of the `bypass` are of a batch of n images.
+        `progress` is called with the number of channels that are done.
         """
         if self._tail is None:
             node, value = self.point.mask_node, self.mask_value
             self._tail = tail_of(self.graph, node, value, maps, bypass)
         return incremental.predict_steps(
-            self._tail, self._unpruned_classes, maps, bypass, channels, self.mask_value, step
+            self._tail,
+            self._unpruned_classes,
+            maps,
+            bypass,
+            channels,
+            self.mask_value,
+            step,
+            progress,
         )
 
     def scores(self, maps: Array, bypass: Sequence[Array], channels: Channels) -> Array:

@@ -53,7 +53,10 @@ class RepairedNetwork:
         """B' when so many channels are `pruned`: a step of `ranking`, whose steps `by_step` are."""
         place, channels = place_of(pruned, ranking.steps), ranking.channels[:pruned]
         predicted = {name: curve.predicted[place] for name, curve in by_step.items()}
-        disagreement = {name: each.disagreement(channels) for name, each in at_cut.items()}
+        with terminal.progress("comparing B'", sum(map(len, at_cut.values())), "images") as done:
+            disagreement = {
+                name: each.disagreement(channels, done) for name, each in at_cut.items()
+            }
         return cls(lambda: cut.pruned(channels), predicted, disagreement)
 
     @classmethod
@@ -62,14 +65,16 @@ class RepairedNetwork:
     ) -> "RepairedNetwork":
         """B' when it is `network`, whatever was done to it: it runs on all images, as B does."""
         predicted, disagreement = {}, {}
-        for name, each in images.items():
-            before, after = (
-                outputs.probabilities(one, forward.scores(one, each.pixels))
-                for one in (badnet, network)
-            )
-            predicted[name] = after.argmax(axis=1)
-            apart = [confidence_drop(before, after), jensen_shannon(before, after)]
-            disagreement[name] = np.stack(apart)
+        with terminal.progress("comparing B'", sum(map(len, images.values())), "images") as done:
+            half = forward.scaled(done, 1 / 2)
+            for name, each in images.items():
+                before, after = (
+                    outputs.probabilities(one, forward.scores(one, each.pixels, half))
+                    for one in (badnet, network)
+                )
+                predicted[name] = after.argmax(axis=1)
+                apart = [confidence_drop(before, after), jensen_shannon(before, after)]
+                disagreement[name] = np.stack(apart)
         return cls(lambda: network, predicted, disagreement)
 
 

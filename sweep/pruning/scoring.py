@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from sweep import NotApplicable, terminal
 from sweep.data import Images
 from sweep.evaluation.curve import Channels, Ranking, Scores, steps_of
+from sweep.networks.forward import Progress, no_progress
 from sweep.pruning import requirements
-from sweep.pruning.activations import Activations, LayerActivations, Progress, no_progress
+from sweep.pruning.activations import Activations, LayerActivations
 from sweep.pruning.evidence import Order, Seed
 from sweep.pruning.joint_cut import JointCut
 from sweep.pruning.layer_cut import Cut

@@ -30,13 +30,14 @@ from sweep.data import Images
 from sweep.networks import clone, deepid, digest, forward, load
 from sweep.networks.forward import predict
 from sweep.networks.loading import as_functional
-from sweep.pruning import Cut, LayerActivations
+from sweep.pruning import Activations, Cut, LayerActivations, cut_at
+from sweep.pruning.incremental import linear
 
 
-def answers(cut: Cut, pixels: np.ndarray, channels: ArrayLike, progress=lambda images: None):
+def answers(cut: Cut, pixels: np.ndarray, channels: ArrayLike):
     """B's classes after each of `channels`, (len(channels) + 1, n)."""
     images = Images(pixels, np.zeros(len(pixels), dtype=np.int64))
-    return LayerActivations(cut, images).predict_steps(np.asarray(channels), progress)
+    return LayerActivations(cut, images).predict_steps(np.asarray(channels))
 
 
 def maps(cut: Cut, pixels: np.ndarray) -> np.ndarray:
@@ -123,11 +124,18 @@ def test_weights_are_the_kernel_of_the_layer_that_produces_the_channels(small_de
         np.testing.assert_array_equal(Cut(network, layer).weights, kernel)
 
 
-def test_progress_is_told_every_image_once(small_deepid, faces, monkeypatch):
+@pytest.mark.parametrize("layer", ["conv_3", "conv_1", ["conv_2", "conv_3"]])
+def test_progress_is_told_every_image_once_and_between_steps(
+    layer, small_deepid, faces, monkeypatch
+):
     monkeypatch.setattr(forward, "MAX_BATCH", 16)
-    told = []
-    answers(Cut(small_deepid), faces, np.arange(3), told.append)
-    assert told == [16, 16, 16, 12]
+    monkeypatch.setattr(linear, "TOGETHER", 1)
+    cut, told = cut_at(small_deepid, layer), []
+    images = Images(faces, np.zeros(60, np.int64))
+    Activations(cut, images).predict_steps(np.arange(3), told.append)
+    assert sum(told) == pytest.approx(60)
+    assert max(told) == 8, "half of a batch for the pass to the cut"
+    assert len(told) >= 4 * (1 + 3)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import zoo
 from zoo import CASES, randomized
 
-from sweep import BadInput
+from sweep import BadInput, terminal
 from sweep.data import Images
 from sweep.evaluation.curve import Ranking, steps_of
 from sweep.networks import digest, forward
@@ -81,3 +81,20 @@ def test_a_stop_that_is_no_step_of_the_curve_is_refused_in_a_sentence():
     assert [place_of(pruned, steps_of(10, 4)) for pruned in (0, 4, 8, 10)] == [0, 1, 2, 3]
     with pytest.raises(BadInput, match=r"ends after 9 channels, .*\(0, 4, 8 \.\.\. 10, see prune"):
         place_of(9, steps_of(10, 4))
+
+
+def test_each_pass_over_all_images_says_how_far_it_is(small, monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "EVERY", 0.0)
+    network = as_functional(small())
+    cut, some = joint_cut.cut_at(network), images((8, 7, 3))
+    at_cut, ranking = activations_of(cut, some), Ranking(np.arange(6), np.zeros(6))
+    by_step = predict_steps(at_cut, some, ranking)
+    RepairedNetwork.from_curve(cut, at_cut, by_step, ranking, 2)
+    RepairedNetwork.from_pass(network, network, some)
+    lines = capsys.readouterr().out.splitlines()
+    last = {line.partition(":")[0].strip(): line for line in lines}
+    assert last == {
+        "pruning": "  pruning: 83 of 83 images",
+        "comparing B'": "  comparing B': 83 of 83 images",
+    }
+    assert lines.count("  comparing B': 83 of 83 images") == 2

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from sweep import BadInput
 from sweep.evaluation.curve import Channels
-from sweep.networks.forward import NOT_FINITE, Classifier, batches, compiled, tensor_spec
+from sweep.networks.forward import (
+    NOT_FINITE,
+    Classifier,
+    Progress,
+    batches,
+    compiled,
+    no_progress,
+    tensor_spec,
+)
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
 from sweep.networks.layer_types import has_activation, is_affine, is_pointwise, is_softmax
@@ -88,10 +96,14 @@ class LinearTail:
         return self._classes(state.values, *state.bypass)
 
     def predict_along(
-        self, state: LinearState, channels: Channels, wanted: NDArray[np.bool_]
+        self,
+        state: LinearState,
+        channels: Channels,
+        wanted: NDArray[np.bool_],
+        progress: Progress = no_progress,
     ) -> NDArray[np.int64]:
         """The classes as one after the other of `channels` is restored; as of `MaskedTail`."""
-        return self._along(state, channels, wanted)[1]
+        return self._along(state, channels, wanted, progress)[1]
 
     def adds_up(self, maps: Array, bypass: Sequence[Array]) -> bool:
         """Whether all contributions sum to what the part makes of these maps, but for rounding."""
@@ -129,7 +141,11 @@ class LinearTail:
         return tf.transpose(flat, (2, 0, 1))
 
     def _along(
-        self, state: LinearState, channels: Channels, wanted: NDArray[np.bool_]
+        self,
+        state: LinearState,
+        channels: Channels,
+        wanted: NDArray[np.bool_],
+        progress: Progress = no_progress,
     ) -> tuple[LinearState, NDArray[np.int64]]:
         """The state with `channels` restored, and what `predict_along` gives on the way."""
         found = [np.zeros(0, np.int64)]
@@ -143,6 +159,7 @@ class LinearTail:
                 raise BadInput(NOT_FINITE)
             state = state._replace(values=values)
             found.append(np.asarray(classes)[: len(pairs)])
+            progress(steps.stop - steps.start)
         return state, np.concatenate(found)
 
     def _steps_together(self, images: int) -> int:

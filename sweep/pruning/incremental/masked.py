@@ -8,7 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from sweep.evaluation.curve import Channels
-from sweep.networks.forward import Classifier, tensor_spec
+from sweep.networks.forward import Classifier, Progress, no_progress, tensor_spec
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
 from sweep.networks.outputs import known_values
@@ -55,7 +55,11 @@ class MaskedTail:
         return self._classes(state.kept, state.maps, *state.bypass)
 
     def predict_along(
-        self, state: MaskedState, channels: Channels, wanted: NDArray[np.bool_]
+        self,
+        state: MaskedState,
+        channels: Channels,
+        wanted: NDArray[np.bool_],
+        progress: Progress = no_progress,
     ) -> NDArray[np.int64]:
         """The classes as one after the other of `channels` is restored, where they are `wanted`.
 
@@ -67,6 +71,7 @@ class MaskedTail:
             if images.any():
                 rows = None if images.all() else np.flatnonzero(images)
                 found.append(self._classes(state.kept, state.maps, *state.bypass, rows=rows))
+            progress(1)
         return np.concatenate(found)
 
     def _scores(self, kept: Tensor, maps: Tensor, *bypass: Tensor) -> Tensor:

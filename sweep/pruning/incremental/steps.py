@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.evaluation.curve import Channels, steps_of
-from sweep.networks.forward import Classifier, tensor_spec
+from sweep.networks.forward import Classifier, Progress, no_progress, tensor_spec
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
 from sweep.networks.outputs import known_values
@@ -99,12 +99,14 @@ def predict_steps(
     channels: Channels,
     value: Array,
     step: float = 1,
+    progress: Progress = no_progress,
 ) -> NDArray[np.int32]:
     """Classes of each image at each step, (steps, n); step 0 is the untouched network.
 
     `maps`, (n, ..., channels), and the tensors of the `bypass` are what crosses the cut, and
     `unpruned_classes` is the network from there; `value`, (channels,), is what the map of a pruned
     channel holds. So many `channels` at a time are pruned as `step` says, see `curve.steps_of`.
+    `progress` is called with the number of channels that are done.
     """
     steps = steps_of(len(channels), step)
     active = _active(maps, value)[channels]  # in pruning order
@@ -122,7 +124,8 @@ def predict_steps(
     reached = np.diff(place, append=-1) != 0  # only then are all channels of a step restored
     wanted = changed[place] & reached[:, None]
     row, image = np.nonzero(wanted)
-    predictions[place[row], image] = tail.predict_along(state, channels[restored], wanted)
+    predictions[place[row], image] = tail.predict_along(state, channels[restored], wanted, progress)
+    progress(len(channels) - len(restored))
     for number in reversed(range(1, len(steps) - 1)):  # what is not wanted is as at the next one
         same = predictions[number] < 0
         predictions[number, same] = predictions[number + 1, same]
