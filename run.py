@@ -32,11 +32,10 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
     from sweep.data import examples, pairs
     from sweep.detectors import GoodNet, answers, detector_rates, flagged_csv
     from sweep.evaluation import evaluate, image_counts, pruning_curve, repaired_rates
-    from sweep.pruning import RepairedNetwork, activations_of, cut_at, predict_steps, rank
+    from sweep.pruning import RepairedNetwork, activations_of, announce, cut_at, predict_steps, rank
     from sweep.repairs.applicability import learned_images
     from sweep.results import figures
     from sweep.results.printed import print_verdict, tell_rule
-    from sweep.training import Defender
 
     # Clean images, perhaps poisoned ones, and the suspect network B.
     source, attack, suspect = parts.source, parts.attack, parts.suspect
@@ -56,7 +55,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
     cut = cut_at(badnet, cfg.prune.layer, cfg.prune.semantics, cfg.prune.unit)
     log.tags({"layer": cut.layer, "network_digest": cut.digest})
     at_cut = activations_of(cut, images, parts.cache)
-    valid, defender = at_cut["valid"], Defender(badnet, images["valid"], cfg.seed, parts.cache)
+    valid, defender = at_cut["valid"], at_cut["valid"].defender(cfg.seed)
     how = {"scope": cfg.prune.scope, "step": cfg.prune.step}
     if cfg.inspect or cfg.verdict:
         with log.stage("verdict"):
@@ -65,6 +64,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
         log.verdict(verdict, figures.draw_verdict(verdict, cut.layer))
         if cfg.inspect:
             return
+    announce(at_cut, cfg.prune.step)
     with log.stage("rank"):
         how |= {"recompute": cfg.prune.recompute, "seed": cfg.seed}
         ranking = rank(parts.order, valid, **how, pairs=lambda: pairs(files))

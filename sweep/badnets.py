@@ -43,6 +43,10 @@ class FromFile:
     custom_objects: str | Sequence[str] | None = None
     trains: bool = field(default=False, init=False)
 
+    def is_there(self, source: Files, attack: Attack, classes: int) -> bool:
+        """Whether nothing need be trained: always."""
+        return True
+
     def blueprint(self, shape: Shape, classes: int) -> keras.Model:
         """The network itself; `shape` is that of the images, `classes` is not asked."""
         path = self._existing_path()
@@ -150,7 +154,20 @@ class Trained:
 
     def network(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
         """The kept BadNet of these settings, or a newly trained one, with progress shown."""
-        epochs = self.epochs or source.epochs
+        path = self._path(source, attack, classes)
+        with files.lock(path, terminal.awaiting("the BadNet")):
+            if not path.is_file():
+                network = self._train(source, attack, shape, classes)
+                with files.atomic_write(path) as unfinished:
+                    network.save(unfinished)
+        return _load(path.absolute(), files.size_and_times(path), None, tuple(shape), ())
+
+    def is_there(self, source: Files, attack: Attack, classes: int) -> bool:
+        """Whether the BadNet of these settings is kept; of the images the clean ones count."""
+        return self._path(source, attack, classes).is_file()
+
+    def _path(self, source: Files, attack: Attack, classes: int) -> Path:
+        """Where the BadNet of these settings is kept."""
         settings = [
             source.digest_of("train"),
             source.scale,
@@ -158,23 +175,16 @@ class Trained:
             attack,
             classes,
             {name: value for name, value in vars(self).items() if name != "folder"}
-            | {"epochs": epochs},
+            | {"epochs": self.epochs or source.epochs},
             [keras.__version__, tf.__version__],
         ]
         trained_by = [] if attack.training is None else [module_of(attack.training)]
         functions = code_of_others(attack.functions())
         key = files.key(settings, *MADE_BY, *trained_by, *functions)
-        path = Path(self.folder).expanduser() / key / "bd_net.keras"
-        with files.lock(path, terminal.awaiting("the BadNet")):
-            if not path.is_file():
-                network = self._train(source, attack, shape, classes, epochs)
-                with files.atomic_write(path) as unfinished:
-                    network.save(unfinished)
-        return _load(path.absolute(), files.size_and_times(path), None, tuple(shape), ())
+        return Path(self.folder).expanduser() / key / "bd_net.keras"
 
-    def _train(
-        self, source: Files, attack: Attack, shape: Shape, classes: int, epochs: int
-    ) -> keras.Model:
+    def _train(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
+        epochs = self.epochs or source.epochs
         raw = replace(source, scale=1.0).read_clean("train")
         images, labels = attacks.poison(raw.pixels[:], raw.labels, attack, seed=self.seed)
         train = badnet_training.train

@@ -68,6 +68,12 @@ class Cache:
         self._keep_in_memory(key, arrays)
         return arrays
 
+    def holds(self, key: str) -> bool:
+        """Return whether there is an entry of that key; if it is whole, only reading it tells."""
+        with self._lock:
+            in_memory = key in self._memory
+        return in_memory or bool(self._max_bytes and self._path(key).is_file())
+
     @contextmanager
     def _one_writer(self, key: str) -> Iterator[None]:
         """Hold the lock of an entry, so that processes beside each other compute it once."""

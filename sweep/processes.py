@@ -5,9 +5,11 @@ has been given the pid since is mistaken for it.
 """
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 import psutil
 
@@ -18,6 +20,16 @@ def current_process() -> dict[str, str | float]:
     """Return `host`, `pid` and `pid_started` (seconds since 1970) of this process."""
     started = psutil.Process().create_time()
     return {"host": socket.gethostname(), "pid": os.getpid(), "pid_started": started}
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has had resident so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage adds what the process that started this one had
+        peak = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        if peak:
+            return 1024 * int(peak[1])
+    return getrusage(RUSAGE_SELF).ru_maxrss  # in bytes on macOS
 
 
 def is_here(process: Mapping[str, str | float]) -> bool:

@@ -205,6 +205,18 @@ def _width(head: str, cells: Sequence[str]) -> int:
     return max(map(len, [*head.split("\n"), *cells]))
 
 
+def duration(seconds: float) -> str:
+    """Return a time as a person reads it.
+
+    >>> duration(8.2), duration(200), duration(9000)
+    ('8 s', '3 min', '2 h 30 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 def percent(value: float | None) -> str:
     """Return a rate as a percentage in five characters, a dash where there is none.
 

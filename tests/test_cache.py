@@ -448,3 +448,14 @@ def test_a_process_opens_one_cache(tmp_path):
     first = opened(str(tmp_path), 1, 1)
     assert opened(str(tmp_path), 1, 1) is first
     assert opened(str(tmp_path), 2, 1) is not first
+
+
+@pytest.mark.parametrize("memory_gb", [0, 1])
+@pytest.mark.parametrize("max_gb", [0, 1])
+def test_what_is_held_is_seen_without_being_read(max_gb, memory_gb, tmp_path):
+    one = kept(tmp_path, max_gb, memory_gb)
+    assert not one.holds(KEY)
+    one.get_or_compute(KEY, Maker())
+    assert one.holds(KEY) == bool(max_gb or memory_gb)
+    assert kept(tmp_path, max_gb, memory_gb).holds(KEY) == bool(max_gb)
+    assert not one.holds(KEY + "0")

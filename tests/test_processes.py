@@ -19,6 +19,14 @@ def test_this_process_lives():
     assert not processes.is_dead(processes.current_process())
 
 
+def test_the_peak_of_memory_is_that_of_this_process_and_stays():
+    before = processes.peak_memory()
+    assert before / psutil.Process().memory_info().rss > 0.5
+    code = "from sweep import processes; a = processes.peak_memory(); b = b'1' * 10**8; del b; "
+    code += "print(processes.peak_memory() - a)"
+    assert 0.9e8 < int(subprocess.check_output([sys.executable, "-c", code])) < 1.3e8
+
+
 def test_a_process_that_has_ended_is_dead():
     code = "from sweep import processes; print(processes.current_process())"
     told = subprocess.check_output([sys.executable, "-c", code], text=True)

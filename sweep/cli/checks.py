@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,6 +114,16 @@ def check(cfg: DictConfig, parts: Parts) -> None:
         applicability.require(repair, network)
     if is_oracle(parts.order) and isinstance(parts.source, Files) and not parts.suspect.trains:
         pairs(parts.source)
+
+
+def print_estimates(configs: Mapping[int, DictConfig]) -> None:
+    """Print what the curves of cells will take, by their numbers; none are drawn by `inspect`."""
+    cells = {job: (cfg, checked_parts(cfg)) for job, cfg in configs.items() if not cfg.inspect}
+    if cells:
+        from sweep.cli.parts import estimates
+        from sweep.results import printed
+
+        printed.print_estimates(*estimates(cells))
 
 
 def _check_pruning(cfg: DictConfig, parts: Parts, network: keras.Model) -> None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweep import BadInput, interrupts, processes, terminal, tracking
 from sweep.cli import hydra_errors
-from sweep.cli.checks import check, checked_parts
+from sweep.cli.checks import check, checked_parts, print_estimates
 from sweep.cli.choices import chosen_names
 from sweep.cli.configs import command, overrides_text, params, run_name
 from sweep.cli.identity import digest
@@ -66,6 +66,7 @@ def _run_alone(task: Task, cfg: DictConfig) -> None:
     check(cfg, parts)
     if cfg.dry_run:
         terminal.print_line("1 cell, all right; a cell by itself always runs")
+        print_estimates({0: cfg})
         return
     experiment, overrides = connect(cfg), list(HydraConfig.get().overrides.task)
     require_name(cfg)
@@ -150,7 +151,7 @@ def _run_if_planned(task: Task, cfg: DictConfig, plan: Plan) -> None:
                     log.text("traceback.txt", traceback.format_exc())
     row = cells.cell_of(job, {}, None if log is None else log.run())
     name = overrides_text(overrides, plan.varying)
-    took = progress.duration(time.monotonic() - started)
+    took = terminal.duration(time.monotonic() - started)
     text = f"{name}: {comparison.summary(row)} ({took})"
     progress.tell(Path(plan.folder), text, done=True, cell=asdict(row))
     if cfg.fail_fast and not row.finished and row.status != tracking.SKIPPED:

@@ -1,23 +1,29 @@
 """What a cell's config builds: `Parts`, built once and handed on."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from sweep import NotApplicable, terminal
 from sweep.attacks import Attack
 from sweep.badnets import FromFile, Trained
 from sweep.cache import Cache
 from sweep.cli.choices import chosen_names, chosen_repairs
+from sweep.cli.configs import to_dict
 from sweep.cli.hydra_errors import build
 from sweep.cli.identity import Origin
 from sweep.data import Faces, Files
 from sweep.detectors.reference import Detector
 from sweep.detectors.rules import MakeRule
 from sweep.evaluation import ValidCurve
+from sweep.networks import shape_and_classes
+from sweep.pruning import Activations, activations_of, cut_at, scoring
+from sweep.pruning.estimation import Estimate, estimate
 from sweep.pruning.evidence import Order
 from sweep.pruning.requirements import is_oracle, threat_model
 from sweep.repairs.applicability import Repair
@@ -63,6 +69,79 @@ class Parts:
             goodnet=build(cfg.goodnet),
             detector=build(cfg.detector) if "detector" in cfg else None,
         )
+
+    @property
+    def missing(self) -> str:
+        """What must be made before the network can look at its images, in words; "": nothing."""
+        source = self.source
+        if isinstance(source, Faces):
+            if not source.root.is_dir():
+                return "the photographs are not rendered yet"
+            source = source.rendered()
+        is_there = self.suspect.is_there(source, self.attack, self.source.classes)
+        return "" if is_there else "the network is not trained yet"
+
+    def at_cut(self, cfg: DictConfig) -> dict[str, Activations]:
+        """The images at the cut of a cell of that config; nothing must be `missing`."""
+        files = self.suspect.files(self.source.files(self.attack), self.attack)
+        shape, classes = self.source.shape, self.source.classes
+        network = self.suspect.network(files, self.attack, shape, classes)
+        images = files.images(*shape_and_classes(network), cfg.seed)
+        cut = cut_at(network, cfg.prune.layer, cfg.prune.semantics, cfg.prune.unit)
+        return activations_of(cut, images, self.cache)
+
+
+Cells: TypeAlias = Mapping[int, tuple[DictConfig, Parts]]  # by their numbers
+
+
+def estimates(cells: Cells) -> tuple[dict[int, Estimate], set[str]]:
+    """What the curves of `cells` will take, cut by cut, and why it isn't known of others, in words.
+
+    An estimate has the number of the first cell there. Cells of equal network, images and layer
+    share the pass to the cut, and those of them that rank alike a curve.
+    """
+    found: dict[int, Estimate] = {}
+    missing = set()
+    cuts = _curves_by_cut(cells)
+    with terminal.progress("estimating", len(cuts), "cuts") as done:
+        for curves in cuts:
+            cfg, parts = cells[curves[0]]
+            if parts.missing:
+                missing.add(parts.missing)
+            else:
+                with suppress(NotApplicable):  # which such a cell will say
+                    at_cut = parts.at_cut(cfg)
+                    ranked = _applicable([cells[job] for job in curves], at_cut["valid"])
+                    if ranked:
+                        found[curves[0]] = estimate(
+                            [*at_cut.values()], cfg.prune.step, curves=ranked
+                        )
+            done(1)
+    return found, missing
+
+
+def _curves_by_cut(cells: Cells) -> list[list[int]]:
+    """The first cell of each curve, those at one cut together."""
+    cuts: dict[str, dict[str, int]] = {}
+    for job, (cfg, _) in cells.items():
+        settings = to_dict(cfg)
+        prune = settings["prune"]
+        cut = [settings["data"], settings["attack"], settings["badnet"]]
+        cut += [prune[key] for key in ("layer", "semantics", "unit", "step")]
+        curves = cuts.setdefault(repr(cut), {})
+        ranking = [prune["order"], prune["scope"], prune["recompute"], cfg.seed]
+        curves.setdefault(repr(ranking), job)
+    return [[*curves.values()] for curves in cuts.values()]
+
+
+def _applicable(cells: Sequence[tuple[DictConfig, Parts]], at_cut: Activations) -> int:
+    """How many of these cells have an order that applies there."""
+    count = 0
+    for cfg, parts in cells:
+        with suppress(NotApplicable):
+            scoring.require(parts.order, at_cut.cut, cfg.prune.recompute)
+            count += 1
+    return count
 
 
 def inspected_orders(cfg: DictConfig) -> dict[str, Order]:

@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
 from sweep import BadInput, processes, report, terminal, tracking
-from sweep.cli.checks import require_folders_inside_project
+from sweep.cli.checks import print_estimates, require_folders_inside_project
 from sweep.cli.choices import require_unambiguous
 from sweep.cli.configs import command, overrides_text, to_dict
 from sweep.cli.grid import (
@@ -250,6 +250,8 @@ class Sweep(workers.InWorker):
             for job, overrides in enumerate(self.overrides)
         ]
         terminal.print_table(["cell", "", ""], lines, 3)
+        todo = self.plan.todo
+        print_estimates({job: config_of_cell(self.config, self.overrides[job]) for job in todo})
 
     def _compare(self) -> tuple[list[Cell], str]:
         """Log what the sweep came to, with a row for each cell, also those that are missing.

@@ -85,15 +85,23 @@ class Faces:
 
     def files(self, attack: Attack) -> Files:
         """Return the files, rendered and poisoned by `attack` where they do not exist yet."""
+        with files.lock(self.root, terminal.awaiting("the photographs")):
+            if not self.root.is_dir():
+                with files.atomic_write(self.root) as unfinished:
+                    self._render(unfinished)
+        return poisoned(self.rendered(), attack)
+
+    @property
+    def root(self) -> Path:
+        """Where the clean files lie, or will."""
         settings = [self.identities, self.images_per_identity, self.seed]
         key = files.key(settings, "data/faces", "data/hdf5_writing.py", "data/synthetic.py")
-        root = Path(self.folder).expanduser() / f"faces-{key}"
-        with files.lock(root, terminal.awaiting("the photographs")):
-            if not root.is_dir():
-                with files.atomic_write(root) as unfinished:
-                    self._render(unfinished)
-        clean = h5(
-            str(root),
+        return Path(self.folder).expanduser() / f"faces-{key}"
+
+    def rendered(self) -> Files:
+        """Return the clean files, which exist."""
+        return h5(
+            str(self.root),
             scale=self.scale,
             valid_images=self.valid_images,
             valid_at_most=self.valid_at_most,
@@ -101,7 +109,6 @@ class Faces:
             epochs=EPOCHS,
             cache=self.cache,
         )
-        return poisoned(clean, attack)
 
     def _render(self, root: Path) -> None:
         """Write the clean files of all splits under `root`."""

@@ -35,18 +35,6 @@ def tell(
         os.close(file)
 
 
-def duration(seconds: float) -> str:
-    """A time as a person reads it.
-
-    >>> duration(8.2), duration(200), duration(9000)
-    ('8 s', '3 min', '2 h 30 min')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
 class Reporter:
     """Prints what the cells of a sweep tell, and moves the bar on by each that is done.
 
@@ -94,7 +82,7 @@ class Reporter:
         position = f"{self._done} of {self._total}"
         if left:
             seconds = (time.time() - self._started) / self._done * left
-            position += f", {duration(seconds)} left"
+            position += f", {terminal.duration(seconds)} left"
         return f"{position}: "
 
     def watch(self) -> None:

@@ -43,18 +43,20 @@ class Activations:
     Images without a key are not kept.
     """
 
+    _kept_as = "boundary"  # what crosses the cut, in the cache
+
     def __init__(self, cut: Cut | JointCut, images: Images, cache: Cache | None = None) -> None:
         self.cut = cut
-        self._images = images
+        self.images = images
         self._cache = Cache() if cache is None or not images.key else cache
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
 
     @property
     def layers(self) -> "list[LayerActivations]":
         """The activations at each layer of the cut, of the same images, for orders."""
-        cache, images = self._cache, self._images
+        cache, images = self._cache, self.images
         return [LayerActivations(part, images, cache, ranked=True) for part in self.cut.parts]
 
     def means(self) -> dict[str, NDArray[np.float64]]:
@@ -63,7 +65,7 @@ class Activations:
 
     def defender(self, seed: int) -> Defender:
         """A defender who has these images, and the network that is cut."""
-        return Defender(self.cut.network, self._images, seed, self._cache)
+        return Defender(self.cut.network, self.images, seed, self._cache)
 
     def predict_steps(
         self, channels: Channels, progress: Progress = no_progress, step: float = 1
@@ -87,8 +89,17 @@ class Activations:
                 start = stop
             return predicted
 
-        settings = [self.cut.semantics, channels.tolist(), steps.tolist()]
-        return self.get_or_compute("predictions", settings, compute)
+        return self.get_or_compute("predictions", self._pruning(channels, step), compute)
+
+    def knows_steps(self, channels: Channels, step: float = 1) -> bool:
+        """Whether what `predict_steps` gives is kept."""
+        return self._cache.holds(self._key("predictions", self._pruning(channels, step)))
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether what crosses the cut is kept, of the last images at least."""
+        last = (len(self) - 1) // self.cut.batch_size
+        return self._cache.holds(self._batch_key(self._kept_as, last))
 
     def disagreement(
         self, channels: Channels, progress: Progress = no_progress
@@ -110,22 +121,31 @@ class Activations:
                 progress(len(maps))
             return np.concatenate(batches, axis=1)
 
-        settings = [self.cut.semantics, sorted(channels.tolist())]
-        return self.get_or_compute("disagreement", settings, compute)
+        return self.get_or_compute("disagreement", self._pruning(np.sort(channels)), compute)
 
     def get_or_compute(
         self, what: str, settings: Any, compute: Callable[[], NDArray], *code: ModuleType | str
     ) -> NDArray:
         """The array that `settings` and `code` make of these activations, kept under its name."""
-        name = files.key([self.name, settings], *code)
-        return self._cache.get_or_compute(f"{what}/{name}", lambda: {what: compute()})[what]
+        key = self._key(what, settings, *code)
+        return self._cache.get_or_compute(key, lambda: {what: compute()})[what]
+
+    def _pruning(self, channels: Channels, step: float = 1) -> list[Any]:
+        steps = steps_of(len(channels), step)
+        return [self.cut.semantics, channels.tolist(), steps.tolist()]
+
+    def _key(self, what: str, settings: Any, *code: ModuleType | str) -> str:
+        return f"{what}/{files.key([self.name, settings], *code)}"
+
+    def _batch_key(self, what: str, number: int) -> str:
+        return f"{what}/{self.name}/{number:05}"
 
     @cached_property
     def name(self) -> str:
         """A digest of all that these activations depend on."""
         network = self.cut.network
         # not the prune node's name: one activation layer may be called behind several layers
-        images = self._images.key or uuid4().hex  # what has no key is like nothing else
+        images = self.images.key or uuid4().hex  # what has no key is like nothing else
         made_of = [self.cut.digest, images, self.cut.layer, self.cut.unit]
         return files.key([*made_of, VERSIONS], *MADE_BY, *custom_modules(network))
 
@@ -150,11 +170,10 @@ class Activations:
         for number, rows in enumerate(forward.batches(len(self), self.cut.batch_size)):
 
             def compute(rows: slice = rows) -> dict[str, NDArray]:
-                tensors = head(self._images.pixels[rows])
+                tensors = head(self.images.pixels[rows])
                 return {str(place): tensor for place, tensor in enumerate(tensors)}
 
-            tensors = self._cache.get_or_compute(f"{what}/{self.name}/{number:05}", compute)
-            yield list(tensors.values())
+            yield [*self._cache.get_or_compute(self._batch_key(what, number), compute).values()]
 
 
 class LayerActivations(Activations):
@@ -170,11 +189,11 @@ class LayerActivations(Activations):
         self, cut: Cut, images: Images, cache: Cache | None = None, *, ranked: bool = False
     ) -> None:
         super().__init__(cut, images, cache)
-        self._ranked = ranked
+        if ranked:
+            self._kept_as = "maps"
 
     def __iter__(self) -> Iterator[Array]:
-        for maps, *_ in self._kept_batches(self.cut.maps, "maps"):
-            yield maps
+        return (maps for maps, *_ in self._kept_batches(self.cut.maps, "maps"))
 
     @property
     def layers(self) -> "list[LayerActivations]":
@@ -187,7 +206,7 @@ class LayerActivations(Activations):
 
     def with_cut(self, cut: Cut) -> "LayerActivations":
         """The activations of the same images at another cut; nothing of it is kept."""
-        return LayerActivations(cut, self._images, ranked=True)
+        return LayerActivations(cut, self.images, ranked=True)
 
     def mean(self) -> NDArray[np.float64]:
         """The channels' mean maps over all images, (..., channels)."""
@@ -220,7 +239,7 @@ class LayerActivations(Activations):
             progress=progress,
             preactivations=preactivations if producer.has_preactivation else None,
             norm=producer.norm(self._lazily(producer.norm_inputs)),
-            labels=self._images.labels,
+            labels=self.images.labels,
             gradients=gradients if producer.differentiable else None,
             training=Training(defender, self.cut) if defender else None,
         )
@@ -247,7 +266,7 @@ class LayerActivations(Activations):
         return self.get_or_compute("scores", settings, compute, *code)
 
     def _boundary_batches(self) -> Iterator[Boundary]:
-        if not self._ranked:
+        if self._kept_as == "boundary":
             yield from super()._boundary_batches()
             return
         for maps, *bypass in self._kept_batches(self.cut.maps, "maps"):
@@ -255,20 +274,16 @@ class LayerActivations(Activations):
 
     def _lazily(self, values: Callable[[Array], Array]) -> LazyBatches:
         """`values` of the images, batch by batch."""
-
-        def make() -> Iterator[Array]:
-            for rows in forward.batches(len(self), self.cut.batch_size):
-                yield values(self._images.pixels[rows])
-
-        return LazyBatches(make)
+        batches = partial(forward.batches, len(self), self.cut.batch_size)
+        return LazyBatches(lambda: (values(self.images.pixels[rows]) for rows in batches()))
 
     def _gradients(self, seed: Seed, progress: Progress, size: int) -> Iterator[Array]:
         """The gradients of batches of `size` images, drawn by seed, by what makes the channels."""
         permutation = np.random.default_rng(seed).permutation(len(self))
         for batch in forward.batches(len(self), size):
             rows = permutation[batch]
-            pixels = self._images.pixels.take(rows, axis=0)[:]
-            yield self.cut.producer.gradients(pixels, self._images.labels[rows])
+            pixels = self.images.pixels.take(rows, axis=0)[:]
+            yield self.cut.producer.gradients(pixels, self.images.labels[rows])
             progress(len(rows))
 
 

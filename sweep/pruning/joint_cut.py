@@ -83,6 +83,11 @@ class JointCut:
         images = 2 ** max(0, (MAX_INPUT_BYTES // (4 * values)).bit_length() - 1)
         self.batch_size = self.tail_batch_size = min(forward.batch_size(graph.tensors), images)
 
+    @property
+    def tail(self) -> str:
+        """How steps are taken: all behind a channel's layer runs anew; see `Cut.tail`."""
+        return "segments"
+
     def locate(self, channel: int) -> tuple[str, int]:
         """The layer of a channel, and its number there."""
         part = int(np.searchsorted(self._starts, channel, side="right")) - 1

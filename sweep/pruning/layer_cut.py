@@ -102,6 +102,11 @@ class Cut:
         return self.point.channels
 
     @property
+    def tail(self) -> str:
+        """How steps are taken, by the kind of tail: "linear", "masked" ...; "" before the first."""
+        return type(self._tail).__name__.removesuffix("Tail").lower() if self._tail else ""
+
+    @property
     def weights(self) -> Array | None:
         """Kernel of the nearest layer that produces the channels, (..., channels), or None."""
         return self.producer.weights

@@ -1,10 +1,15 @@
 """What a cell tells in the terminal beside its table: the verdict on B, when GoodNet flags."""
 
+from collections.abc import Collection, Mapping
+
 from sweep import terminal
 from sweep.detectors.rules import Rule
 from sweep.evaluation.outliers import OUTLIER
 from sweep.inspection import SIZE_UNITS, Verdict
+from sweep.pruning.estimation import Estimate
 from sweep.tracking.log import Log
+
+COLUMNS = ["layer", "tail", "channels", "values", "images", "curves", "passes", "minutes", "GB"]
 
 
 def tell_rule(log: Log, rule: Rule) -> None:
@@ -62,3 +67,41 @@ def _print_details(verdict: Verdict) -> None:
         "images, points below B, images on which B and B' differ. -: does not apply here."
     )
     terminal.print_line("")
+
+
+def print_estimates(estimates: Mapping[int, Estimate], missing: Collection[str]) -> None:
+    """Print what curves will take, a row a cut, and why it is not known of others.
+
+    `estimates` have the number of the first cell at their cut, `missing` is what is to be made yet.
+    """
+    layers = [estimated.layer for estimated in estimates.values()]
+    rows = [
+        [
+            estimated.layer + (f", cell {job}" if layers.count(estimated.layer) > 1 else ""),
+            estimated.pace.tail,
+            str(estimated.pace.channels),
+            str(estimated.pace.values),
+            str(estimated.images),
+            str(estimated.curves),
+            f"{estimated.passes:.1f}",
+            f"{estimated.seconds / 60:.1f}",
+            f"{estimated.memory / 1e9:.1f}",
+        ]
+        for job, estimated in estimates.items()
+    ]
+    if rows:
+        terminal.print_table(COLUMNS, rows, left=2)
+        seconds = sum(estimated.seconds for estimated in estimates.values())
+        terminal.print_line(
+            f"About {terminal.duration(seconds)} in one process, estimated from a few batches on "
+            f"this machine: the pass of all images to each cut, and a curve for each way of "
+            f"ranking. What is kept of earlier runs is not taken off, and what trains (orders, "
+            f"repairs, detectors, a verdict) or ranks anew is not in it."
+        )
+        terminal.print_line(
+            "tail: how steps are taken, linear and the like by adding what a channel makes, masked "
+            "by all layers behind it anew; values: numbers an image that cross the cut; passes: "
+            "plain passes of the network that take as long; GB: memory at its peak."
+        )
+    for reason in sorted(missing):
+        terminal.print_line(f"What it takes cannot be estimated: {reason}.")

@@ -423,3 +423,22 @@ def test_everything_is_made_anew_where_the_code_of_a_custom_layer_changes(passes
         np.testing.assert_array_equal(told, plain)
         passes.clear()
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize("ranked", [False, True])
+def test_whether_images_are_passed_and_steps_known_is_seen_without_a_pass(ranked, passes, tmp_path):
+    network = randomized(lenet(untouched))
+
+    def kept(key: str = "fifty", folder: Path | None = tmp_path) -> LayerActivations:
+        return at(Cut(network, "conv_2"), images(key), process(folder), ranked=ranked)
+
+    assert not kept().is_passed
+    kept().predict_steps(CHANNELS)
+    passes.clear()
+    assert kept().is_passed
+    assert kept().knows_steps(CHANNELS)
+    assert not kept().knows_steps(OTHERS)
+    for other in (kept("others"), kept("fifty", None), kept("")):
+        assert not other.is_passed
+        assert not other.knows_steps(CHANNELS)
+    assert not passes
