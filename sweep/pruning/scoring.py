@@ -150,10 +150,12 @@ def _rank_again(
     with terminal.progress("ranking", cut.channels, "channels") as done:
         for before, after in pairwise(steps):
             scores_left = [_scores_left(order, state, before > 0) for state in states]
-            first = together(scores_left, scope, [state.pruned for state in states])
-            numbers = [cut.index_of(part, c) for part, s in enumerate(states) for c in s.left]
-            channels = np.array(numbers)[first.channels[: after - before]]
-            ranked = np.append(ranked, [channels, first.scores[: after - before]], axis=1)
+            of_left = together(scores_left, scope, [state.pruned for state in states])
+            left = [cut.index_of(part, c) for part, state in enumerate(states) for c in state.left]
+            count = after - before
+            channels = np.array(left)[of_left.channels[:count]]
+            ranked = np.append(ranked, [channels, of_left.scores[:count]], axis=1)
+
             by_layer = cut.split_by_layer(channels)
             for state, pruned in zip(states, by_layer, strict=True):
                 state.prune(pruned)
