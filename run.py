@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 @tracked
 def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log") -> None:
     # TensorFlow comes with these: a sweep that finds all its cells finished goes without.
-    from sweep import inspection, networks
+    from sweep import estimation, inspection, networks
     from sweep.cli.parts import inspected_orders
     from sweep.data import examples, pairs
     from sweep.detectors import GoodNet, answers, detector_rates, flagged_csv
     from sweep.evaluation import evaluate, image_counts, pruning_curve, repaired_rates
-    from sweep.pruning import RepairedNetwork, activations_of, announce, cut_at, predict_steps, rank
+    from sweep.pruning import RepairedNetwork, activations_of, cut_at, predict_steps, rank
     from sweep.repairs.applicability import learned_images
     from sweep.results import figures
     from sweep.results.printed import print_verdict, tell_rule
@@ -64,13 +64,14 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
         log.verdict(verdict, figures.draw_verdict(verdict, cut.layer))
         if cfg.inspect:
             return
-    announce(at_cut, cfg.prune.step)
+    estimation.announce(at_cut, cfg.prune.step)
     with log.stage("rank"):
         how |= {"recompute": cfg.prune.recompute, "seed": cfg.seed}
         ranking = rank(parts.order, valid, **how, pairs=lambda: pairs(files))
 
     # The whole pruning curve: what B says after 0, 1, 2 ... channels are pruned. There, stop.
     with log.stage("curve"):
+        estimation.announce(at_cut, ranking.step, ranking)
         by_step = predict_steps(at_cut, images, ranking)
         curve = pruning_curve(ranking, classes, **by_step)
         suspect.warn(curve.valid)
@@ -104,7 +105,6 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
     if cfg.recheck:
         with log.stage("recheck"):
             log.metrics(inspection.residual_triggers(defender.with_network(now.network)))
-
     with log.stage("log"):
         log.curve(curve, cut.locate)
         log.predictions(by_step, now.predicted, said, apart)

@@ -34,6 +34,7 @@ UNCOUNTED_SOURCES = {
     "cleanup",
     "cli",
     "deployment",
+    "estimation.py",
     "export.py",
     "gtsrb.py",
     "launching",

@@ -113,9 +113,8 @@ def estimates(cells: Cells) -> tuple[dict[int, Estimate], set[str]]:
                     at_cut = parts.at_cut(cfg)
                     ranked = _applicable([cells[job] for job in curves], at_cut["valid"])
                     if ranked:
-                        found[curves[0]] = estimate(
-                            [*at_cut.values()], cfg.prune.step, curves=ranked
-                        )
+                        sets = [*at_cut.values()]
+                        found[curves[0]] = estimate(sets, cfg.prune.step, curves=ranked)
             done(1)
     return found, missing
 

@@ -6,7 +6,6 @@ What an order may see is in `evidence.py`, what it must declare in `requirements
 """
 
 from sweep.pruning.activations import Activations, LayerActivations, activations_of
-from sweep.pruning.estimation import announce
 from sweep.pruning.evidence import Evidence, Oracle
 from sweep.pruning.joint_cut import cut_at
 from sweep.pruning.layer_cut import Cut
@@ -22,7 +21,6 @@ __all__ = [
     "Oracle",
     "RepairedNetwork",
     "activations_of",
-    "announce",
     "cut_at",
     "needs",
     "predict_steps",

@@ -74,18 +74,15 @@ class Activations:
 
         `progress` is called with the number of images that are done, of a batch by and by.
         """
-
         steps = steps_of(len(channels), step)
 
         def compute() -> NDArray[np.int32]:
             predicted = np.empty((len(steps), len(self)), dtype=np.int32)
             start = 0
             for maps, *bypass in self._tail_batches(scaled(progress, TO_CUT)):
-                of_step = scaled(progress, (1 - TO_CUT) * len(maps) / len(channels))
+                bar = scaled(progress, (1 - TO_CUT) * len(maps) / len(channels))
                 stop = start + len(maps)
-                predicted[:, start:stop] = self.cut.predict_steps(
-                    maps, bypass, channels, step, of_step
-                )
+                predicted[:, start:stop] = self.cut.predict_steps(maps, bypass, channels, step, bar)
                 start = stop
             return predicted
 
@@ -131,8 +128,7 @@ class Activations:
         return self._cache.get_or_compute(key, lambda: {what: compute()})[what]
 
     def _pruning(self, channels: Channels, step: float = 1) -> list[Any]:
-        steps = steps_of(len(channels), step)
-        return [self.cut.semantics, channels.tolist(), steps.tolist()]
+        return [self.cut.semantics, channels.tolist(), steps_of(len(channels), step).tolist()]
 
     def _key(self, what: str, settings: Any, *code: ModuleType | str) -> str:
         return f"{what}/{files.key([self.name, settings], *code)}"

@@ -15,7 +15,6 @@ from sweep.evaluation.detection import confidence_drop, jensen_shannon
 from sweep.evaluation.metrics import Labels
 from sweep.networks import forward, outputs
 from sweep.pruning.activations import Activations
-from sweep.pruning.estimation import announce
 from sweep.pruning.joint_cut import JointCut
 from sweep.pruning.layer_cut import Cut
 
@@ -83,7 +82,6 @@ def predict_steps(
     at_cut: Mapping[str, Activations], images: Mapping[str, Images], ranking: Ranking
 ) -> dict[str, Predictions]:
     """What B says of all images at every step of `ranking`, with progress shown."""
-    announce(at_cut, ranking.step, ranking)
     by_step = {}
     with terminal.progress("pruning", sum(map(len, images.values())), "images") as done:
         for name, each in images.items():

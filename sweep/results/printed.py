@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 
 from sweep import terminal
 from sweep.detectors.rules import Rule
+from sweep.estimation import Estimate
 from sweep.evaluation.outliers import OUTLIER
 from sweep.inspection import SIZE_UNITS, Verdict
-from sweep.pruning.estimation import Estimate
 from sweep.tracking.log import Log
 
 COLUMNS = ["layer", "tail", "channels", "values", "images", "curves", "passes", "minutes", "GB"]

@@ -40,6 +40,7 @@ LEVELS: list[dict[str, set[str]]] = [
         "adaptive": {"keras", "numpy"},
         "badnets": {"keras", "numpy", "tensorflow"},
         "detectors": {"keras", "numpy"},
+        "estimation": {"numpy"},
         "inspection": {"numpy"},
         "orders": {"numpy", "tensorflow"},
         "repairs": {"keras", "numpy"},

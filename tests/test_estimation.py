@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from zoo import lenet, randomized, untouched
 
+from sweep import estimation
 from sweep.cache import Cache
 from sweep.data import Images
+from sweep.estimation import Estimate, Pace, announce, estimate
+from sweep.evaluation.curve import Ranking
 from sweep.networks.loading import as_functional
-from sweep.pruning import activations_of, announce, cut_at, estimation, predict_steps
-from sweep.pruning.estimation import Estimate, Pace, estimate
+from sweep.pruning import activations_of, cut_at, predict_steps
 
 COUNTS = {"valid": 60, "test": 50, "poisoned": 30}
 
@@ -34,7 +36,9 @@ class TimedCut:
         self._work("boundary", self.TO_CUT * len(pixels))
         return [np.zeros((len(pixels), 3, 3, 5)), np.zeros((len(pixels), 2))]
 
-    def predict_steps(self, maps: np.ndarray, bypass: list, channels: np.ndarray) -> None:
+    def predict_steps(
+        self, maps: np.ndarray, bypass: list, channels: np.ndarray, step: float
+    ) -> None:
         assert (len(maps), len(bypass[0])) == (16, 16)
         left = self.channels - len(channels)
         seconds = self.BATCH + len(maps) * (self.STEP * len(channels) + self.KEPT * left)
@@ -50,21 +54,25 @@ def test_seconds_are_reckoned_from_few_batches_and_few_steps(monkeypatch):
     cut = TimedCut()
     monkeypatch.setattr(estimation, "time", SimpleNamespace(perf_counter=lambda: cut.now))
     pace = estimation._measure(cut, np.zeros((70, 8, 8, 3), np.float32))
-    assert (pace.channels, pace.values, pace.tail) == (500, 3 * 3 * 5 + 2, "timed")
+    assert (pace.channels, pace.steps, pace.tail) == (500, 501, "timed")
+    assert pace.values == 3 * 3 * 5 + 2
     assert pace.start == pytest.approx(2 * cut.MADE_READY)
     assert pace.to_cut == pytest.approx(cut.TO_CUT)
     assert pace.curve == pytest.approx(cut.BATCH / 16 + 500 * cut.STEP)
     assert pace.whole == pytest.approx(cut.TO_CUT + cut.BEHIND)
     assert cut.steps == [2, 2, 8]
+    pace = estimation._measure(cut, np.zeros((70, 8, 8, 3), np.float32), step=0.1)
+    assert pace.steps == 11
+    assert cut.steps[3:] == [100, 100, 400]
 
 
 def test_an_estimate_is_of_the_images_that_are_left():
-    pace = Pace(100, 7, "linear", start=3.0, to_cut=0.2, curve=0.5, whole=0.25)
+    pace = Pace(100, 101, 7, "linear", start=3.0, to_cut=0.2, curve=0.5, whole=0.25)
     one = Estimate("conv", pace, images=1000, passed=400, curves=2, memory=1.5e9)
     assert one.seconds == 3 + 400 * 0.2 + 2 * 1000 * 0.5
     assert one.passes == one.seconds / 250
     assert one.sentence == (
-        "About 18 min to come, as long as 4.3 plain passes: 400 images to conv, then 100 steps "
+        "About 18 min to come, as long as 4.3 plain passes: 400 images to conv, then 101 steps "
         "with 1000 images; memory up to 1.5 GB. What trains comes on top."
     )
 
@@ -132,7 +140,9 @@ def test_a_long_curve_is_announced_before_and_what_is_kept_is_not(
         announce(at_cut)
         before = lines(capsys)
         at_cut["valid"].mean()
-        predict_steps(at_cut, sets, np.array(channels))
+        ranking = Ranking(np.array(channels), np.zeros(len(channels)))
+        announce(at_cut, 1, ranking)
+        predict_steps(at_cut, sets, ranking)
         after = lines(capsys)
         assert not (before and after), "told once"
         return before + after
@@ -158,6 +168,6 @@ def test_only_sets_whose_steps_are_not_kept_are_announced(
     for each in at_cut.values():
         list(each._boundary_batches())
     at_cut["test"].predict_steps(channels)
-    announce(at_cut, channels)
+    announce(at_cut, 1, Ranking(channels, np.zeros(3)))
     (told,) = lines(capsys)
     assert "with 90 images" in told
