@@ -20,10 +20,10 @@ from sweep.cli.identity import Origin
 from sweep.data import Faces, Files
 from sweep.detectors.reference import Detector
 from sweep.detectors.rules import MakeRule
+from sweep.estimation import Estimate, estimate
 from sweep.evaluation import ValidCurve
 from sweep.networks import shape_and_classes
 from sweep.pruning import Activations, activations_of, cut_at, scoring
-from sweep.pruning.estimation import Estimate, estimate
 from sweep.pruning.evidence import Order
 from sweep.pruning.requirements import is_oracle, threat_model
 from sweep.repairs.applicability import Repair

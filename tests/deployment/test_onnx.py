@@ -18,7 +18,12 @@ from sweep.detectors import GoodNet, Rule
 from sweep.networks.loading import as_functional
 
 #: Of the engine's networks: those with an operation that tf2onnx does not know, and its layer.
-REFUSED = {"grouped": "layer grouped (StatefulPartitionedCall)"}
+GELU = "layer hidden_1 (Erfc), layer hidden_2 (Erfc)"
+REFUSED = {
+    "grouped": "layer grouped (StatefulPartitionedCall)",
+    "transformer": GELU,
+    "first_token": GELU,
+}
 NAMES = [build.__name__ for build in zoo.CASES]
 
 

@@ -16,7 +16,7 @@ def log(root) -> Log:
         raise ZeroDivisionError
     begun.set_params({"seed": 3, "tracking.uri": "http://me:PASSWORD@host"})
     begun.tags({"cell": "abc", "error": "away"})
-    begun.curves({"curve/rate": [0.5, 0.25, float("nan")]})
+    begun.curves({"curve/rate": [0.5, 0.25, float("nan")]}, [0, 1, 2])
     begun.text("config.yaml", "seed: 3")
     return begun
 

@@ -107,9 +107,9 @@ def test_between_steps_no_image_is_asked_and_at_one_only_those_that_change(tail,
     for kind in (incremental.LinearTail, incremental.MaskedTail):
         predict_along = kind.predict_along
 
-        def watched(tail, state, channels, wanted, ask=predict_along):
+        def watched(tail, state, channels, wanted, *progress, ask=predict_along):
             asked.append((channels.tolist(), [np.flatnonzero(row).tolist() for row in wanted]))
-            return ask(tail, state, channels, wanted)
+            return ask(tail, state, channels, wanted, *progress)
 
         monkeypatch.setattr(kind, "predict_along", watched)
     cut = Cut(as_functional(randomized(lenet(untouched))), "conv_2")
