@@ -24,6 +24,7 @@ from sweep.pruning.layer_cut import Array, Cut
 
 BATCHES = 3  # that are timed to the cut at least
 TIMED = 1.0  # seconds of steps that are timed at least, or all of them
+SMALLER = 16  # times fewer images than a batch holds, on which steps are first timed
 LONG = 30.0  # seconds that are announced
 HELD = 4  # bytes an image and step: its class, until the end
 COUNTED = 16  # bytes more, while the steps of one set of images are counted
@@ -137,7 +138,7 @@ def _measure(cut: Cut | JointCut, pixels: Pixels, step: float = 1) -> Pace:
     passed = _seconds(lambda: boundary.extend(cut.boundary(pixels[rows]) for rows in batches))
     to_cut = passed / batches[-1].stop
     maps, *bypass = (_resized(tensors, tail_size) for tensors in zip(*boundary, strict=True))
-    compiled, curve = _curve(cut, maps, bypass, step)
+    once, curve = _curve(cut, maps, bypass, step)
     none = np.arange(0)
     cut.scores(maps, bypass, none)  # which compiles
     behind = _seconds(lambda: cut.scores(maps, bypass, none))
@@ -146,9 +147,9 @@ def _measure(cut: Cut | JointCut, pixels: Pixels, step: float = 1) -> Pace:
         steps=len(steps_of(cut.channels, step)),
         values=sum(tensor[0].size for tensor in (maps, *bypass)),
         tail=cut.tail,
-        start=max(0.0, begun - to_cut * batches[0].stop) + compiled,
+        start=max(0.0, begun - to_cut * batches[0].stop) + once,
         to_cut=to_cut,
-        curve=curve / tail_size,
+        curve=curve,
         whole=to_cut + behind / tail_size,
     )
 
@@ -162,25 +163,30 @@ def _resized(tensors: Sequence[Array], count: int) -> Array:
 def _curve(
     cut: Cut | JointCut, maps: Array, bypass: Sequence[Array], step: float
 ) -> tuple[float, float]:
-    """Seconds that the first steps take longer than any later ones, and of a curve of these images.
+    """Seconds that are spent once, and those of a whole curve, an image.
 
-    Of many steps a sample is taken, of all layers, ever larger; how much longer the last took than
-    the first tells the rest.
+    A sample of the images and of the steps is taken, ever larger; how much longer the last steps
+    took than the first ones tells the rest.
     """
     channels = np.random.default_rng(0).permutation(cut.channels)
     at_a_time = int(steps_of(cut.channels, step)[1])
 
-    def seconds_of(count: int) -> float:
-        return _seconds(lambda: cut.predict_steps(maps, bypass, channels[:count], at_a_time))
+    def seconds_of(count: int, images: int) -> float:
+        some = maps[:images], [tensor[:images] for tensor in bypass]
+        return _seconds(lambda: cut.predict_steps(*some, channels[:count], at_a_time))
 
-    few = taken = min(2 * at_a_time, cut.channels)
-    compiled = seconds_of(few)
-    first = last = seconds_of(few)
+    prepared = _seconds(lambda: cut.choose_tail(maps, bypass))
+    few, images = min(2 * at_a_time, cut.channels), max(1, len(maps) // SMALLER)
+    compiled = seconds_of(few, images) - seconds_of(few, images)
+    while (first := seconds_of(few, images)) < TIMED and images < len(maps):
+        images = min(4 * images, len(maps))
+    taken, last = few, first
     while taken < cut.channels and (taken == few or last < TIMED):
         taken = min(4 * taken, cut.channels)
-        last = seconds_of(taken)
-    slope = (last - first) / max(1, taken - few)
-    return max(0.0, compiled - first), last + max(0.0, slope) * (cut.channels - taken)
+        last = seconds_of(taken, images)
+    slope = max(0.0, last - first) / max(1, taken - few)
+    whole = last + slope * (cut.channels - taken)
+    return prepared + max(0.0, compiled), whole / images
 
 
 def _seconds(work: Callable[[], object]) -> float:

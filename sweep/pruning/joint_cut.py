@@ -135,6 +135,9 @@ class JointCut:
             progress(pruned - before)
         return predicted
 
+    def choose_tail(self, maps: Array, bypass: Sequence[Array]) -> None:
+        """Nothing: there is one way to take steps; see `Cut.choose_tail`."""
+
     def scores(self, maps: Array, bypass: Sequence[Array], channels: Channels) -> Array:
         """The network's scores, (n, classes), when `channels` are pruned; as `predict_steps`."""
         tensors: Sequence[Array] = [maps, *bypass]

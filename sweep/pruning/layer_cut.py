@@ -137,11 +137,8 @@ class Cut:
         `maps` at the mask node and the tensors of the `bypass` are of a batch of n images.
         `progress` is called with the number of channels that are done.
         """
-        if self._tail is None:
-            node, value = self.point.mask_node, self.mask_value
-            self._tail = tail_of(self.graph, node, value, maps, bypass)
         return incremental.predict_steps(
-            self._tail,
+            self.choose_tail(maps, bypass),
             self._unpruned_classes,
             maps,
             bypass,
@@ -150,6 +147,13 @@ class Cut:
             step,
             progress,
         )
+
+    def choose_tail(self, maps: Array, bypass: Sequence[Array]) -> Tail:
+        """How steps are taken, which is chosen on the first images that come."""
+        if self._tail is None:
+            node, value = self.point.mask_node, self.mask_value
+            self._tail = tail_of(self.graph, node, value, maps, bypass)
+        return self._tail
 
     def scores(self, maps: Array, bypass: Sequence[Array], channels: Channels) -> Array:
         """The network's scores, (n, classes), when `channels` are pruned; as `predict_steps`."""
