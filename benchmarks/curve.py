@@ -13,7 +13,6 @@ notebook does: for every step a pruned copy of B, and a plain pass of it. Ten mi
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,6 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from statistics import median
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -41,7 +39,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from sweep import attacks, files, networks, orders  # noqa: E402
+from sweep import attacks, files, networks, orders, processes  # noqa: E402
 from sweep.cache import Cache  # noqa: E402
 from sweep.data import Images, faces, sources  # noqa: E402
 from sweep.evaluation import PruningCurve, pruning_curve  # noqa: E402
@@ -180,12 +178,8 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def peak_memory() -> float:
-    """Peak resident memory of this process so far, in GB; Linux's getrusage adds its parent's."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        peak = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
-        return int(peak[1]) * 1024 / 1e9
-    return getrusage(RUSAGE_SELF).ru_maxrss / 1e9  # in bytes on macOS
+    """Peak resident memory of this process so far, in GB."""
+    return processes.peak_memory() / 1e9
 
 
 def measure_slow_way(

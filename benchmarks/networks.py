@@ -140,7 +140,7 @@ def measure(
     """Channels, seconds of a plain pass and of the whole curve (medians), peak memory in GB."""
     keras.utils.set_random_seed(0)
     network, images = make(), stand_ins(count)
-    _set_statistics(network, images["valid"].pixels[:128])
+    set_statistics(network, images["valid"].pixels[:128])
 
     def plain_pass() -> None:
         predict = forward.predictor(network)
@@ -174,7 +174,7 @@ def stand_ins(count: int) -> dict[str, Images]:
     return found
 
 
-def _set_statistics(network: keras.Model, pixels: np.ndarray) -> None:
+def set_statistics(network: keras.Model, pixels: np.ndarray) -> None:
     """Give each BatchNormalization the mean and variance of these images, one pass of training."""
     norms = [one for one in network.layers if isinstance(one, layers.BatchNormalization)]
     for norm in norms:

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from zoo import CASES, Mask, lenet, randomized, untouched
+from zoo import CASES, Mask, lenet, mobile, randomized, untouched
 
 from sweep.data import Images
 from sweep.evaluation.curve import steps_of
@@ -77,6 +77,31 @@ def test_it_does_not_matter_how_many_steps_are_taken_together(builder, monkeypat
         found.append(cut.predict_steps(maps, bypass, channels))
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("tail", ["linear", "pointwise"])
+def test_of_large_maps_few_are_probed_at_a_time(tail, monkeypatch):
+    for other in OTHERS[tail]:
+        monkeypatch.setattr(steps, f"_{other}_tail", lambda graph, entry: None)
+    network = as_functional(randomized(mobile(untouched)))
+    layer = CASES[mobile][0]
+    pixels = np.random.default_rng(7).normal(size=(9, *network.input_shape[1:])).astype(np.float32)
+    values, found, probe = [], [], incremental.LinearTail._probe
+
+    def watched(tail, maps):
+        values.append(maps.size)
+        return probe(tail, maps)
+
+    monkeypatch.setattr(incremental.LinearTail, "_probe", watched)
+    for most in (linear.PROBED, 1):
+        monkeypatch.setattr(linear, "PROBED", most)
+        cut = Cut(network, layer)
+        maps, *bypass = cut.boundary(pixels)
+        found.append(cut.choose_tail(maps, bypass)._contributions)
+        assert cut.tail == tail
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6)
+    assert values.count(maps[0].size) > len(values) / 2, "one map a call"
+    assert max(values) > maps[0].size
 
 
 @pytest.mark.parametrize("tail", ["cheapest", "masked"])

@@ -34,6 +34,7 @@ from sweep.pruning.incremental.scores import run_to_scores
 
 Array = NDArray[np.float32]
 PROBES = 256  # one-hot maps a call
+PROBED = 2**23  # values in these, 32 MiB: of large maps there are fewer
 PROBE_SCALE = np.float32(2**60)  # in place of 1 in these maps, so that biases drown, not weights
 TOGETHER = 2**22  # values of the steps that are taken in one call, 16 MiB
 ROUNDING = 1e-4  # of the largest value: sums of thousands of float32 differ by less
@@ -193,10 +194,9 @@ class LinearTail:
         size = prod(self._shape)
         at_zero = self._probe(np.zeros((1, size), np.float32))
         contributions = np.empty((size, at_zero.shape[1]), np.float32)
-        for start in range(0, size, PROBES):
-            stop = min(start + PROBES, size)
-            one_hot = np.eye(stop - start, size, start, np.float32)
-            contributions[start:stop] = (self._probe(PROBE_SCALE * one_hot) - at_zero) / PROBE_SCALE
+        for some in batches(size, probes_of(size)):
+            one_hot = np.eye(some.stop - some.start, size, some.start, np.float32)
+            contributions[some] = (self._probe(PROBE_SCALE * one_hot) - at_zero) / PROBE_SCALE
         return contributions.reshape(-1, self._shape[-1], at_zero.shape[1]).swapaxes(0, 1)
 
     def _probe(self, flat_maps: Array) -> Array:
@@ -222,11 +222,16 @@ class PointwiseTail(LinearTail):
         size = prod(positions)
         at_zero = self._probe(np.zeros((1, size * channels), np.float32)).reshape(size, -1)[0]
         contributions = np.empty((channels, len(at_zero)), np.float32)
-        for some in batches(channels, PROBES):
-            one_hot = np.eye(channels, size * channels, dtype=np.float32)[some]
+        for some in batches(channels, probes_of(size * channels)):
+            one_hot = np.eye(some.stop - some.start, size * channels, some.start, np.float32)
             made = self._probe(PROBE_SCALE * one_hot).reshape(len(one_hot), size, -1)[:, 0]
             contributions[some] = (made - at_zero) / PROBE_SCALE
         return contributions
+
+
+def probes_of(size: int) -> int:
+    """How many maps of so many values are probed in one call."""
+    return max(1, min(PROBES, PROBED // size))
 
 
 def linear_part(

@@ -26,11 +26,11 @@ from sweep.networks.layer_types import has_activation, is_layer_norm, is_softmax
 from sweep.pruning.incremental.entry import Entry
 from sweep.pruning.incremental.linear import (
     PROBE_SCALE,
-    PROBES,
     ROUNDING,
     PointwiseTail,
     ends_of,
     linear_part,
+    probes_of,
 )
 from sweep.pruning.incremental.scores import run_to_scores
 
@@ -163,7 +163,7 @@ def _probed(
 ) -> Array:
     """The scores, less the `offset`, of each of `rows` at its place, all other tokens 0."""
     found = []
-    for some in batches(len(rows), PROBES):
+    for some in batches(len(rows), probes_of(tokens * rows.shape[1])):
         flat = np.zeros((len(rows[some]), tokens, rows.shape[1]), np.float32)
         flat[np.arange(len(flat)), places[some]] = PROBE_SCALE * rows[some]
         found.append((read(flat) - offset) / PROBE_SCALE)
