@@ -18,7 +18,7 @@ from statistics import median
 
 import keras
 import numpy as np
-from curve import MEAN, ROOT, cut_at, peak_memory, seconds, suspect, whole_curve
+from curve import MEAN, ROOT, cut_at, seconds, suspect, whole_curve
 from curve import stand_ins as faces
 from large_images import make_network
 from networks import mobilenet_v2, set_statistics, vgg19_bn
@@ -80,12 +80,8 @@ def measure(name: str) -> None:
             cache = Cache(folder, max_gb=20, memory_gb=0.1)
             curve = [network, images, layer, MEAN, cache]
             took.append(seconds(lambda curve=curve: whole_curve(*curve)))
-    expected = median(estimate.seconds for estimate in told)
-    print(
-        f"{name:16}{layer:20}{expected:>7.1f} s{median(took):>7.1f} s"
-        f"{expected / median(took):>7.2f}{told[0].memory / 1e9:>9.2f} GB{peak_memory():>7.2f} GB",
-        flush=True,
-    )
+    expected, real = median(estimate.seconds for estimate in told), median(took)
+    print(f"{name:14}{layer:20}{expected:>7.1f} s{real:>7.1f} s{expected / real:>7.2f}", flush=True)
 
 
 def main() -> None:
@@ -96,7 +92,7 @@ def main() -> None:
     if options.row:
         measure(options.row)
         return
-    print(f"{'network':16}{'layer':20}{'told':>9}{'took':>9}{'ratio':>7}{'told':>12}{'peak':>10}")
+    print(f"{'network':14}{'layer':20}{'told':>9}{'took':>9}{'ratio':>7}")
     for name in options.case or ROWS:
         subprocess.run([sys.executable, __file__, "--row", name], check=True)
 

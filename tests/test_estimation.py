@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from zoo import lenet, randomized, untouched
+from zoo import lenet, randomized, transformer, untouched
 
 from sweep import estimation
 from sweep.cache import Cache
@@ -126,6 +126,17 @@ def test_any_cut_is_estimated_and_goes_the_way_that_it_would_have_gone(
         np.testing.assert_array_equal(
             each.predict_steps(channels), untouched_cut[name].predict_steps(channels)
         )
+
+
+def test_two_heads_are_all_that_is_timed_where_there_are_no_more():
+    network = as_functional(randomized(transformer(untouched)))
+    pixels = np.random.default_rng(0).random((9, 8, 8, 3), dtype=np.float32)
+    at_cut = activations_of(
+        cut_at(network, "auto", unit="head"), {"valid": Images(pixels, np.zeros(9, int))}
+    )
+    pace = estimate([*at_cut.values()]).pace
+    assert (pace.channels, pace.steps) == (2, 3)
+    assert pace.curve > 0
 
 
 def lines(capsys) -> list[str]:
