@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,13 +118,25 @@ def check(cfg: DictConfig, parts: Parts) -> None:
 
 
 def print_estimates(configs: Mapping[int, DictConfig]) -> None:
-    """Print what the curves of cells will take, by their numbers; none are drawn by `inspect`."""
-    cells = {job: (cfg, checked_parts(cfg)) for job, cfg in configs.items() if not cfg.inspect}
-    if cells:
+    """Print what the curves of cells will take, by their numbers; `inspect` is another matter."""
+    walked = {job: cfg for job, cfg in configs.items() if not cfg.inspect}
+    if walked:
         from sweep.cli.parts import estimates
         from sweep.results import printed
 
-        printed.print_estimates(*estimates(cells))
+        printed.print_estimates(*estimates(walked))
+
+
+def announce(configs: Mapping[int, DictConfig]) -> None:
+    """Print what the cells of a sweep will take in all, where that is long and not kept yet."""
+    walked = {job: cfg for job, cfg in configs.items() if not cfg.inspect}
+    if len(walked) > 1:
+        from sweep.cli.parts import estimates
+        from sweep.results import printed
+
+        with suppress(BadInput):  # which the cells will say
+            found, _ = estimates(walked, passed=False)
+            printed.print_total(found.values())
 
 
 def _check_pruning(cfg: DictConfig, parts: Parts, network: keras.Model) -> None:

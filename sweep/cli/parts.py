@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,8 +23,9 @@ from sweep.detectors.rules import MakeRule
 from sweep.estimation import Estimate, estimate
 from sweep.evaluation import ValidCurve
 from sweep.networks import shape_and_classes
-from sweep.pruning import Activations, activations_of, cut_at, scoring
+from sweep.pruning import Activations, Cut, activations_of, cut_at, scoring
 from sweep.pruning.evidence import Order
+from sweep.pruning.joint_cut import JointCut
 from sweep.pruning.requirements import is_oracle, threat_model
 from sweep.repairs.applicability import Repair
 from sweep.stops import Stop
@@ -91,38 +92,39 @@ class Parts:
         return activations_of(cut, images, self.cache)
 
 
-Cells: TypeAlias = Mapping[int, tuple[DictConfig, Parts]]  # by their numbers
+def estimates(
+    configs: Mapping[int, DictConfig], *, passed: bool = True
+) -> tuple[dict[int, Estimate], set[str]]:
+    """What the curves of cells will take, cut by cut, and why it isn't known of others, in words.
 
-
-def estimates(cells: Cells) -> tuple[dict[int, Estimate], set[str]]:
-    """What the curves of `cells` will take, cut by cut, and why it isn't known of others, in words.
-
-    An estimate has the number of the first cell there. Cells of equal network, images and layer
-    share the pass to the cut, and those of them that rank alike a curve.
+    The cells, whose values are checked, and the estimates go by numbers; an estimate by that of the
+    first cell there. Cells of equal network, images and layer share the pass to the cut, and those
+    of them that rank alike a curve. Without `passed`, cuts to which all images have been passed in
+    earlier runs are left out.
     """
     found: dict[int, Estimate] = {}
     missing = set()
-    cuts = _curves_by_cut(cells)
+    cuts = _curves_by_cut(configs)
     with terminal.progress("estimating", len(cuts), "cuts") as done:
         for curves in cuts:
-            cfg, parts = cells[curves[0]]
+            cfg = configs[curves[0]]
+            parts = Parts.from_config(cfg)
             if parts.missing:
                 missing.add(parts.missing)
             else:
                 with suppress(NotApplicable):  # which such a cell will say
-                    at_cut = parts.at_cut(cfg)
-                    ranked = _applicable([cells[job] for job in curves], at_cut["valid"])
-                    if ranked:
-                        sets = [*at_cut.values()]
+                    sets = [*parts.at_cut(cfg).values()]
+                    ranked = _applicable([configs[job] for job in curves], sets[0].cut)
+                    if ranked and (passed or not all(each.is_passed for each in sets)):
                         found[curves[0]] = estimate(sets, cfg.prune.step, curves=ranked)
             done(1)
     return found, missing
 
 
-def _curves_by_cut(cells: Cells) -> list[list[int]]:
+def _curves_by_cut(configs: Mapping[int, DictConfig]) -> list[list[int]]:
     """The first cell of each curve, those at one cut together."""
     cuts: dict[str, dict[str, int]] = {}
-    for job, (cfg, _) in cells.items():
+    for job, cfg in configs.items():
         settings = to_dict(cfg)
         prune = settings["prune"]
         cut = [settings["data"], settings["attack"], settings["badnet"]]
@@ -133,12 +135,12 @@ def _curves_by_cut(cells: Cells) -> list[list[int]]:
     return [[*curves.values()] for curves in cuts.values()]
 
 
-def _applicable(cells: Sequence[tuple[DictConfig, Parts]], at_cut: Activations) -> int:
-    """How many of these cells have an order that applies there."""
+def _applicable(configs: Sequence[DictConfig], cut: Cut | JointCut) -> int:
+    """How many of these cells have an order that applies at the cut."""
     count = 0
-    for cfg, parts in cells:
+    for cfg in configs:
         with suppress(NotApplicable):
-            scoring.require(parts.order, at_cut.cut, cfg.prune.recompute)
+            scoring.require(build(cfg.prune.order), cut, cfg.prune.recompute)
             count += 1
     return count
 

@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
 from sweep import BadInput, processes, report, terminal, tracking
-from sweep.cli.checks import print_estimates, require_folders_inside_project
+from sweep.cli.checks import announce, print_estimates, require_folders_inside_project
 from sweep.cli.choices import require_unambiguous
 from sweep.cli.configs import command, overrides_text, to_dict
 from sweep.cli.grid import (
@@ -207,6 +207,8 @@ class Sweep(workers.InWorker):
         if cfg.dry_run:
             self._print_plan(varying)
             raise SystemExit(0)
+        if self.launcher.in_process:  # elsewhere this process keeps its hands off the GPUs
+            announce(self._todo())
         swept = [f"{key}={','.join(cells.distinct_values(table, key))}" for key in varying]
         tags = tracking.source_tags()
         tags |= {"overrides": " ".join(config.hydra.overrides.task), "cells": len(table)}
@@ -250,8 +252,12 @@ class Sweep(workers.InWorker):
             for job, overrides in enumerate(self.overrides)
         ]
         terminal.print_table(["cell", "", ""], lines, 3)
+        print_estimates(self._todo())
+
+    def _todo(self) -> dict[int, DictConfig]:
+        """The configs of the cells that are to run, by number."""
         todo = self.plan.todo
-        print_estimates({job: config_of_cell(self.config, self.overrides[job]) for job in todo})
+        return {job: config_of_cell(self.config, self.overrides[job]) for job in todo}
 
     def _compare(self) -> tuple[list[Cell], str]:
         """Log what the sweep came to, with a row for each cell, also those that are missing.

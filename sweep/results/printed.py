@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from sweep import terminal
 from sweep.detectors.rules import Rule
-from sweep.estimation import Estimate
+from sweep.estimation import LONG, Estimate
 from sweep.evaluation.outliers import OUTLIER
 from sweep.inspection import SIZE_UNITS, Verdict
 from sweep.tracking.log import Log
@@ -67,6 +67,17 @@ def _print_details(verdict: Verdict) -> None:
         "images, points below B, images on which B and B' differ. -: does not apply here."
     )
     terminal.print_line("")
+
+
+def print_total(estimates: Collection[Estimate]) -> None:
+    """Print what curves will take in all, where that is long."""
+    seconds = sum(estimated.seconds for estimated in estimates)
+    if seconds >= LONG:
+        memory = max(estimated.memory for estimated in estimates)
+        terminal.print_line(
+            f"About {terminal.duration(seconds)} to come for all curves, and memory up to "
+            f"{memory / 1e9:.1f} GB; dry_run=true tells it by layer. What trains comes on top."
+        )
 
 
 def print_estimates(estimates: Mapping[int, Estimate], missing: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a cell by itself says of GoodNet's rule; a sweep's cells say nothing."""
+"""What a cell says of GoodNet's rule, if it is by itself; what curves will take."""
 
 import json
 from types import SimpleNamespace
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from sweep.detectors import by_score, by_vote
-from sweep.results.printed import tell_rule
+from sweep.estimation import Estimate, Pace
+from sweep.results.printed import print_estimates, print_total, tell_rule
 
 CLEAN = np.linspace(0, 0.6, 300)
 
@@ -39,3 +40,29 @@ def test_in_a_sweep_it_is_logged_and_not_said(make, capsys):
     logged, said = told(make(CLEAN), "a sweep", capsys)
     assert logged["images"] == (300 if make is by_score else 0)
     assert said == ""
+
+
+def estimated(layer: str, seconds: float, memory: float) -> Estimate:
+    pace = Pace(2048, 2049, 200704, "pointwise", seconds, to_cut=0.0, curve=0.0, whole=0.5)
+    return Estimate(layer, pace, images=6000, passed=6000, curves=16, memory=memory)
+
+
+def test_the_widest_row_of_what_curves_take_has_80_columns(capsys):
+    print_estimates(
+        {3: estimated("conv5_block3_3_conv", 59_994, 2.34e9)}, {"it is not trained yet"}
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[2].split() == [
+        *("conv5_block3_3_conv", "pointwise", "2048", "200704", "6000", "16"),
+        *("20.0", "999.9", "2.3"),
+    ]
+    assert lines[-1] == "What it takes cannot be estimated: there is none."
+
+
+def test_a_total_is_told_from_half_a_minute_on(capsys):
+    print_total([estimated("conv_1", 14, 1e9), estimated("conv_2", 15, 2e9)])
+    assert capsys.readouterr().out == ""
+    print_total([estimated("conv_1", 4000, 3e9), estimated("conv_2", 15, 2e9)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("About 1 h 7 min to come for all curves, and memory up to 3.0 GB;")
