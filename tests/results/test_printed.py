@@ -57,7 +57,7 @@ def test_the_widest_row_of_what_curves_take_has_80_columns(capsys):
         *("conv5_block3_3_conv", "pointwise", "2048", "200704", "6000", "16"),
         *("20.0", "999.9", "2.3"),
     ]
-    assert lines[-1] == "What it takes cannot be estimated: there is none."
+    assert lines[-1] == "What it takes cannot be estimated: it is not trained yet."
 
 
 def test_a_total_is_told_from_half_a_minute_on(capsys):
