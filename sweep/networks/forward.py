@@ -57,6 +57,11 @@ def image_spec(network: keras.Model) -> tf.TensorSpec:
     return tf.TensorSpec((None, *network.inputs[0].shape[1:]), tf.float32)
 
 
+def rows_spec(array: NDArray) -> tf.TensorSpec:
+    """Return what a compiled function takes for arrays like this one, of any number of rows."""
+    return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+
+
 def feature_extractor(
     network: keras.Model, tensors: Sequence[Tensor]
 ) -> Callable[..., list[Tensor]]:

@@ -62,6 +62,15 @@ def layers_at_all_depths(network: keras.Model) -> list[Layer]:
     return [*network.operations, *network._flatten_layers()]
 
 
+def seed_states(network: keras.Model) -> list[keras.Variable]:
+    """Return the states of all seed generators in `network`, (2,) each; assign them to set seeds.
+
+    They are the variables that are no weights, whatever their names.
+    """
+    weights = {id(weight) for weight in network.weights}
+    return [variable for variable in network.variables if id(variable) not in weights]
+
+
 def is_stock_operation(layer: Layer) -> bool:
     """Return whether `layer` is an operation of `keras.ops`, by the module of its class."""
     return type(layer).__module__.startswith("keras.src.ops.")

@@ -1,17 +1,15 @@
 """Train B' further on clean images, as Fine-Pruning does."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import keras
-import numpy as np
 
 from sweep import files, networks, terminal
-from sweep.data.augmentation import augment
 from sweep.training import Defender
-from sweep.training.fine_tuning import FineTuning, Transform, fine_tune
-from sweep.training.perturbations import Array, Labels
+from sweep.training.fine_tuning import FineTuning, TransformBuilder, fine_tune
+from sweep.training.transforms import Array, Augmentation
 
 
 def finetune(
@@ -25,12 +23,11 @@ def finetune(
     see `fine_tuning.FineTuning`.
     """
 
-    def transform(pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
-        return augment(pixels, rng, shift=shift, light=light)
-
     made_of = {"shift": shift, "light": light}
-    settings = FineTuning(**course)
-    return train_further("finetune", defender, settings, images, lambda network: transform, made_of)
+    augmentation, settings = Augmentation(shift, light), FineTuning(**course)
+    return train_further(
+        "finetune", defender, settings, images, lambda network: augmentation, made_of
+    )
 
 
 def train_further(
@@ -38,7 +35,7 @@ def train_further(
     defender: Defender,
     settings: FineTuning,
     images: int | None,
-    build_transform: Callable[[keras.Model], Transform],
+    build_transform: TransformBuilder,
     made_of: Mapping[str, Any],
 ) -> keras.Model:
     """The defender's network trained further on `images`, each batch transformed, with progress.

@@ -11,19 +11,16 @@ import keras
 import numpy as np
 
 from sweep import BadInput, terminal
-from sweep.data.augmentation import augment
 from sweep.repairs.fine_tuning import train_further
 from sweep.training import Defender, inversion, inversion_search
-from sweep.training.fine_tuning import FineTuning, Transform
+from sweep.training.fine_tuning import FineTuning
 from sweep.training.perturbations import (
     AdaptiveMasks,
     AdversarialPerturbation,
-    Array,
-    Labels,
     StampedTriggers,
     UniversalPerturbation,
-    mix,
 )
+from sweep.training.transforms import Augmentation, Mixture, Transform
 
 
 @dataclass(frozen=True)
@@ -131,11 +128,9 @@ def unlearn(
     triggers = _reversed_triggers(defender, names, classes)
     limits = Limits(defender, images, triggers, strength, flow, area, count, steps)
 
-    def unchanged(pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
-        return augment(pixels, rng, shift=shift, light=light)
-
     def build(network: keras.Model) -> Transform:
-        return mix([PERTURBATIONS[name](network, limits) for name in names], share, unchanged)
+        changes = [PERTURBATIONS[name](network, limits) for name in names]
+        return Mixture(changes, share, Augmentation(shift, light))
 
     made_of = {"by": names, "classes": classes, "share": share, "strength": strength, "flow": flow}
     made_of |= {"area": area, "count": count, "steps": steps, "shift": shift, "light": light}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import cos, pi
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,12 +19,12 @@ from numpy.typing import NDArray
 from sweep import BadInput
 from sweep.networks import forward, outputs
 from sweep.networks.graph import Graph
+from sweep.networks.keras_internals import Tensor
 from sweep.training.defender import Batch
 from sweep.training.trainee import Score, Trainee
+from sweep.training.transforms import Transform, variables_of
 
 Array = NDArray[np.float32]
-#: Changes a batch before it is learned: of pixels, labels and random numbers; new pixels.
-Transform = Callable[[Array, NDArray[np.int64], np.random.Generator], Array]
 #: Makes the transform for a network, which it sees as it learns.
 TransformBuilder = Callable[[keras.Model], Transform]
 Progress = Callable[[int], object]
@@ -99,10 +100,12 @@ class FineTuner:
         teacher: keras.Model,
     ) -> None:
         self._settings, self._seed, self._progress = settings, seed, progress
-        self._build_transform = build_transform
         self._learned, self._held_out = settings.split(images)
         self._trainee = Trainee(network, seed)
         self._targets = soft_targets(teacher, self._learned, settings.teacher, settings.temperature)
+        self._transform = build_transform(self._trainee.network)
+        self._built = [variable.numpy() for variable in variables_of(self._transform)]
+        self._compiled_step = self._compile()
 
     def find_rate(self) -> float:
         """The largest rate whose first epoch is at most `tolerance` below the best one's."""
@@ -111,8 +114,8 @@ class FineTuner:
             return rates[0]
         accuracies = []
         for rate in rates:
-            transform = self._start_anew()
-            self._train_epoch(transform, rate, rate, np.random.default_rng([self._seed, 2]))
+            self._start_anew()
+            self._train_epoch(rate, rate, np.random.default_rng([self._seed, 2]))
             accuracies.append(self._trainee.evaluate(self._held_out)[0])
             self._progress(1)
         enough = max(accuracies) - self._settings.tolerance
@@ -126,12 +129,12 @@ class FineTuner:
         Raises BadInput where no finite scores are left.
         """
         epochs = self._settings.epochs
-        transform, rng = self._start_anew(), np.random.default_rng([self._seed, 1])
-        network = self._trainee.network
+        self._start_anew()
+        network, rng = self._trainee.network, np.random.default_rng([self._seed, 1])
         best = BestEpoch(network.get_weights())
         for epoch in range(epochs):
             first, last = (_cosine_decay(rate, end / epochs) for end in (epoch, epoch + 1))
-            self._train_epoch(transform, first, last, rng)
+            self._train_epoch(first, last, rng)
             self._progress(1)
             best.update(self._trainee.evaluate(self._held_out), self._trainee)
             if best.epochs_since >= self._settings.patience:
@@ -145,22 +148,36 @@ class FineTuner:
         network.set_weights(best.weights)
         return network
 
-    def _start_anew(self) -> Transform:
-        """Forget what was learned; the transform of the network as it is then."""
-        self._trainee.reset()
-        return self._build_transform(self._trainee.network)
+    def _compile(self) -> Callable[..., Tensor]:
+        """The step of a batch: of its pixels, labels and targets, what was drawn, and the rate."""
+        pixels, labels = self._learned
+        drawn = self._transform.draw(pixels[:1], labels[:1], np.random.default_rng(0))
+        arrays = [pixels, labels, self._targets, drawn]
+        specs = tf.nest.map_structure(forward.rows_spec, arrays)
 
-    def _train_epoch(
-        self, transform: Transform, first: float, last: float, rng: np.random.Generator
-    ) -> None:
+        def step(
+            pixels: Tensor, labels: Tensor, targets: Tensor, drawn: Any, rate: Tensor
+        ) -> Tensor:
+            return self._trainee.learn(self._transform(pixels, labels, drawn), targets, rate)
+
+        return tf.function(step, autograph=False, input_signature=[*specs, tf.TensorSpec(())])
+
+    def _start_anew(self) -> None:
+        """Forget what was learned, and what the transform found in the meantime."""
+        self._trainee.reset()
+        for variable, value in zip(variables_of(self._transform), self._built, strict=True):
+            variable.assign(value)
+
+    def _train_epoch(self, first: float, last: float, rng: np.random.Generator) -> None:
         """Learn all images once, shuffled, at rates that go from `first` to `last`."""
         pixels, labels = self._learned
         order, size = rng.permutation(len(labels)), self._settings.batch_size
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             rate = first + (last - first) * start / len(order)
-            changed = transform(pixels[rows], labels[rows], rng)
-            self._trainee.train_step(changed, self._targets[rows], rate)
+            batch = pixels[rows], labels[rows]
+            drawn = self._transform.draw(*batch, rng)
+            self._compiled_step(*batch, self._targets[rows], drawn, np.float32(rate))
 
 
 def fine_tune(
@@ -174,10 +191,10 @@ def fine_tune(
 ) -> keras.Model:
     """Return a copy of `network` that has learned `images`, each batch as a transform makes it.
 
-    `build_transform` makes that transform for the copy, which it sees as it learns; anew for each
-    rate that is tried. `progress` is told of each epoch; there are `settings.total_epochs`.
-    `teacher`, None: `network`, says how sure to be of each image, where `settings` asks for that.
-    Raises BadInput for fewer images than can be split.
+    `build_transform` makes that transform for the copy, which it sees as it learns. `progress` is
+    told of each epoch; there are `settings.total_epochs`. `teacher`, None: `network`, says how sure
+    to be of each image, where `settings` asks for that. Raises BadInput for fewer images than can
+    be split.
     """
     tuner = FineTuner(
         network, images, settings, build_transform, seed, progress, teacher or network

@@ -18,7 +18,6 @@ from sweep.evaluation.outliers import log_anomaly
 from sweep.networks import forward
 from sweep.training.defender import Defender
 from sweep.training.inversion_search import (
-    KINDS,
     Array,
     Progress,
     Search,
@@ -105,11 +104,9 @@ def _search(
     state = engine.run(classes, engine.initial_state(len(classes)), range(search.steps), images)
     sizes = state.smallest.astype(np.float64)
     _refine(engine, search, state, classes, images)
-    cover, paint = map(np.asarray, KINDS[search.kind].cover(engine.best_values(state)))
-    low, high = engine.pixel_range
-    arrays = {"classes": classes, "sizes": sizes, "masks": cover}
-    arrays["paints"] = low * cover + (high - low) * paint
-    arrays["pixel_range"] = np.array([low, high], np.float32)
+    masks, paints = map(np.asarray, engine.masks_and_paints(engine.best_values(state)))
+    arrays = {"classes": classes, "sizes": sizes, "masks": masks, "paints": paints}
+    arrays["pixel_range"] = np.array(engine.pixel_range, np.float32)
     triggers = ReversedTriggers(search.kind, success=np.zeros(len(classes)), **arrays)
     return arrays | {"success": success(defender, triggers)}
 

@@ -31,16 +31,18 @@ EPSILON = 1e-12
 
 @dataclass(frozen=True)
 class Kind:
-    """A family of triggers: stamped = (1 - cover) * pixels + paint, clipped, pixels in 0..1.
+    """A family of triggers: stamped = (1 - cover) * pixels + paint, pixels in 0..1.
 
     start: values to begin with, for one class, of an image's shape.
     cover: (cover, paint) of the values.
+    clipped: whether stamped pixels can leave their range, so that they are clipped.
     size: (classes,) of the values, in shares of 0..1: what is made as small as can be.
     lowest: of each of the values; the highest is 1. rate: how far they go in a step, about.
     """
 
     start: Callable[[tuple[int, ...], np.random.Generator], list[NDArray]]
     cover: Callable[[Values], tuple[Tensor, Tensor]]
+    clipped: bool
     size: Callable[[Values], Tensor]
     lowest: tuple[float, ...]
     rate: float
@@ -50,6 +52,7 @@ KINDS = {
     "mask": Kind(
         start=lambda shape, rng: [np.full((*shape[:2], 1), 0.1), rng.random(shape)],
         cover=lambda values: (values[0], values[0] * values[1]),
+        clipped=False,
         size=lambda values: tf.reduce_mean(values[0], axis=(1, 2, 3)),
         lowest=(0.0, 0.0),
         rate=0.1,
@@ -57,6 +60,7 @@ KINDS = {
     "additive": Kind(
         start=lambda shape, rng: [np.zeros(shape)],
         cover=lambda values: (tf.zeros_like(values[0][..., :1]), values[0]),
+        clipped=True,
         size=lambda values: tf.sqrt(tf.reduce_mean(values[0] ** 2, axis=(1, 2, 3)) + EPSILON),
         lowest=(-1.0,),
         rate=0.05,
@@ -165,6 +169,12 @@ class TriggerSearch:
             [np.repeat(np.asarray(row, np.float32)[None], classes, axis=0) for row in of_one_class]
         )
 
+    def masks_and_paints(self, values: Values) -> tuple[Tensor, Tensor]:
+        """How much of each pixel is covered, in 0..1, and what is then added, in pixel units."""
+        low, high = self.pixel_range
+        cover, paint = self.kind.cover(values)
+        return cover, low * cover + (high - low) * paint
+
     def best_values(self, state: SearchState) -> list[Array]:
         """The smallest values of each class that reached the goal; where none did, the last."""
         reached = np.isfinite(state.smallest)[:, None, None, None]
@@ -241,11 +251,13 @@ class TriggerSearch:
 
     def _log_probabilities(self, pixels: Tensor, values: Values) -> Tensor:
         """The log-probabilities of images with the triggers, (classes, images, scores)."""
-        low, high = self.pixel_range
-        cover, paint = (part[:, None] for part in self.kind.cover(values))
-        stamped = tf.clip_by_value((1 - cover) * (pixels - low) / (high - low) + paint, 0, 1)
-        flat = tf.reshape(low + (high - low) * stamped, (-1, *stamped.shape[2:]))
-        logs = outputs.log_probabilities(self.network, flat)
+        masks, paints = (part[:, None] for part in self.masks_and_paints(values))
+        stamped = (1 - masks) * pixels + paints
+        if self.kind.clipped:
+            stamped = tf.clip_by_value(stamped, *self.pixel_range)
+        logs = outputs.log_probabilities(
+            self.network, tf.reshape(stamped, (-1, *stamped.shape[2:]))
+        )
         return tf.reshape(logs, (-1, tf.shape(pixels)[0], logs.shape[-1]))
 
 

@@ -1,6 +1,6 @@
 """What a defender does to clean images so that a network unlearns to heed it.
 
-Each is a `fine_tuning.Transform` of a batch; labels stay as they are. How far is in units of the
+Each is a `transforms.Transform` of a batch; labels stay as they are. How far is in units of the
 images: pixels by their range, displacements by their size.
 """
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from sweep.data.images import HeldPixels, pixel_range
 from sweep.networks import forward, outputs
 from sweep.networks.keras_internals import Tensor
-from sweep.training.fine_tuning import Transform
 from sweep.training.inversion import ReversedTriggers
 
 Array = NDArray[np.float32]
@@ -36,12 +35,21 @@ class StampedTriggers:
     triggers: ReversedTriggers
     classes: Sequence[int]
 
-    def __call__(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
-        targets, stamped = rng.choice(self.classes, len(labels)), pixels.copy()
-        for target in np.unique(targets):
-            rows = (targets == target) & (labels != target)
-            stamped[rows] = self.triggers.stamp(pixels[rows], int(target))
-        return stamped
+    @property
+    def rows(self) -> list[int]:
+        """Where in `triggers` those of `classes` stand."""
+        return [int(np.flatnonzero(self.triggers.classes == cls)[0]) for cls in self.classes]
+
+    def draw(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Labels:
+        """Which of `classes` each image is to become, (n,), by its place."""
+        return rng.integers(len(self.classes), size=len(labels))
+
+    def __call__(self, pixels: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
+        """The images with triggers, but for those that are of the class already."""
+        triggers, rows = self.triggers, self.rows
+        masks, paints = (tf.gather(part[rows], drawn) for part in (triggers.masks, triggers.paints))
+        stamped = tf.clip_by_value((1 - masks) * pixels + paints, *triggers.pixel_range)
+        return _but_for_own(self.classes, labels, drawn, pixels, stamped)
 
 
 class AdversarialPerturbation:
@@ -57,20 +65,22 @@ class AdversarialPerturbation:
         self._network, self._steps = network, steps
         self._low, self._high = pixel_range(pixels)
         self._limit = strength * (self._high - self._low)
-        label_spec = tf.TensorSpec((None,), tf.int64)
-        specs = [forward.image_spec(network), label_spec]
-        self._compiled_sign = forward.compiled(self._gradient_sign, specs)
 
-    def __call__(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
+    def draw(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
+        """Where each pixel starts from, of the pixels' shape."""
+        return rng.uniform(-self._limit, self._limit, pixels.shape).astype(np.float32)
+
+    def __call__(self, pixels: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
+        """The images, moved from where it was drawn."""
         limit, low, high = self._limit, self._low, self._high
-        change = rng.uniform(-limit, limit, pixels.shape).astype(np.float32)
+        change = drawn
         for _ in range(self._steps):
-            sign = self._compiled_sign(np.clip(pixels + change, low, high), labels).numpy()
-            change = np.clip(change + 1.5 * limit / self._steps * sign, -limit, limit)
-        return np.clip(pixels + change, low, high).astype(np.float32)
+            sign = self._gradient_sign(tf.clip_by_value(pixels + change, low, high), labels)
+            change = tf.clip_by_value(change + 1.5 * limit / self._steps * sign, -limit, limit)
+        return tf.clip_by_value(pixels + change, low, high)
 
     def _gradient_sign(self, pixels: Tensor, labels: Tensor) -> Tensor:
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pixels)
             loss = outputs.cross_entropy(self._network, pixels, labels)
         return tf.sign(tape.gradient(loss, pixels))
@@ -111,30 +121,29 @@ class UniversalPerturbation:
             tf.Variable(rng.normal(0, limit / 10, shape).astype(np.float32))
             for limit, shape in zip(self._limits, shapes, strict=True)
         )
+        self.variables = [self._additions, self._flows]
         integers = tf.TensorSpec((None,), tf.int64)
         images = tf.TensorSpec((None, *pixels.shape[1:]), tf.float32)
-        self._ascend = forward.compiled(self._take_step, [images, integers, integers])
-        self._change = forward.compiled(self._changed, [images, integers])
+        step = forward.compiled(self.__call__, [images, integers, integers])
         for _ in range(WARM_UP_STEPS):
             rows = rng.integers(len(labels), size=min(WARM_UP_BATCH, len(labels)))
-            self._ascend(pixels[rows], labels[rows], rng.integers(count, size=len(rows)))
+            step(pixels[rows], labels[rows], rng.integers(count, size=len(rows)))
 
-    def __call__(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
-        numbers = rng.integers(self._count, size=len(labels))
-        self._ascend(pixels, labels, numbers)
-        return self._change(pixels, numbers).numpy()
+    def draw(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Labels:
+        """Which of the changes each image gets, (n,)."""
+        return rng.integers(self._count, size=len(labels))
 
-    def _take_step(self, pixels: Tensor, labels: Tensor, numbers: Tensor) -> Tensor:
-        """Move the changes to where the loss of these images grows; the loss before."""
-        variables = self._additions, self._flows
-        with tf.GradientTape() as tape:
-            loss = outputs.cross_entropy(self._network, self._changed(pixels, numbers), labels)
-        gradients = map(tf.convert_to_tensor, tape.gradient(loss, variables))
-        for variable, gradient, limit in zip(variables, gradients, self._limits, strict=True):
+    def __call__(self, pixels: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
+        """Move the changes to where the loss of these images grows; the images, changed then."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.variables)
+            loss = outputs.cross_entropy(self._network, self._changed(pixels, drawn), labels)
+        gradients = map(tf.convert_to_tensor, tape.gradient(loss, self.variables))
+        for variable, gradient, limit in zip(self.variables, gradients, self._limits, strict=True):
             gradient = _finite(gradient)
             moved = variable + STEP_SIZE * limit * gradient / (_rms(gradient) + EPSILON)
             variable.assign(moved * tf.minimum(1.0, limit / (_rms(moved) + EPSILON)))
-        return loss
+        return self._changed(pixels, drawn)
 
     def _changed(self, pixels: Tensor, numbers: Tensor) -> Tensor:
         """The images, each with the change of its number."""
@@ -170,42 +179,40 @@ class AdaptiveMasks:
         self._low, self._high = map(float, triggers.pixel_range)
         self._network, self._area = network, area
         self._classes = np.asarray(stamped.classes)
-        rows = [np.flatnonzero(triggers.classes == cls)[0] for cls in self._classes]
+        rows = stamped.rows
         masks, paints = triggers.masks[rows], triggers.paints[rows]
         noise = rng.uniform(self._low, self._high, paints.shape)
         patterns = np.where(masks > MIN_COVER, paints / np.maximum(masks, MIN_COVER), noise)
         patterns = np.clip((patterns - self._low) / (self._high - self._low), 0, 1)
         self._masks = tf.Variable(masks.astype(np.float32))
         self._patterns = tf.Variable(patterns.astype(np.float32))
-        specs = [forward.image_spec(network), tf.TensorSpec((None,), tf.int64)]
-        self._ascend = forward.compiled(self._take_step, specs)
-        self._change = forward.compiled(self._changed, specs)
+        self.variables = [self._masks, self._patterns]
+        integers = tf.TensorSpec((None,), tf.int64)
+        step = forward.compiled(self.__call__, [forward.image_spec(network), integers, integers])
         for _ in range(WARM_UP_STEPS):
             images = rng.integers(len(labels), size=min(WARM_UP_BATCH, len(labels)))
-            self._ascend(pixels[images], rng.integers(len(rows), size=len(images)))
+            step(pixels[images], labels[images], rng.integers(len(rows), size=len(images)))
 
-    def __call__(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
+    def draw(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Labels:
+        """Whose mask each image gets, (n,), by its place; another than of its own class."""
         count = len(self._classes)
-        numbers = rng.integers(count, size=len(labels))
-        numbers = np.where(self._classes[numbers] == labels, (numbers + 1) % count, numbers)
-        self._ascend(pixels, numbers)
-        is_of_class = (self._classes[numbers] == labels)[:, None, None, None]
-        return np.where(is_of_class, pixels, self._change(pixels, numbers))
+        drawn = rng.integers(count, size=len(labels))
+        return np.where(self._classes[drawn] == labels, (drawn + 1) % count, drawn)
 
-    def _take_step(self, pixels: Tensor, numbers: Tensor) -> Tensor:
-        """Move masks and patterns to where images become their classes; the loss before."""
-        targets = tf.gather(tf.constant(self._classes, tf.int64), numbers)
-        variables = self._masks, self._patterns
-        with tf.GradientTape() as tape:
-            loss = outputs.cross_entropy(self._network, self._changed(pixels, numbers), targets)
-        gradients = map(tf.convert_to_tensor, tape.gradient(loss, variables))
+    def __call__(self, pixels: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
+        """Move masks and patterns to where images become their classes; the images with them."""
+        targets = tf.gather(tf.constant(self._classes, tf.int64), drawn)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.variables)
+            loss = outputs.cross_entropy(self._network, self._changed(pixels, drawn), targets)
+        gradients = map(tf.convert_to_tensor, tape.gradient(loss, self.variables))
         of_masks, of_patterns = map(_finite, gradients)
         patterns = self._patterns - STEP_SIZE * tf.sign(of_patterns)
         self._patterns.assign(tf.clip_by_value(patterns, 0, 1))
         steepest = tf.reduce_max(tf.abs(of_masks), axis=(1, 2, 3), keepdims=True)
         masks = self._masks - STEP_SIZE * of_masks / (steepest + EPSILON)
         self._masks.assign(limit_area(masks, self._area))
-        return loss
+        return _but_for_own(self._classes, labels, drawn, pixels, self._changed(pixels, drawn))
 
     def _changed(self, pixels: Tensor, numbers: Tensor) -> Tensor:
         """The images, each with the mask of its number."""
@@ -239,21 +246,20 @@ def displaced(pixels: Tensor, field: Tensor) -> Tensor:
     Pixels are (n, height, width, channels), the field is (n, height, width, 2): how many pixels
     down and to the right. What lies beyond an edge is read from the edge.
     """
-    sizes = pixels.shape[1:3]
-    grid = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), axis=-1).astype(np.float32)
-    last = np.array(sizes, np.float32) - 1
-    position = tf.clip_by_value(grid + field, 0.0, last)
+    _, height, width, channels = pixels.shape
+    grid = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1)
+    last = np.array([height, width], np.float32) - 1
+    position = tf.clip_by_value(grid.astype(np.float32) + field, 0.0, last)
     corner = tf.minimum(tf.floor(position), last - 1)
-    share = (position - corner)[..., None]
-    first = tf.cast(corner, tf.int32)
+    down, right = tf.split(position - corner, 2, axis=-1)
+    row, column = tf.unstack(tf.cast(corner, tf.int32), axis=-1)
+    first = (tf.range(tf.shape(pixels)[0])[:, None, None] * height + row) * width + column
+    flat = tf.reshape(pixels, (-1, channels))  # so that a pixel's place is a single number
 
-    def read(down: int, right: int) -> Tensor:
-        values = tf.gather_nd(pixels, first + np.array([down, right], np.int32), batch_dims=1)
-        vertical = share[..., 0, :] if down else 1 - share[..., 0, :]
-        horizontal = share[..., 1, :] if right else 1 - share[..., 1, :]
-        return values * vertical * horizontal
+    def read(left: Tensor) -> Tensor:
+        return tf.gather(flat, left) * (1 - right) + tf.gather(flat, left + 1) * right
 
-    return read(0, 0) + read(0, 1) + read(1, 0) + read(1, 1)
+    return read(first) * (1 - down) + read(first + width) * down
 
 
 def _rms(values: Tensor) -> Tensor:
@@ -266,19 +272,9 @@ def _finite(gradient: Tensor) -> Tensor:
     return tf.where(tf.math.is_finite(gradient), gradient, 0.0)
 
 
-def mix(transforms: Sequence[Transform], share: float, rest: Transform) -> Transform:
-    """A transform that changes an equal part of a `share` of each batch by each of `transforms`.
-
-    All other images are changed by `rest`.
-    """
-
-    def transform(pixels: Array, labels: Labels, rng: np.random.Generator) -> Array:
-        ends = np.rint(np.linspace(0, share, len(transforms) + 1) * len(labels)).astype(int)
-        parts = [
-            change(pixels[start:end], labels[start:end], rng)
-            for change, start, end in zip(transforms, ends[:-1], ends[1:], strict=True)
-            if end > start
-        ]
-        return np.concatenate([*parts, rest(pixels[ends[-1] :], labels[ends[-1] :], rng)])
-
-    return transform
+def _but_for_own(
+    classes: Sequence[int] | Labels, labels: Tensor, drawn: Tensor, pixels: Tensor, changed: Tensor
+) -> Tensor:
+    """The images `changed`, of those whose own class was drawn of `classes` the `pixels`."""
+    is_own = tf.gather(tf.constant(classes, tf.int64), drawn) == labels
+    return tf.where(is_own[:, None, None, None], pixels, changed)

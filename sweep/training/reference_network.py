@@ -12,18 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput, terminal
-from sweep.data import augmentation
 from sweep.networks import clone, forward
 from sweep.networks.outputs import is_frozen_adapter
 from sweep.training import fine_tuning, inversion
 from sweep.training.defender import Defender
-from sweep.training.fine_tuning import Array, FineTuning
+from sweep.training.fine_tuning import FineTuning
 from sweep.training.inversion import ReversedTriggers
 from sweep.training.inversion_search import Search
+from sweep.training.transforms import Augmentation
 
 BATCH_SIZE = 64
 TRAIN_STEPS = 1200
 MIN_EPOCHS, MAX_EPOCHS = 8, 60  # between which these steps are
+AUGMENTATION = Augmentation(shift=0.04, light=0.1)
 MIN_IMAGES = 100  # below which nothing is learned
 MIN_ACCURACY = 0.5  # as a share of the suspect's, below which what was learned tells nothing
 MAX_CLASSES = 64  # that are all compared
@@ -57,7 +58,7 @@ def train_reference(defender: Defender) -> ReferenceNetwork | None:
         images = defender.sample()
         with terminal.progress("learning anew", settings.total_epochs, "epochs") as done:
             trained = fine_tuning.fine_tune(
-                network, images, settings, lambda network: _augment, defender.seed, done
+                network, images, settings, lambda network: AUGMENTATION, defender.seed, done
             )
         _, (pixels, labels) = settings.split(images)
         accuracies = [
@@ -76,10 +77,6 @@ def train_reference(defender: Defender) -> ReferenceNetwork | None:
     if accuracy < MIN_ACCURACY * suspect_accuracy:
         return None
     return ReferenceNetwork(network, float(accuracy))
-
-
-def _augment(pixels: Array, labels: NDArray[np.int64], rng: np.random.Generator) -> Array:
-    return augmentation.augment(pixels, rng, shift=0.04, light=0.1)
 
 
 def shuffled(network: keras.Model, seed: int) -> keras.Model:

@@ -3,6 +3,8 @@
 Weights move in units of their size, so that one learning rate serves all layers alike.
 """
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from sweep.networks import clone, forward, outputs
 from sweep.networks.graph import Graph
-from sweep.networks.keras_internals import Layer
+from sweep.networks.keras_internals import Layer, Tensor, seed_states
 from sweep.networks.layer_types import (
     SEPARABLE,
     filters,
@@ -21,12 +23,12 @@ from sweep.networks.layer_types import (
 )
 from sweep.networks.outputs import is_frozen_adapter
 from sweep.training.defender import Batch
-from sweep.training.seeds import seed_states
 
 Array = NDArray[np.float32]
 #: Share of images that are classified right, and their mean log-likelihood: larger is better.
 Score = tuple[float, float]
 UNIT = 0.05  # of weights that have no size of their own: about that of a usual kernel
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # of Adam, as Keras has them
 
 
 class Trainee:
@@ -38,30 +40,19 @@ class Trainee:
             layer.trainable = not is_frozen_adapter(layer)
         _seed_generators(self.network, seed)  # a file's are drawn anew whenever it is loaded
         self._initial = [variable.numpy() for variable in self.network.variables]
-        self._variables = self.network.trainable_variables
-        self._held = pruned_weights(self.network)
-        self._start = [variable.numpy() for variable in self._variables]
-        self._units = [_unit(values) for values in self._start]
-        self._steps = [keras.Variable(np.zeros_like(value)) for value in self._start]
-        self._optimizer = keras.optimizers.Adam()
-        self._optimizer.build(self._steps)
+        self._adam = Adam(self.network.trainable_variables)
+        self._free = free_weights(self.network)
         pixels, labels = forward.image_spec(network), tf.TensorSpec((None,), tf.int64)
-        targets = tf.TensorSpec((None, None), tf.float32)
-        self._compiled_step = tf.function(
-            self._step, autograph=False, input_signature=[pixels, targets]
-        )
-        self._compiled_scores = tf.function(
-            self._scores, autograph=False, input_signature=[pixels, labels]
-        )
+        targets, rate = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.float32)
+        self._compiled_step = forward.compiled(self.learn, [pixels, targets, rate])
+        self._compiled_scores = forward.compiled(self._scores, [pixels, labels])
         self._batch_size = forward.batch_size(Graph(network).tensors)
 
     def reset(self) -> None:
         """Forget what was learned."""
         for variable, value in zip(self.network.variables, self._initial, strict=True):
             variable.assign(value)
-        for variable in [*self._steps, *self._optimizer.variables]:
-            if variable is not self._optimizer.learning_rate:
-                variable.assign(keras.ops.zeros_like(variable))
+        self._adam.reset()
 
     def train_step(self, pixels: Array, targets: Array, rate: float) -> float:
         """Take one step of Adam towards `targets`, (n, classes); the cross-entropy before it.
@@ -70,8 +61,7 @@ class Trainee:
         0.01 a step moves it by about 1 %. So one rate serves a first layer that sees pixels up to
         255, whose weights are tiny, and all the others. Biases and the like are in units of 0.05.
         """
-        self._optimizer.learning_rate = rate
-        return float(self._compiled_step(pixels, targets))
+        return float(self._compiled_step(pixels, targets, np.float32(rate)))
 
     def evaluate(self, images: Batch) -> Score:
         """Share of the images whose class it says, and their mean cross-entropy, negated.
@@ -84,54 +74,89 @@ class Trainee:
         accuracy, loss = np.concatenate(scores, axis=1).mean(axis=1)
         return (float(accuracy), -float(loss)) if np.isfinite(loss) else (0.0, -np.inf)
 
-    def _step(self, pixels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """As `train_step`, at the rate of the optimiser."""
+    def learn(self, pixels: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
+        """As `train_step`, as a part of a compiled step."""
         with tf.GradientTape() as tape:
             logs = outputs.log_probabilities(self.network, pixels, training=True)
             terms = tf.math.multiply_no_nan(logs, targets)  # what cannot be, and is not wanted: 0
             loss = -tf.reduce_mean(tf.reduce_sum(terms, axis=1))
-        watched = [variable.value for variable in self._variables]
-        zero = tf.UnconnectedGradients.ZERO
-        gradients = tape.gradient(loss, watched, unconnected_gradients=zero)
-        scaled = [gradient * unit for gradient, unit in zip(gradients, self._units, strict=True)]
-        self._optimizer.apply(scaled, self._steps)
-        moves = zip(self._variables, self._start, self._steps, self._units, strict=True)
-        for variable, start, step, unit in moves:
-            variable.assign(start + step * unit)
-        for variable, is_free, value in self._held:
-            variable.assign(tf.where(is_free, variable.value, value))
+        variables = self.network.trainable_variables
+        watched = [variable.value for variable in variables]
+        gradients = tape.gradient(loss, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        for place, is_free in self._free.items():
+            gradients[place] = tf.where(is_free, gradients[place], 0)
+        self._adam.apply(gradients, rate)
         return loss
 
-    def _scores(self, pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def _scores(self, pixels: Tensor, labels: Tensor) -> Tensor:
         """Whether each image is classified right, and its cross-entropy, (2, n)."""
         logs = outputs.log_probabilities(self.network, pixels)
         is_right = tf.cast(tf.argmax(logs, axis=1) == labels, logs.dtype)
         return tf.stack([is_right, -outputs.of_labels(logs, labels)])
 
 
-def pruned_weights(
-    network: keras.Model,
-) -> list[tuple[keras.Variable, NDArray[np.bool_], Array]]:
-    """The weights of which some are to stay, each with which may change, and its values.
+class Adam:
+    """Steps of Adam that move each of `variables` in units of its size, as it is to begin with.
+
+    One operation a variable, which reads and writes each array once. Source: Kingma and Ba, ICLR
+    2015, arXiv 1412.6980.
+    """
+
+    def __init__(self, variables: Sequence[keras.Variable]) -> None:
+        self._variables = [variable.value for variable in variables]
+        self._units = [_unit(variable.numpy()) for variable in variables]
+        self._means, self._squares = (
+            [tf.Variable(tf.zeros_like(variable)) for variable in self._variables] for _ in range(2)
+        )
+        self._count = tf.Variable(0, dtype=tf.int64)
+
+    def reset(self) -> None:
+        """Forget all steps."""
+        for variable in [*self._means, *self._squares, self._count]:
+            variable.assign(tf.zeros_like(variable))
+
+    def apply(self, gradients: Sequence[Tensor], rate: Tensor) -> None:
+        """Take one step; what has never had a gradient but 0 stays as it is, exactly."""
+        count = self._count.assign_add(1)
+        slots = zip(self._variables, self._means, self._squares, self._units, strict=True)
+        for (variable, mean, square, unit), gradient in zip(slots, gradients, strict=True):
+            kind = variable.dtype
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=mean.handle,
+                v=square.handle,
+                beta1_power=tf.cast(BETA_1, kind) ** tf.cast(count, kind),
+                beta2_power=tf.cast(BETA_2, kind) ** tf.cast(count, kind),
+                lr=tf.cast(rate * unit, kind),
+                beta1=tf.cast(BETA_1, kind),
+                beta2=tf.cast(BETA_2, kind),
+                epsilon=tf.cast(EPSILON / unit, kind),
+                grad=gradient,
+            )
+
+
+def free_weights(network: keras.Model) -> dict[int, NDArray[np.bool_]]:
+    """Which of the trained weights may change, by their place, where not all of them may.
 
     Where all that makes a channel from its inputs is 0, it is taken for pruned: these zeros stay,
     and what is added to them. So do zeros where nothing is read of a head of attention.
     """
-    held = []
+    places = {id(variable): place for place, variable in enumerate(network.trainable_variables)}
+    free = {}
     for layer in network.layers:
         if has_heads(layer) and unread_heads(layer).any():
             kernel = layer.output_dense.kernel
             is_read = np.ones(kernel.shape, dtype=bool)
             is_read[unread_heads(layer)] = False
-            held.append((kernel, is_read, kernel.numpy()))
+            free[places[id(kernel)]] = is_read
         dead = _dead_channels(layer)
         if dead is None or not dead.any():
             continue
         for variable in layer.trainable_variables:
             value = variable.numpy()
             stays = dead if value.shape == dead.shape else _makes_dead(layer, dead, value)
-            held.append((variable, ~stays, value))
-    return held
+            free[places[id(variable)]] = ~stays
+    return free
 
 
 def _dead_channels(layer: Layer) -> NDArray[np.bool_] | None:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from sweep import BadInput, terminal
 from sweep.networks import clone, forward, outputs
-from sweep.networks.keras_internals import Tensor
+from sweep.networks.keras_internals import Tensor, seed_states
 from sweep.training.defender import Defender
-from sweep.training.seeds import seed_states
 
 MOMENTUM = 0.9
 NORM = 20.0  # that gradients are clipped to

@@ -2,10 +2,12 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 from sweep.training import fine_tuning
 from sweep.training.fine_tuning import FineTuning, fine_tune
+from sweep.training.transforms import Transform
 
 SHAPE, CLASSES = (8, 8, 1), 4
 SHORT = FineTuning(epochs=2, batch_size=16, patience=5, held_out=0.25, rates=[0.3])
@@ -20,8 +22,23 @@ def noisy_patterns(seed: int, count: int = 64, noise: float = 0.15) -> fine_tuni
     return pixels.astype(np.float32), labels.astype(np.int64)
 
 
-def same(network: keras.Model) -> fine_tuning.Transform:
-    return lambda pixels, labels, rng: pixels
+class Unchanged:
+    """Leaves images as they are."""
+
+    def __init__(self, network: keras.Model | None = None) -> None:
+        self.network = network
+
+    def draw(self, pixels, labels, rng):
+        return np.zeros(len(labels))
+
+    def __call__(self, pixels, labels, drawn):
+        return pixels
+
+
+def changed(transform: Transform, pixels: np.ndarray, labels: np.ndarray, rng) -> np.ndarray:
+    """What `transform` makes of a batch."""
+    drawn = transform.draw(pixels, labels, rng)
+    return np.asarray(transform(tf.constant(pixels), tf.constant(labels), drawn))
 
 
 def linear(**scores) -> keras.Model:
@@ -45,7 +62,7 @@ def fine_tuned(
     network: keras.Model, images=None, course: FineTuning = SHORT, seed: int = 0, **more
 ):
     return fine_tune(
-        network, noisy_patterns(0) if images is None else images, course, same, seed, **more
+        network, noisy_patterns(0) if images is None else images, course, Unchanged, seed, **more
     )
 
 

@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from students import (
     CLASSES,
+    Unchanged,
     accuracy,
     convolutional,
     equal,
@@ -17,7 +19,7 @@ from students import (
 
 from sweep import BadInput
 from sweep.networks import digest
-from sweep.training.fine_tuning import FineTuning, fine_tune, soft_targets
+from sweep.training.fine_tuning import FineTuner, FineTuning, fine_tune, soft_targets
 from sweep.training.trainee import Trainee
 
 
@@ -80,33 +82,52 @@ def test_progress_adds_up_to_what_was_announced(rates):
     assert sum(done) == course.total_epochs == 3 + (3 if len(rates) == 3 else 0)
 
 
+class Noting(Unchanged):
+    """Notes each batch that it changes."""
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__(network)
+        self.batches = []
+
+    def draw(self, pixels, labels, rng):
+        self.batches.append((pixels, labels))
+        return super().draw(pixels, labels, rng)
+
+
+def learned_by(builder, network: keras.Model, images, course: FineTuning):
+    """The trained network, and the transform that `builder` built for it."""
+    built = []
+
+    def build(network):
+        return built.append(builder(network)) or built[-1]
+
+    student = fine_tune(network, images, course, build, 0)
+    (change,) = built
+    return student, change
+
+
 def test_the_images_held_out_are_not_learned():
     images, labels = noisy_patterns(0)
-    learned = []
-
-    def change(network):
-        return lambda pixels, labels, rng: learned.append(pixels) or pixels
-
-    fine_tune(linear(), (images, labels), FineTuning(1, 16, 5, 0.25, [1e-2]), change, 0)
-    seen = np.concatenate(learned)
+    course = FineTuning(1, 16, 5, 0.25, [1e-2])
+    _, change = learned_by(Noting, linear(), (images, labels), course)
+    seen = np.concatenate([pixels for pixels, _ in change.batches[-3:]])
     assert len(seen) == 48
     pairs = (np.sort(some.reshape(48, -1), axis=0) for some in (seen, images[:48]))
     np.testing.assert_array_equal(*pairs)
 
 
 def test_a_change_gets_the_labels_of_its_pixels_and_is_what_is_learned():
+    class Blank(Noting):
+        def __call__(self, pixels, labels, drawn):
+            return tf.zeros_like(pixels)
+
     images, labels = noisy_patterns(0)
     place = {pixels.tobytes(): label for pixels, label in zip(images, labels, strict=True)}
-
-    def change(network):
-        def blank(pixels, labels, rng):
-            assert [place[one.tobytes()] for one in pixels] == labels.tolist()
-            return np.zeros_like(pixels)
-
-        return blank
-
     network = linear()
-    student = fine_tune(network, (images, labels), FineTuning(2, 16, 5, 0.25, [1e-1]), change, 0)
+    course = FineTuning(2, 16, 5, 0.25, [1e-1])
+    student, change = learned_by(Blank, network, (images, labels), course)
+    for pixels, given in change.batches:
+        assert [place[one.tobytes()] for one in pixels] == given.tolist()
     was, now = (one.get_layer("scores") for one in (network, student))
     assert np.array_equal(was.kernel, now.kernel), "blank images teach no kernel"
     assert not np.array_equal(was.bias, now.bias)
@@ -129,19 +150,16 @@ def test_a_few_images_are_enough():
 
 def rate_of(monkeypatch, course: FineTuning, network: keras.Model, images=None) -> float:
     """The rate at which the course itself began."""
-    rates = []
-    learn = Trainee.train_step
+    rates, train = [], FineTuner._train_epoch
 
-    def noted(student, pixels, wanted, rate):
-        rates.append(rate)
-        return learn(student, pixels, wanted, rate)
+    def noted(tuner, first, last, rng):
+        rates.append(first)
+        train(tuner, first, last, rng)
 
-    monkeypatch.setattr(Trainee, "train_step", noted)
-    learned = (len(noisy_patterns(0)[1]) * 3 // 4 + 15) // 16  # steps an epoch
+    monkeypatch.setattr(FineTuner, "_train_epoch", noted)
     fine_tuned(network, images, course)
-    tried = rates[: learned * len(course.rates) : learned]
-    assert tried == list(course.rates)
-    return rates[learned * len(course.rates)]
+    assert rates[: len(course.rates)] == list(course.rates)
+    return rates[len(course.rates)]
 
 
 def test_the_largest_rate_within_the_tolerance_is_taken_and_no_absurd_one(monkeypatch):
@@ -173,18 +191,26 @@ def test_a_rate_at_which_nothing_finite_is_left_is_refused():
         fine_tuned(convolutional(), course=FineTuning(1, 16, 5, 0.25, [1e30]))
 
 
-def test_each_rate_starts_with_the_same_network_and_a_change_of_its_own():
-    made = []
+def test_each_rate_starts_with_the_same_network_and_the_change_as_it_was_built():
+    class Counting(Unchanged):
+        def __init__(self, network):
+            super().__init__(network)
+            self.variables, self.seen = [tf.Variable(7)], []
 
-    def change(network):
-        made.append(weights(network))
-        return lambda pixels, labels, rng: pixels
+        def draw(self, pixels, labels, rng):
+            self.seen.append((self.variables[0].numpy(), weights(self.network)))
+            return super().draw(pixels, labels, rng)
 
-    fine_tune(
-        convolutional(), noisy_patterns(0), FineTuning(1, 16, 5, 0.25, [1e-3, 1.0]), change, 0
-    )
-    assert len(made) == 3
-    assert all(equal(made[0], other) for other in made)
+        def __call__(self, pixels, labels, drawn):
+            self.variables[0].assign_add(1)
+            return pixels
+
+    course = FineTuning(1, 16, 5, 0.25, [1e-3, 1.0])
+    _, change = learned_by(Counting, convolutional(), noisy_patterns(0), course)
+    batches = change.seen[1:]  # the first was drawn to know its shape
+    assert [number for number, _ in batches] == 3 * [7, 8, 9]
+    first = [seen for number, seen in batches if number == 7]
+    assert all(equal(first[0], other) for other in first)
 
 
 def test_without_a_teacher_the_labels_alone_are_wanted():

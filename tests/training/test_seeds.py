@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from sweep.training.seeds import seed_states
+from sweep.networks.keras_internals import seed_states
 from sweep.training.trainee import Trainee
 
 SHAPE = (8, 8, 3)
