@@ -31,7 +31,7 @@ import numpy as np
 
 from sweep.data import Images
 from sweep.training import Defender, invert
-from sweep.training.inversion import ReversedTriggers, Search
+from sweep.training.inversion import ReversedTriggers, Search, success
 from sweep.training.inversion_search import KINDS
 
 IMAGES = 16  # a step, of each class
@@ -52,20 +52,19 @@ def measure(search: Callable[[], ReversedTriggers]) -> Measured:
     return Measured(triggers, time.perf_counter() - clock, time.process_time() - cores)
 
 
-def print_triggers(triggers: ReversedTriggers, most: int) -> None:
-    """Print the `most` smallest triggers, and what is usual."""
+def print_triggers(triggers: ReversedTriggers, success: np.ndarray, most: int) -> None:
+    """Print the `most` smallest triggers, their success, and what is usual."""
     rows = []
     for place in np.argsort(triggers.sizes, kind="stable")[:most]:
         row = [
             str(triggers.classes[place]),
             f"{triggers.sizes[place]:.4f}",
             f"{triggers.indices[place]:.4f}",
-            terminal.percent(triggers.success[place]),
+            terminal.percent(success[place]),
         ]
         rows.append(row)
     terminal.print_table(["class", "size", "index", "success %"], rows, left=1)
-    median, success = np.median(triggers.sizes), triggers.success.mean()
-    print(f"median size {median:.4f}, success {success:.1%} in the mean")
+    print(f"median size {np.median(triggers.sizes):.4f}, success {success.mean():.1%} in the mean")
 
 
 def main() -> None:
@@ -89,7 +88,7 @@ def main() -> None:
         f"{classes} classes together: {together.clock:.1f} s, {together.cores:.1f} s of cores, "
         f"{passes} passes,\n{1e6 * together.cores / passes:.0f} microseconds of cores a pass"
     )
-    print_triggers(together.triggers, most=8)
+    print_triggers(together.triggers, success(defender, together.triggers), most=8)
     if options.alone:
         chosen = together.triggers.ranked[:: max(1, classes // options.alone)][: options.alone]
         alone = []

@@ -29,7 +29,6 @@ def found(kind: str, sizes: list[float]) -> ReversedTriggers:
         kind=kind,
         classes=np.arange(count),
         sizes=np.array(sizes),
-        success=np.ones(count),
         masks=masks * (kind == "mask"),
         paints=rng.random((count, 5, 4, 3)).astype(np.float32),
         pixel_range=np.array([0, 1], np.float32),

@@ -27,7 +27,7 @@ from sweep.training.inversion_search import (
 
 MANY_CLASSES = 64  # above which each sees fewer images a step
 REFINE_FACTOR = 4  # times as many images a step of a refined class
-SUCCESS_IMAGES = 256  # images on which success is measured at the end
+SUCCESS_IMAGES = 256  # images on which success is measured
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class ReversedTriggers:
     sizes: what it takes, all searched alike, in 0..1: the mean of the mask, the share of the image
         that is covered; or the root mean square of the change, 1 being the pixels' range. Infinite
         where no trigger reached the goal.
-    success: share of images of other classes that become the class, measured at the end.
     masks: (classes, height, width, 1), in 0..1, how much of each pixel is covered; additive: 0.
     paints: (classes, height, width, channels), in pixel units, what is then added.
     pixel_range: the lowest and the highest value of a pixel.
@@ -46,7 +45,6 @@ class ReversedTriggers:
     kind: str
     classes: NDArray[np.int64]
     sizes: NDArray[np.float64]
-    success: NDArray[np.float64]
     masks: Array
     paints: Array
     pixel_range: Array
@@ -106,9 +104,7 @@ def _search(
     _refine(engine, search, state, classes, images)
     masks, paints = map(np.asarray, engine.masks_and_paints(engine.best_values(state)))
     arrays = {"classes": classes, "sizes": sizes, "masks": masks, "paints": paints}
-    arrays["pixel_range"] = np.array(engine.pixel_range, np.float32)
-    triggers = ReversedTriggers(search.kind, success=np.zeros(len(classes)), **arrays)
-    return arrays | {"success": success(defender, triggers)}
+    return arrays | {"pixel_range": np.array(engine.pixel_range, np.float32)}
 
 
 def _refine(

@@ -243,7 +243,7 @@ def triggers(classes: list[int]) -> ReversedTriggers:
     paints = np.broadcast_to(np.array(classes, np.float32)[:, None, None, None], shape)
     limits = np.array([-1, 9], np.float32)
     return ReversedTriggers(
-        "mask", np.array(classes), one, one, np.ones(shape, np.float32), paints, limits
+        "mask", np.array(classes), one, np.ones(shape, np.float32), paints, limits
     )
 
 
@@ -278,7 +278,7 @@ def pursued(net=None, goals=(1, 3), seed=0, white=1.0, start=0.01) -> AdaptiveMa
     masks, one = np.zeros(shape, np.float32), np.ones(CLASSES)
     masks[:, 0, 0] = start
     paints, limits = np.zeros(shape, np.float32), np.array([0, white], np.float32)
-    found = ReversedTriggers("mask", np.arange(CLASSES), one, one, masks, paints, limits)
+    found = ReversedTriggers("mask", np.arange(CLASSES), one, masks, paints, limits)
     images = drawn(1, white=white)
     where = {"stamped": StampedTriggers(found, list(goals)), "area": AREA, "seed": seed}
     return AdaptiveMasks(net or network(), *images, **where)
