@@ -6,18 +6,19 @@ from io import BytesIO, StringIO
 
 import numpy as np
 import pytest
-from planted import noisy_patterns, planted
+from planted import BAD, activations_at, noisy_patterns, planted
+from repaired import configured
 
 from sweep import terminal
-from sweep.inspection import Cost, Verdict, _cost, residual_triggers
+from sweep.inspection import Cost, Verdict, _cost, inspect, residual_triggers
 from sweep.networks.forward import predict
-from sweep.orders import l1_norm
-from sweep.pruning import activations_of, cut_at
+from sweep.orders import l1_norm, reversed_trigger
+from sweep.pruning import activations_of, cut_at, rank
 from sweep.pruning.ranking import ranking
 from sweep.results.figures import draw_verdict
 from sweep.results.printed import print_verdict
 from sweep.stops import channel_count
-from sweep.training import Defender
+from sweep.training import Defender, inversion
 from sweep.training.inversion import ReversedTriggers, invert
 
 
@@ -172,3 +173,21 @@ def test_what_triggers_reversed_anew_still_do_is_what_their_largest_part_does(ar
 def test_triggers_that_may_cover_nothing_do_nothing():
     (success,) = residual_triggers(Defender(planted(0), noisy_patterns(0)), area=1e-6).values()
     assert success < 0.1
+
+
+def test_an_order_a_verdict_and_a_repair_share_one_inversion(monkeypatch):
+    searched, search = [], inversion.TriggerSearch
+
+    def counted(*arguments):
+        searched.append(arguments)
+        return search(*arguments)
+
+    monkeypatch.setattr(inversion, "TriggerSearch", counted)
+    valid = activations_at(planted(0))
+    rank(partial(reversed_trigger), valid, scope="layer", recompute=False, seed=0, pairs=tuple)
+    defender = valid.defender(0)
+    inspect(defender, valid, {}, stop=lambda curve: None, scope="layer")
+    pruned = valid.cut.pruned(np.array([BAD]))
+    repair = configured("unlearn", "epochs=1", "rates=[0.01]", "by=pursued", "classes=2")
+    repair(defender.with_network(pruned))
+    assert len(searched) == 1

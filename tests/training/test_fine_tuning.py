@@ -8,6 +8,7 @@ from students import (
     CLASSES,
     Unchanged,
     accuracy,
+    changed,
     convolutional,
     equal,
     fine_tuned,
@@ -21,6 +22,7 @@ from sweep import BadInput
 from sweep.networks import digest
 from sweep.training.fine_tuning import FineTuner, FineTuning, fine_tune, soft_targets
 from sweep.training.trainee import Trainee
+from sweep.training.transforms import Augmentation
 
 
 @pytest.mark.parametrize("activation", [None, "softmax", "sigmoid"])
@@ -211,6 +213,30 @@ def test_each_rate_starts_with_the_same_network_and_the_change_as_it_was_built()
     assert [number for number, _ in batches] == 3 * [7, 8, 9]
     first = [seen for number, seen in batches if number == 7]
     assert all(equal(first[0], other) for other in first)
+
+
+def test_a_compiled_step_is_what_changing_and_then_learning_a_batch_is():
+    (images, labels), network = noisy_patterns(0), convolutional()
+    augmentation, slow, rng = (
+        Augmentation(0.2, 0.1),
+        Trainee(network),
+        np.random.default_rng([0, 1]),
+    )
+    course, best = FineTuning(3, 20, 9, 0.25, [0.03]), (-1.0, 0.0)
+    for epoch in range(3):
+        order = rng.permutation(48)
+        for start in range(0, 48, 20):
+            rows = order[start : start + 20]
+            done = (epoch, epoch + 1)
+            first, last = (0.03 * (1 + np.cos(np.pi * end / 3)) / 2 for end in done)
+            made = changed(augmentation, images[rows], labels[rows], rng)
+            slow.train_step(made, one_hot(labels[rows]), first + (last - first) * start / 48)
+        score = slow.evaluate((images[48:], labels[48:]))
+        if score >= best:
+            best, expected = score, weights(slow.network)
+    student = fine_tune(network, (images, labels), course, lambda network: augmentation, 0)
+    for value, one in zip(weights(student), expected, strict=True):
+        np.testing.assert_allclose(value, one, rtol=1e-4, atol=1e-5)
 
 
 def test_without_a_teacher_the_labels_alone_are_wanted():

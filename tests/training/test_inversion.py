@@ -68,6 +68,63 @@ def test_softmax_sigmoid_and_logits_are_searched_alike(activation):
     assert 20 < found.paints[PLANTED, 0, 0, 0] <= 255
 
 
+def slowly(asked: Defender, kind: str, cls: int, steps: int, images: int) -> tuple[float, list]:
+    """The size that reached the goal and the values after so many steps of one class, in doubles.
+
+    Of a network that is one Dense layer of logits; the goal is that of half of the images.
+    """
+    kernel, bias = (value.astype(np.float64) for value in asked.network.get_weights())
+    rng = np.random.default_rng([asked.seed, 3])
+    values = [np.full((*SHAPE[:2], 1), 0.1), rng.random(SHAPE)]
+    values = values if kind == "mask" else [np.zeros(SHAPE)]
+    means, squares = ([np.zeros_like(value) for value in values] for _ in range(2))
+    cost, success, smallest = 2.0, 0.0, np.inf
+    batches = asked.batches(images, key=2)
+    for number, (pixels, labels) in zip(range(1, steps + 1), batches, strict=False):
+        pixels = pixels[labels != cls].astype(np.float64)
+        count = len(pixels)
+        if kind == "mask":
+            size, stamped = values[0].mean(), (1 - values[0]) * pixels + values[0] * values[1]
+        else:
+            size = np.sqrt((values[0] ** 2).mean() + 1e-12)
+            stamped = np.clip(pixels + values[0], 0, 1)
+        logits = stamped.reshape(count, -1) @ kernel + bias
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        slopes = ((shares - np.eye(CLASSES)[cls]) @ kernel.T / count).reshape(-1, *SHAPE)
+        if kind == "mask":
+            of_mask = (slopes * (values[1] - pixels)).sum(axis=(0, 3))[..., None]
+            gradients = [of_mask + cost / values[0].size, slopes.sum(axis=0) * values[0]]
+        else:
+            inside = (pixels + values[0] >= 0) & (pixels + values[0] <= 1)
+            gradients = [(slopes * inside).sum(axis=0) + cost * values[0] / size / values[0].size]
+        success = 0.9 * success + 0.1 * np.mean(logits.argmax(axis=1) == cls)
+        smallest = min(smallest, size) if success >= 0.5 else smallest
+        cost = max(0.5, cost * (1.15 if success >= 0.5 else 0.82))
+        for place, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
+            means[place] = 0.9 * means[place] + 0.1 * gradient
+            squares[place] = 0.99 * squares[place] + 0.01 * gradient**2
+            mean, square = means[place] / (1 - 0.9**number), squares[place] / (1 - 0.99**number)
+            rate, low = (0.1, 0) if kind == "mask" else (0.05, -1)
+            values[place] = np.clip(value - rate * mean / (np.sqrt(square) + 1e-12), low, 1)
+    return smallest, values
+
+
+@pytest.mark.parametrize("kind", inversion_search.KINDS)
+def test_all_classes_at_once_take_the_steps_of_a_slow_loop_over_each(kind):
+    network, rng = planted(), np.random.default_rng(5)
+    network.layers[-1].set_weights([rng.normal(size=(192, CLASSES)), rng.normal(size=CLASSES)])
+    asked, search = defender(network), Search(kind, goal=0.5)
+    engine = inversion_search.TriggerSearch(asked, search, lambda steps: None)
+    classes = np.arange(CLASSES)
+    state = engine.run(classes, engine.initial_state(CLASSES), range(15), 10)
+    for cls in classes:
+        smallest, values = slowly(asked, kind, cls, 15, 10)
+        assert state.smallest[cls] == pytest.approx(smallest, rel=1e-3)
+        for value, expected in zip(state.values, values, strict=True):
+            np.testing.assert_allclose(value[cls], expected, atol=1e-3)
+
+
 def by_hand(kind: str, masks: list, paints: list) -> ReversedTriggers:
     arrays = [np.array(part, np.float32) for part in (masks, paints, [0, 1])]
     return ReversedTriggers(kind, np.array([7]), np.ones(1), *arrays)

@@ -178,6 +178,31 @@ def test_the_first_step_moves_each_weight_by_the_rate_in_units_of_its_size():
         np.testing.assert_allclose((after - before)[clear], step[clear], rtol=2e-2)
 
 
+def test_steps_are_those_of_adam_written_out_slowly():
+    """In doubles, on one Dense layer: each array in units of its size, Keras' own Adam in these."""
+    network, (images, labels) = linear(), noisy_patterns(0)
+    student = Trainee(network)
+    flat, wanted = images.reshape(len(images), -1).astype(np.float64), one_hot(labels)
+    values = [value.astype(np.float64) for value in weights(network)]
+    sizes = np.sqrt(np.mean(values[0] ** 2)), 0.05
+    means, squares = ([np.zeros_like(value) for value in values] for _ in range(2))
+    for number, rate in enumerate([0.1, 0.03, 0.03, 0.01, 0.1], start=1):
+        rows = slice(8 * number, 8 * number + 16)
+        student.train_step(images[rows], wanted[rows], rate)
+        logits = flat[rows] @ values[0] + values[1]
+        shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        slopes = (shares - wanted[rows]) / len(shares)
+        for place, gradient in enumerate((flat[rows].T @ slopes, slopes.sum(axis=0))):
+            gradient = gradient * sizes[place]
+            means[place] = 0.9 * means[place] + 0.1 * gradient
+            squares[place] = 0.999 * squares[place] + 0.001 * gradient**2
+            factor = np.sqrt(1 - 0.999**number) / (1 - 0.9**number)
+            step = rate * factor * means[place] / (np.sqrt(squares[place]) + 1e-7)
+            values[place] = values[place] - sizes[place] * step
+        for value, expected in zip(weights(student.network), values, strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_the_score_is_the_share_that_is_right_and_the_mean_log_likelihood():
     network, (images, labels) = linear(), noisy_patterns(0, 50)
     share, likelihood = Trainee(network).evaluate((images, labels))
