@@ -196,7 +196,7 @@ def main() -> None:
     unknown = set(options.network) - set(names)
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(names)}")
-    print(f"{options.images} images on {_device()}")
+    print(f"{options.images} images on {device()}")
     print(f"{'network':16}{'layer':20}{'channels':>8}{'pass':>9}{'curve':>10}{'passes':>8}  memory")
     for number, (make, layer) in enumerate(ROWS):
         if options.network and make.__name__ not in options.network:
@@ -211,7 +211,7 @@ def main() -> None:
         )
 
 
-def _device() -> str:
+def device() -> str:
     """A GPU by its name, or the cores that there are."""
     gpus = tensorflow.config.list_physical_devices("GPU")
     if gpus:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from sweep import BadInput
 from sweep.networks import layer_types
@@ -31,6 +32,8 @@ from sweep.networks.layer_types import (
     is_norm,
     is_sum,
 )
+
+MIN_EPSILON = 1.001e-5  # of TensorFlow's operation; a smaller one it would raise
 
 
 class Graph:
@@ -258,6 +261,34 @@ def _keeps_channels_apart(reader: Node, maps: Tensor) -> bool:
 
 def call(operation: Layer, *args: Any, training: bool = False, **kwargs: Any) -> Tensor:
     """Return what a layer, or operation in its place, gives; in inference, but for `training`."""
+    if training and is_norm(operation) and kwargs.get("mask") is None and _fuses(operation, *args):
+        return _fused_norm(operation, *args)
     if takes_training(operation):
         kwargs["training"] = training
     return operation(*args, **kwargs)
+
+
+def _fuses(norm: Layer, maps: Tensor) -> bool:
+    """Whether a BatchNormalization learns of `maps` as TensorFlow's own operation does."""
+    is_plain = not (norm.synchronized or getattr(norm, "renorm", False))
+    is_float = maps.dtype == norm.compute_dtype == "float32"
+    learns = norm.trainable and norm.epsilon >= MIN_EPSILON
+    return is_plain and is_float and learns and len(maps.shape) == 4
+
+
+def _fused_norm(norm: Layer, maps: Tensor) -> Tensor:
+    """What a BatchNormalization that learns makes of `maps`, as Keras but for rounding.
+
+    Keras writes it out, a dozen passes over the maps forward and backward; this is one each.
+    """
+    channels = maps.shape[-1]
+    scale = tf.ones(channels) if norm.gamma is None else norm.gamma.value
+    offset = tf.zeros(channels) if norm.beta is None else norm.beta.value
+    normal, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+        maps, scale, offset, epsilon=norm.epsilon, is_training=True
+    )
+    count = tf.cast(tf.size(maps) // channels, tf.float32)
+    biased = variance * (count - 1) / count  # Keras keeps this one
+    for moving, now in ((norm.moving_mean, mean), (norm.moving_variance, biased)):
+        moving.assign(moving * norm.momentum + now * (1 - norm.momentum))
+    return normal

@@ -47,12 +47,7 @@ def train_reference(defender: Defender) -> ReferenceNetwork | None:
     """
     if len(defender.images) < MIN_IMAGES:
         return None
-    network = shuffled(defender.network, defender.seed)
-    epochs = round(TRAIN_STEPS * BATCH_SIZE / len(defender.images))
-    epochs = min(max(epochs, MIN_EPOCHS), MAX_EPOCHS)
-    settings = FineTuning(
-        epochs, BATCH_SIZE, patience=epochs, held_out=0.1, rates=(0.03, 0.1), tolerance=0.02
-    )
+    network, settings = shuffled(defender.network, defender.seed), course(len(defender.images))
 
     def compute() -> dict[str, NDArray]:
         images = defender.sample()
@@ -77,6 +72,14 @@ def train_reference(defender: Defender) -> ReferenceNetwork | None:
     if accuracy < MIN_ACCURACY * suspect_accuracy:
         return None
     return ReferenceNetwork(network, float(accuracy))
+
+
+def course(images: int) -> FineTuning:
+    """How the reference learns so many images: by about as many steps, whatever they are."""
+    epochs = min(max(round(TRAIN_STEPS * BATCH_SIZE / images), MIN_EPOCHS), MAX_EPOCHS)
+    return FineTuning(
+        epochs, BATCH_SIZE, patience=epochs, held_out=0.1, rates=(0.03, 0.1), tolerance=0.02
+    )
 
 
 def shuffled(network: keras.Model, seed: int) -> keras.Model:

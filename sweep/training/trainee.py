@@ -3,7 +3,8 @@
 Weights move in units of their size, so that one learning rate serves all layers alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import keras
 import numpy as np
@@ -42,10 +43,8 @@ class Trainee:
         self._initial = [variable.numpy() for variable in self.network.variables]
         self._adam = Adam(self.network.trainable_variables)
         self._free = free_weights(self.network)
-        pixels, labels = forward.image_spec(network), tf.TensorSpec((None,), tf.int64)
-        targets, rate = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.float32)
-        self._compiled_step = forward.compiled(self.learn, [pixels, targets, rate])
-        self._compiled_scores = forward.compiled(self._scores, [pixels, labels])
+        specs = [forward.image_spec(network), tf.TensorSpec((None,), tf.int64)]
+        self._compiled_scores = forward.compiled(self._scores, specs)
         self._batch_size = forward.batch_size(Graph(network).tensors)
 
     def reset(self) -> None:
@@ -87,6 +86,11 @@ class Trainee:
             gradients[place] = tf.where(is_free, gradients[place], 0)
         self._adam.apply(gradients, rate)
         return loss
+
+    @cached_property
+    def _compiled_step(self) -> Callable[..., Tensor]:
+        targets, rate = tf.TensorSpec((None, None)), tf.TensorSpec(())
+        return forward.compiled(self.learn, [forward.image_spec(self.network), targets, rate])
 
     def _scores(self, pixels: Tensor, labels: Tensor) -> Tensor:
         """Whether each image is classified right, and its cross-entropy, (2, n)."""

@@ -1,9 +1,13 @@
 """The drawing in `Graph`'s docstring, as a network: what each method says of it."""
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
+from sweep.networks import clone
+from sweep.networks import graph as graph_module
 from sweep.networks.graph import Graph
 
 
@@ -82,3 +86,51 @@ def test_without_attention_it_is_such_a_layer_only_where_no_convolution_is_on_ev
     x = layers.GlobalAveragePooling1D()(layers.Add()([x, perceptron(x, "1")]))
     graph = Graph(keras.Model(images, layers.Dense(5)(x)))
     assert graph.default_node() is graph.node_of("patches")
+
+
+def learned(run, network: keras.Model, pixels: np.ndarray) -> list[np.ndarray]:
+    """What `network` gives while it learns, its gradients, and all its variables then."""
+    with tf.GradientTape() as tape:
+        scores = run(tf.constant(pixels))
+        loss = tf.reduce_sum(scores**3)
+    gradients = tape.gradient(loss, [variable.value for variable in network.trainable_variables])
+    return [scores, *gradients, *network.get_weights()]
+
+
+FUSED = [{}, {"scale": False, "momentum": 0.7}, {"center": False, "epsilon": 0.1}]
+WRITTEN_OUT = [{"epsilon": 1e-7}, {"trainable": False}, {"renorm": True}, {"dtype": "float64"}]
+
+
+@pytest.mark.parametrize("norm", [*FUSED, *WRITTEN_OUT], ids=str)
+def test_batch_normalization_learns_as_keras_says(norm, monkeypatch):
+    fused, original = [], graph_module._fused_norm
+    monkeypatch.setattr(
+        graph_module, "_fused_norm", lambda *given: fused.append(1) or original(*given)
+    )
+    images = keras.Input((7, 6, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3, use_bias=False)(images))
+    x = layers.BatchNormalization(**norm)(layers.Conv2D(4, 3, activation="relu")(x))
+    network = keras.Model(images, layers.Dense(5)(layers.Flatten()(layers.ReLU()(x))))
+    rng = np.random.default_rng(0)
+    network.set_weights([rng.uniform(0.2, 1, value.shape) for value in network.get_weights()])
+    pixels, copy = rng.normal(size=(9, 7, 6, 3)).astype(np.float32), clone(network)
+    graph = Graph(copy)
+
+    def run(pixels):
+        known = {id(copy.inputs[0]): pixels}
+        graph.run(graph.nodes[1:], known, training=True)
+        return known[id(copy.outputs[0])]
+
+    made = learned(run, copy, pixels)
+    told = learned(lambda pixels: network(pixels, training=True), network, pixels)
+    for one, other in zip(made, told, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3 * np.abs(other).max())
+    assert len(fused) == 1 + (norm in FUSED)
+
+
+def test_what_is_learned_of_a_batch_of_one_pixel_is_finite():
+    images = keras.Input((1, 1, 2))
+    network = keras.Model(images, layers.Flatten()(layers.BatchNormalization()(images)))
+    graph, known = Graph(network), {id(network.inputs[0]): np.ones((1, 1, 1, 2), np.float32)}
+    graph.run(graph.nodes[1:], known, training=True)
+    assert all(np.isfinite(value).all() for value in network.get_weights())
