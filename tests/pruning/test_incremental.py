@@ -3,7 +3,24 @@
 import keras
 import numpy as np
 import pytest
-from zoo import CASES, Mask, lenet, mobile, randomized, untouched
+from zoo import (
+    CASES,
+    Mask,
+    all_convolutional,
+    channel_softmax,
+    ends_in_pool,
+    first_token,
+    lenet,
+    long_way,
+    mobile,
+    operation,
+    preactivation_stem,
+    randomized,
+    saturated,
+    squeeze_excite,
+    transformer,
+    untouched,
+)
 
 from sweep.data import Images
 from sweep.evaluation.curve import steps_of
@@ -21,6 +38,11 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "pointwise": ("normalized", "linear"),
     "masked": ("normalized", "linear", "pointwise"),
 }
+#: Where nothing behind the cut is linear, or not in float32.
+MASKED = [operation, preactivation_stem, all_convolutional, ends_in_pool, channel_softmax]
+MASKED += [squeeze_excite, saturated]
+CHEAPEST = {builder: "linear" for builder in CASES} | {builder: "masked" for builder in MASKED}
+CHEAPEST |= {builder: "normalized" for builder in (transformer, first_token)}
 probed = incremental.LinearTail._probed
 
 
@@ -50,6 +72,8 @@ def test_every_step_is_what_the_slow_way_gives(builder, tail, monkeypatch):
     assert cut.prune_layer.startswith(site)  # Keras numbers operations
     assert answers.shape == (cut.channels + 1, 40)
     assert len(np.unique(answers, axis=0)) > 1, "this case shows nothing"
+    if tail == "cheapest":
+        assert cut.tail == CHEAPEST[builder]
     for step in range(cut.channels + 1):
         mask.channels = tuple(channels[:step])
         scores = np.asarray(slow(images.pixels))
@@ -68,15 +92,40 @@ def test_it_does_not_matter_how_many_steps_are_taken_together(builder, monkeypat
     network = as_functional(randomized(builder(untouched)))
     rng = np.random.default_rng(5)
     pixels = rng.normal(size=(12, *network.input_shape[1:])).astype(np.float32)
-    cut = Cut(network, CASES[builder][0])
-    maps, *bypass = cut.boundary(pixels)
-    channels = rng.permutation(cut.channels)[: max(1, cut.channels - 1)]  # one is never pruned
     found = []
-    for together in (1, linear.TOGETHER, 12 * 3 * cut.channels):
+    for together, summed in ((1, 1), (linear.TOGETHER, 1000), (99 * 12, 3)):
         monkeypatch.setattr(linear, "TOGETHER", together)
+        monkeypatch.setattr(linear, "SUMMED", summed)
+        cut = Cut(network, CASES[builder][0])
+        maps, *bypass = cut.boundary(pixels)
+        channels = np.random.default_rng(5).permutation(cut.channels)
+        channels = channels[: max(1, cut.channels - 1)]  # one is never pruned
         found.append(cut.predict_steps(maps, bypass, channels))
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[2])
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+
+
+def test_masks_of_a_residual_network_are_taken_behind_sum_activation_and_pooling():
+    cut = Cut(as_functional(randomized(long_way(untouched))), CASES[long_way][0])
+    maps, *bypass = cut.boundary(np.zeros((3, *cut.network.input_shape[1:]), np.float32))
+    longer = cut.choose_tail(maps, bypass)._entry.node
+    assert longer is not cut.point.mask_node
+    assert longer in cut.graph.channelwise_path(cut.point.mask_node)
+
+
+def test_values_that_are_summed_by_one_product_are_those_of_one_after_the_other():
+    images = keras.Input((6, 6, 3))
+    x = keras.layers.Conv2D(20, 3, strides=2, activation="relu", name="conv")(images)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(2 * linear.SUMMED, activation="relu")(x)
+    cut = Cut(randomized(keras.Model(images, keras.layers.Dense(5)(x))), "conv")
+    pixels = np.random.default_rng(8).normal(size=(7, 6, 6, 3)).astype(np.float32)
+    maps, *bypass = cut.boundary(pixels)
+    tail = cut.choose_tail(maps, bypass)
+    state = tail.start(maps, bypass)
+    given = state.values, state.channel_maps, tail._contributions
+    assert tail._is_wide
+    np.testing.assert_allclose(tail._summed(*given), tail._scanned(*given), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("tail", ["linear", "pointwise"])

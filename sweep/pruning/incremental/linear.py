@@ -5,7 +5,7 @@ bias would swallow small weights in float32, so probes hold 2**60: then the weig
 and as a power of two it adds no rounding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -27,8 +27,9 @@ from sweep.networks.forward import (
 )
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
-from sweep.networks.layer_types import has_activation, is_affine, is_pointwise, is_softmax
+from sweep.networks.layer_types import has_activation, is_softmax
 from sweep.networks.outputs import known_values
+from sweep.pruning.incremental.affine import ends_of, sizes
 from sweep.pruning.incremental.entry import Entry
 from sweep.pruning.incremental.scores import run_to_scores
 
@@ -37,6 +38,7 @@ PROBES = 256  # one-hot maps a call
 PROBED = 2**23  # values in these, 32 MiB: of large maps there are fewer
 PROBE_SCALE = np.float32(2**60)  # in place of 1 in these maps, so that biases drown, not weights
 TOGETHER = 2**22  # values of the steps that are taken in one call, 16 MiB
+SUMMED = 32  # steps whose values are made by one product, where they are wider than that
 ROUNDING = 1e-4  # of the largest value: sums of thousands of float32 differ by less
 
 
@@ -70,6 +72,7 @@ class LinearTail:
         self._values = compiled(self._run_part, specs)
         self._classes = Classifier(self._scores, [values_spec, *specs[1:]])
         self._contributions = tf.constant(self._probed())
+        self._is_wide = prod(positions) == 1 and sum(sizes(self._ends)) > SUMMED
         self._by_channel = compiled(self._split_by_channel, [specs[0], specs[0]])
         numbers = tf.TensorSpec((None,), tf.int64)
         given = [values_spec, maps_spec, numbers, numbers, *specs[1:]]
@@ -166,7 +169,8 @@ class LinearTail:
     def _steps_together(self, images: int) -> int:
         """How many steps are taken in one call."""
         of_step = max(images * self._of_image, prod(self._contributions.shape[1:]))  # in values
-        return max(1, TOGETHER // of_step)
+        steps = max(1, TOGETHER // of_step)
+        return min(steps, SUMMED) if self._is_wide else steps
 
     def _added_and_classified(
         self, values: Tensor, channel_maps: Tensor, channels: Tensor, pairs: Tensor, *bypass: Tensor
@@ -176,13 +180,28 @@ class LinearTail:
         A pair is an image at a step, numbered step by step.
         """
         of_channels = tf.gather(self._contributions, channels)
-        added = self._added(tf.gather(channel_maps, channels), of_channels)
-        by_step = tf.scan(lambda before, more: before + more, added, values)  # cumsum is slower
-        size, images = by_step.shape[-1], tf.shape(values, tf.int64)[0]
-        picked = tf.gather(tf.reshape(by_step, (-1, size)), pairs)
+        sums = self._summed if self._is_wide else self._scanned
+        by_step = sums(values, tf.gather(channel_maps, channels), of_channels)
+        flat, images = tf.reshape(by_step, (-1, by_step.shape[-1])), tf.shape(values, tf.int64)[0]
+        are_all = tf.size(pairs) == tf.shape(flat)[0]  # then they need not be copied
+        picked = tf.cond(are_all, lambda: flat, lambda: tf.gather(flat, pairs))
         rows = pairs % tf.maximum(images, 1)
         scores = self._scores(picked, *(tf.gather(tensor, rows) for tensor in bypass))
         return by_step[-1], tf.argmax(scores, axis=-1), tf.reduce_max(scores, axis=-1)
+
+    def _scanned(self, values: Tensor, channel_maps: Tensor, contributions: Tensor) -> Tensor:
+        """The values, (k, n, values), as k channels are added one after the other."""
+        added = self._added(channel_maps, contributions)
+        return tf.scan(lambda before, more: before + more, added, values)  # cumsum is slower
+
+    @staticmethod
+    def _summed(values: Tensor, channel_maps: Tensor, contributions: Tensor) -> Tensor:
+        """The same where a map is one value: k times the arithmetic, and memory is passed once."""
+        count, images = tf.unstack(tf.shape(channel_maps)[:2])
+        is_added = tf.linalg.band_part(tf.ones((count, count)), -1, 0)  # (steps, channels)
+        maps = tf.transpose(channel_maps[..., 0]) * is_added[:, None]
+        sums = tf.matmul(tf.reshape(maps, (-1, count)), contributions[:, 0])
+        return values + tf.reshape(sums, (count, images, values.shape[-1]))
 
     @staticmethod
     def _added(channel_maps: Tensor, contributions: Tensor) -> Tensor:
@@ -234,51 +253,9 @@ def probes_of(size: int) -> int:
     return max(1, min(PROBES, PROBED // size))
 
 
-def linear_part(
-    graph: Graph,
-    node: Node,
-    affine: Callable[[Node], bool] = lambda node: is_affine(node.operation),
-) -> list[Node]:
-    """The nodes behind `node` that are affine in its maps, but for an activation at their end."""
-    tail = graph.downstream_nodes(node)
-    tail_outputs = {id(tensor) for other in [node, *tail] for tensor in other.output_tensors}
-    linear = {id(tensor) for tensor in node.output_tensors}
-    part = []
-    for other in tail:
-        inputs = {id(tensor) for tensor in other.input_tensors} & tail_outputs
-        if affine(other) and inputs <= linear:
-            part.append(other)
-            if not has_activation(other.operation):
-                linear |= {id(tensor) for tensor in other.output_tensors}
-    return part
-
-
-def pointwise_part(graph: Graph, node: Node) -> list[Node]:
-    """Those of them that treat each position of the maps alone, and all positions alike."""
-    positions = node.output_tensors[0].shape[1:-1]
-
-    def affine(other: Node) -> bool:
-        return is_pointwise(other.operation) and other.output_tensors[0].shape[1:-1] == positions
-
-    return linear_part(graph, node, affine)
-
-
-def ends_of(graph: Graph, node: Node, part: list[Node]) -> list[Node]:
-    """The nodes of the `part` behind `node`, or `node`, whose output the rest of the tail reads."""
-    rest = [other for other in graph.downstream_nodes(node) if other not in part]
-    read = {id(tensor) for other in rest for tensor in other.input_tensors}
-    read.add(id(graph.network.outputs[0]))
-    return [other for other in [node, *part] if id(other.output_tensors[0]) in read]
-
-
 def _known(tensor: Tensor) -> list[int]:
     """The sizes of a tensor but for the images; what is not known is taken for 1."""
     return [size or 1 for size in tensor.shape[1:]]
-
-
-def sizes(ends: Sequence[Node]) -> list[int]:
-    """How many values of an image each of the `ends` makes."""
-    return [prod(end.output_tensors[0].shape[1:]) for end in ends]
 
 
 def _activated(graph: Graph, end: Node, output: Tensor) -> Tensor:

@@ -23,15 +23,9 @@ from sweep.networks.forward import batches, compiled, tensor_spec
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Layer, Node, Tensor
 from sweep.networks.layer_types import has_activation, is_layer_norm, is_softmax
+from sweep.pruning.incremental.affine import ends_of, linear_part
 from sweep.pruning.incremental.entry import Entry
-from sweep.pruning.incremental.linear import (
-    PROBE_SCALE,
-    ROUNDING,
-    PointwiseTail,
-    ends_of,
-    linear_part,
-    probes_of,
-)
+from sweep.pruning.incremental.linear import PROBE_SCALE, ROUNDING, PointwiseTail, probes_of
 from sweep.pruning.incremental.scores import run_to_scores
 
 Array = NDArray[np.float32]

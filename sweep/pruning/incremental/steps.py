@@ -12,15 +12,9 @@ from sweep.networks.forward import Classifier, Progress, no_progress, tensor_spe
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node, Tensor
 from sweep.networks.outputs import known_values
+from sweep.pruning.incremental.affine import ends_of, linear_part, pointwise_part, sizes
 from sweep.pruning.incremental.entry import Entry
-from sweep.pruning.incremental.linear import (
-    LinearTail,
-    PointwiseTail,
-    ends_of,
-    linear_part,
-    pointwise_part,
-    sizes,
-)
+from sweep.pruning.incremental.linear import LinearTail, PointwiseTail
 from sweep.pruning.incremental.masked import MaskedTail
 from sweep.pruning.incremental.normalized import NormalizedTail, normalized_tail
 from sweep.pruning.incremental.scores import run_to_scores
