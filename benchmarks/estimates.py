@@ -16,10 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import keras
-import numpy as np
+# first, as it keeps TensorFlow quiet
 from curve import MEAN, ROOT, cut_at, seconds, suspect, whole_curve
 from curve import stand_ins as faces
+
+# isort: split
+import keras
+import numpy as np
 from large_images import make_network
 from networks import mobilenet_v2, set_statistics, vgg19_bn
 from networks import stand_ins as small_images

@@ -19,10 +19,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+# first, as it keeps TensorFlow quiet
+from curve import ROOT
+
+# isort: split
 import h5py
 import keras
 import numpy as np
-from curve import ROOT
 from networks import set_statistics
 
 from sweep import files

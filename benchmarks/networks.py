@@ -20,10 +20,13 @@ import tempfile
 from collections.abc import Callable
 from statistics import median
 
+# first, as it keeps TensorFlow quiet
+from curve import MEAN, peak_memory, seconds, whole_curve
+
+# isort: split
 import keras
 import numpy as np
 import tensorflow
-from curve import MEAN, peak_memory, seconds, whole_curve
 from keras import layers
 
 from sweep.cache import Cache

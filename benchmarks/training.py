@@ -11,7 +11,6 @@ same batch forward and backward by TensorFlow alone.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,12 +23,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# first, as it keeps TensorFlow quiet
+from networks import device, preactresnet18
 
+# isort: split
 import keras
 import numpy as np
 import tensorflow as tf
-from networks import device, preactresnet18
 from omegaconf import OmegaConf
 
 from sweep.networks import deepid, forward, outputs
