@@ -108,7 +108,7 @@ def main() -> None:
     for start, line in enumerate(lines):
         if line.startswith("About "):
             print(*lines[start : start + 3], sep="\n")
-    print({name: round(value) for name, value in stages.items()})
+    print("seconds:", ", ".join(f"{name} {took:.0f}" for name, took in stages.items() if took >= 1))
     print(f"the whole run {seconds / 60:.1f} min, peak memory {peak:.2f} GB")
 
 
