@@ -1,6 +1,6 @@
 """Train B' further on clean images, as Fine-Pruning does."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -41,12 +41,12 @@ def train_further(
     """The defender's network trained further on `images`, each batch transformed, with progress.
 
     `build_transform` makes the transform of the network as it learns; its teacher is the suspect.
-    What it is `made_of` tells one from another: cells that repair alike train once.
+    What it is `made_of` tells one from another, as in `trained_once`.
     """
 
-    def train() -> dict[str, Array]:
+    def train() -> keras.Model:
         with terminal.progress(name, settings.total_epochs, "epochs") as done:
-            network = fine_tune(
+            return fine_tune(
                 defender.network,
                 defender.sample(images),
                 settings,
@@ -55,11 +55,24 @@ def train_further(
                 progress=done,
                 teacher=defender.suspect,
             )
-        return {str(number): weight for number, weight in enumerate(network.get_weights())}
+
+    course = asdict(settings) | {"rates": list(settings.rates)}
+    return trained_once(name, defender, [images, course, dict(made_of)], train)
+
+
+def trained_once(
+    name: str, defender: Defender, settings: list[Any], train: Callable[[], keras.Model]
+) -> keras.Model:
+    """What `train` makes of the defender's network, with other weights; made once.
+
+    `settings` tell one from another: cells that repair alike train once.
+    """
+
+    def compute() -> dict[str, Array]:
+        return {str(number): weight for number, weight in enumerate(train().get_weights())}
 
     code = files.key([networks.digest(defender.suspect)], "repairs")
-    key = [images, asdict(settings) | {"rates": list(settings.rates)}, dict(made_of), code]
-    weights = defender.get_or_compute(name, key, train)
+    weights = defender.get_or_compute(name, [*settings, code], compute)
     network = networks.clone(defender.network)
     network.set_weights([weights[str(number)] for number in range(len(weights))])
     return network

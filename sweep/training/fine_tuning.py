@@ -59,14 +59,19 @@ class FineTuning:
 
     def split(self, images: Batch) -> tuple[Batch, Batch]:
         """Return the images to learn, and the images held out: the last ones."""
-        pixels, labels = images
-        count = round(self.held_out * len(labels))
-        if not 0 < count < len(labels):
-            raise BadInput(
-                f"a repair is to hold out {self.held_out:.0%} of {len(labels)} clean validation "
-                f"images; expected some to learn and some held out"
-            )
-        return (pixels[:-count], labels[:-count]), (pixels[-count:], labels[-count:])
+        return split(images, self.held_out)
+
+
+def split(images: Batch, held_out: float) -> tuple[Batch, Batch]:
+    """Return the images to learn, and the last ones, a share `held_out` of all."""
+    pixels, labels = images
+    count = round(held_out * len(labels))
+    if not 0 < count < len(labels):
+        raise BadInput(
+            f"a repair is to hold out {held_out:.0%} of {len(labels)} clean validation images; "
+            f"expected some to learn and some held out"
+        )
+    return (pixels[:-count], labels[:-count]), (pixels[-count:], labels[-count:])
 
 
 @dataclass
@@ -133,7 +138,7 @@ class FineTuner:
         network, rng = self._trainee.network, np.random.default_rng([self._seed, 1])
         best = BestEpoch(network.get_weights())
         for epoch in range(epochs):
-            first, last = (_cosine_decay(rate, end / epochs) for end in (epoch, epoch + 1))
+            first, last = (cosine_decay(rate, end / epochs) for end in (epoch, epoch + 1))
             self._train_epoch(first, last, rng)
             self._progress(1)
             best.update(self._trainee.evaluate(self._held_out), self._trainee)
@@ -222,6 +227,6 @@ def soft_targets(teacher: keras.Model, images: Batch, weight: float, temperature
     return ((1 - weight) * exact + weight * soft).astype(np.float32)
 
 
-def _cosine_decay(rate: float, done: float) -> float:
+def cosine_decay(rate: float, done: float) -> float:
     """The rate after a share `done` of the training."""
     return rate * (1 + cos(pi * done)) / 2

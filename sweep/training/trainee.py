@@ -3,7 +3,7 @@
 Weights move in units of their size, so that one learning rate serves all layers alike.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import keras
@@ -36,10 +36,7 @@ class Trainee:
     """A copy of a network that learns, and can start anew; `seed` is that of its dropout."""
 
     def __init__(self, network: keras.Model, seed: int = 0) -> None:
-        self.network = clone(network)
-        for layer in self.network.layers:  # a backdoor may sit in what somebody froze
-            layer.trainable = not is_frozen_adapter(layer)
-        _seed_generators(self.network, seed)  # a file's are drawn anew whenever it is loaded
+        self.network = trainable_copy(network, seed)
         self._initial = [variable.numpy() for variable in self.network.variables]
         self._adam = Adam(self.network.trainable_variables)
         self._free = free_weights(self.network)
@@ -77,14 +74,11 @@ class Trainee:
         """As `train_step`, as a part of a compiled step."""
         with tf.GradientTape() as tape:
             logs = outputs.log_probabilities(self.network, pixels, training=True)
-            terms = tf.math.multiply_no_nan(logs, targets)  # what cannot be, and is not wanted: 0
-            loss = -tf.reduce_mean(tf.reduce_sum(terms, axis=1))
+            loss = soft_cross_entropy(logs, targets)
         variables = self.network.trainable_variables
         watched = [variable.value for variable in variables]
         gradients = tape.gradient(loss, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        for place, is_free in self._free.items():
-            gradients[place] = tf.where(is_free, gradients[place], 0)
-        self._adam.apply(gradients, rate)
+        self._adam.apply(where_free(self._free, gradients), rate)
         return loss
 
     @cached_property
@@ -102,13 +96,15 @@ class Trainee:
 class Adam:
     """Steps of Adam that move each of `variables` in units of its size, as it is to begin with.
 
-    One operation a variable, which reads and writes each array once. Source: Kingma and Ba, ICLR
-    2015, arXiv 1412.6980.
+    Or in `units` that are given, one a variable. One operation a variable, which reads and writes
+    each array once. Source: Kingma and Ba, ICLR 2015, arXiv 1412.6980.
     """
 
-    def __init__(self, variables: Sequence[keras.Variable]) -> None:
+    def __init__(
+        self, variables: Sequence[keras.Variable], units: Sequence[float] | None = None
+    ) -> None:
         self._variables = [variable.value for variable in variables]
-        self._units = [_unit(variable.numpy()) for variable in variables]
+        self._units = units or [_unit(variable.numpy()) for variable in variables]
         self._means, self._squares = (
             [tf.Variable(tf.zeros_like(variable)) for variable in self._variables] for _ in range(2)
         )
@@ -137,6 +133,29 @@ class Adam:
                 epsilon=tf.cast(EPSILON / unit, kind),
                 grad=gradient,
             )
+
+
+def trainable_copy(network: keras.Model, seed: int) -> keras.Model:
+    """A copy of `network` all of which learns, its dropout drawn by `seed`."""
+    copy = clone(network)
+    for layer in copy.layers:  # a backdoor may sit in what somebody froze
+        layer.trainable = not is_frozen_adapter(layer)
+    _seed_generators(copy, seed)  # a file's are drawn anew whenever it is loaded
+    return copy
+
+
+def soft_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
+    """The mean cross-entropy of log-probabilities with `targets`, both (n, classes)."""
+    terms = tf.math.multiply_no_nan(log_probabilities, targets)  # what cannot be and need not be: 0
+    return -tf.reduce_mean(tf.reduce_sum(terms, axis=1))
+
+
+def where_free(free: Mapping[int, NDArray[np.bool_]], changes: Sequence[Tensor]) -> list[Tensor]:
+    """The changes of all trained weights, 0 where `free_weights` says that one stays as it is."""
+    return [
+        tf.where(free[place], change, 0) if place in free else change
+        for place, change in enumerate(changes)
+    ]
 
 
 def free_weights(network: keras.Model) -> dict[int, NDArray[np.bool_]]:
