@@ -135,14 +135,13 @@ def channel_fraction(curve: ValidCurve, *, frac: float, keep: str = "breaching")
 def channel_count(curve: ValidCurve, *, count: int) -> Stop:
     """Stop after `count` channels, whatever the accuracy; one must be left.
 
-    With `prune.step`: at the first step at which as many are pruned.
+    With `prune.step`: at the first step at which as many are pruned. After 0 nothing is: what is
+    done then is left to repairs.
     """
-    if type(count) is not int or not 1 <= count < curve.channels:
-        several = f"a whole number from 1 to {curve.channels - 1}, so that one is left"
-        expected = several if curve.channels > 1 else "another layer or stop"
+    if type(count) is not int or not 0 <= count < curve.channels:
         raise BadInput(
             f"prune.count is {count!r}, of {curve.channels} channels that can be pruned; "
-            f"expected {expected}"
+            f"expected a whole number from 0 to {curve.channels - 1}, so that one is left"
         )
     return _first_with(curve.steps, count)
 

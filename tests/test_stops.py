@@ -546,14 +546,15 @@ def test_as_many_channels_are_pruned_as_are_counted():
         assert channel_count(flat(4), count=count) == Stop(count)
 
 
-@pytest.mark.parametrize("count", [0, -1, 4, 5, 2.0, True, "2", None])
-def test_a_count_that_leaves_no_channel_or_prunes_none_is_refused_in_a_sentence(count):
-    with pytest.raises(BadInput, match=r"^prune\.count is .* expected a whole number from 1 to 3"):
+@pytest.mark.parametrize("count", [-1, 4, 5, 2.0, True, "2", None])
+def test_a_count_that_leaves_no_channel_is_refused_in_a_sentence(count):
+    with pytest.raises(BadInput, match=r"^prune\.count is .* expected a whole number from 0 to 3"):
         channel_count(flat(4), count=count)
 
 
-def test_of_a_single_channel_no_count_can_be_pruned():
-    with pytest.raises(BadInput, match=r"^prune\.count is 1.*; expected another layer or stop"):
+def test_of_a_single_channel_none_can_be_pruned():
+    assert channel_count(flat(1), count=0) == Stop(0)
+    with pytest.raises(BadInput, match=r"^prune\.count is 1, of 1 channels that can be pruned;"):
         channel_count(flat(1), count=1)
 
 
