@@ -16,7 +16,9 @@ AtLeastTwo = Annotated[int, Field(ge=2, lt=2**31)]
 Natural = Annotated[int, Field(ge=0, lt=2**53)]
 Folder = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+ShareOrNone = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 Perturbation = Literal["universal", "adversarial", "mask", "additive", "pursued"]
@@ -107,7 +109,7 @@ class Prune(Section):
     )
     recompute: bool = Field(description="rank again after each step")
     frac: Share = Field(description="a fraction: 0.02 = 2 %")
-    count: Count = Field(description="channels")
+    count: Natural = Field(description="channels")
     u: Positive = Field(description="standard deviations")
     alpha: Share = Field(description="probability of an error")
     keep: Literal["breaching", "safe"]
@@ -135,8 +137,8 @@ class Training(Section):
     tolerance: Share = Field(0.5, description="accuracy that a larger rate may cost")
     teacher: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="weight of what B says")
     temperature: Positive = Field(1.0, description="by which that is softened")
-    shift: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of an image's size")
-    light: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the contrast")
+    shift: ShareOrNone = Field(0.0, description="share of an image's size")
+    light: ShareOrNone = Field(0.0, description="share of the contrast")
     images: Count | None = Field(None, description="null: all")
     by: Perturbation | Annotated[list[Perturbation], Field(min_length=1)] = Field(
         "universal",
@@ -151,11 +153,64 @@ class Training(Section):
     steps: Count = Field(1, description="steps of each change")
 
 
+class Rival(Section):
+    """What repairs of other papers take that train."""
+
+    learning_rate: Positive = 1.0
+    held_out: Share = Field(0.5, description="share of the images that is not learned")
+    images: Count | None = Field(None, description="null: all")
+
+
+class Descent(Rival):
+    """What those take that fine-tune."""
+
+    epochs: Count = 1
+    batch_size: Count = 1
+    shift: ShareOrNone = Field(0.0, description="share of an image's size")
+    light: ShareOrNone = Field(0.0, description="share of the contrast")
+
+
+class SharpnessAware(Descent):
+    """What `ft_sam` takes."""
+
+    rho: Positive = Field(1.0, description="how far weights are moved before a step")
+    smoothing: ShareOrNone = Field(0.0, description="of labels")
+    weight_decay: NotNegative = 0.0
+
+
+class FeatureShift(Descent):
+    """What `fst` takes."""
+
+    alpha: NotNegative = Field(0.0, description="weight of <w, w_old>")
+
+
+class Hypergradient(Rival):
+    """What `i_bau` takes."""
+
+    rounds: Count = 1
+    batch_size: Count = 1
+    iterations: Count = Field(1, description="of the fixed point")
+    norm: Positive = Field(1.0, description="of the change, of pixels from 0 to 1")
+    share: Share = Field(0.5, description="share of a batch that carries the change")
+
+
+class Clipping(Rival):
+    """What `unit` takes."""
+
+    steps: Count = 1
+    deviations: NotNegative = Field(1.0, description="above the mean")
+    drop: Share = Field(0.5, description="of clean accuracy, at most")
+
+
 class Repairs(Section):
     """What is done to the pruned network, in turn."""
 
     finetune: Training = Training()
     unlearn: Training = Training()
+    ft_sam: SharpnessAware = SharpnessAware()
+    fst: FeatureShift = FeatureShift()
+    i_bau: Hypergradient = Hypergradient()
+    unit: Clipping = Clipping()
 
 
 class GoodNetRule(Section):
@@ -171,9 +226,7 @@ class Tracking(Section):
     uri: str | None = Field(description="an MLflow tracking URI")
     experiment: str
     artifacts: str | None = Field(None, description="a folder, or an address such as s3://bucket")
-    patience: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        60.0, description="seconds"
-    )
+    patience: NotNegative = Field(60.0, description="seconds")
     models: bool = Field(True, description="whether B' and GoodNet are logged")
     figures: bool = Field(False, description="whether each cell of a sweep is drawn")
 
@@ -182,8 +235,8 @@ class CacheSettings(Section):
     """How much of what was made is kept, and where."""
 
     folder: Folder | None = Field(None, description="null: nothing is kept")
-    max_gb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(description="on disk")
-    memory_gb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(description="in memory")
+    max_gb: NotNegative = Field(description="on disk")
+    memory_gb: NotNegative = Field(description="in memory")
 
 
 class Settings(Section):

@@ -5,12 +5,25 @@ and gives a new network. None sees more than clean validation images; what was p
 `fine_tuning.py` is where to start.
 """
 
+from sweep.repairs.clipping import unit
 from sweep.repairs.fine_tuning import finetune
+from sweep.repairs.hypergradient_unlearning import i_bau
 from sweep.repairs.recalibration import recalibrate
+from sweep.repairs.rivals import fst, ft_sam
 from sweep.repairs.shrinking import shrink
 from sweep.repairs.unlearning import unlearn
 
-__all__ = ["CATALOGUE", "finetune", "recalibrate", "shrink", "unlearn"]
+__all__ = [
+    "CATALOGUE",
+    "finetune",
+    "fst",
+    "ft_sam",
+    "i_bau",
+    "recalibrate",
+    "shrink",
+    "unit",
+    "unlearn",
+]
 
 #: All of them, as they are listed for a reader.
-CATALOGUE = (finetune, unlearn, recalibrate, shrink)
+CATALOGUE = (finetune, unlearn, ft_sam, i_bau, fst, unit, recalibrate, shrink)

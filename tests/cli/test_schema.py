@@ -8,12 +8,14 @@ import pytest
 from sweep import BadInput
 from sweep.cli.schema import check
 
+REPAIRS = ("finetune", "unlearn", "ft_sam", "i_bau", "fst", "unit")
+
 
 def config(**changes: Any) -> dict[str, Any]:
     """A configuration in which all is right, with some values changed by their dotted names."""
     right = {
         "seed": 0,
-        "repair": {"finetune": {}, "unlearn": {}},
+        "repair": {name: {} for name in REPAIRS},
         "data": {"identities": 120, "images_per_identity": 60, "seed": 0, "scale": 1},
         "attack": {"target": 0, "rate": 0.1},
         "badnet": {"epochs": 8, "batch_size": 64, "learning_rate": 0.002, "seed": 0},
@@ -133,7 +135,7 @@ def test_a_right_value_passes(name, value):
         ("prune.step", float("nan"), "channels at a time"),
         ("prune.step", float("inf"), "channels at a time"),
         ("prune.recompute", "yes", "boolean"),
-        ("prune.count", 0, "greater than or equal to 1"),
+        ("prune.count", -1, "greater than or equal to 0"),
         ("prune.count", 1.5, "integer"),
         ("prune.u", 0, "greater than 0"),
         ("prune.alpha", 1, "less than 1"),
@@ -151,6 +153,10 @@ def test_a_right_value_passes(name, value):
         ("repair.unlearn.by", "magic", "universal, adversarial, mask, additive or pursued"),
         ("repair.unlearn.by", [], "or a list of these"),
         ("repair.unlearn.share", 1, "less than 1"),
+        ("repair.ft_sam.rho", 0, "greater than 0 (how far weights are moved before a step)"),
+        ("repair.fst.alpha", -0.1, "greater than or equal to 0 (weight of <w, w_old>)"),
+        ("repair.i_bau.iterations", 0, "greater than or equal to 1 (of the fixed point)"),
+        ("repair.unit.drop", 3, "less than 1 (of clean accuracy, at most)"),
         ("cache.max_gb", -1, "greater than or equal to 0"),
         ("cache.memory_gb", "all", "a number"),
     ],

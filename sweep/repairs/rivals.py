@@ -1,0 +1,115 @@
+"""Repairs of other papers that fine-tune B', each to its paper, to be compared with.
+
+The network is that of the last epoch, as there.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import keras
+
+from sweep import terminal
+from sweep.repairs.fine_tuning import trained_once
+from sweep.training import Defender
+from sweep.training.rivals.descent import Course, Descent, Step
+from sweep.training.rivals.feature_shift import feature_shift, last_layer
+from sweep.training.rivals.sharpness import sharpness_aware
+
+
+def ft_sam(
+    defender: Defender,
+    *,
+    rho: float,
+    smoothing: float,
+    weight_decay: float,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    held_out: float,
+    shift: float,
+    light: float,
+    images: int | None = None,
+) -> keras.Model:
+    """Train B' further by sharpness-aware steps, which shrink large weights (FT-SAM).
+
+    Each batch is learned at the weights moved to where its loss is highest, by
+    `rho T^2 g / ||T g||`, g the gradient and T = diag(|w|): so those that are large, as a
+    backdoor's often are, move most. SGD with momentum 0.9, the rate falling to 0 on a half cosine,
+    labels smoothed by `smoothing`.
+
+    Source: Zhu, Wei, Shen, Fan, Wu, "Enhancing Fine-Tuning Based Backdoor Defense with
+    Sharpness-Aware Minimization", ICCV 2023, arXiv 2304.11823. rho is 2, and 8 on 200 classes. T,
+    smoothing, weight decay and epochs are those of the published code: 100 epochs on CIFAR-10, 50
+    on traffic signs.
+
+    Differs: that code takes a step of its schedule after each batch, here after each epoch. Images
+    are moved by `shift` and lit by `light`, there cropped and mirrored. A share `held_out` is not
+    learned, so that it can set GoodNet's threshold. Rates are those of images from 0 to 1, also
+    where they are not: kernels that read others move as they would then.
+    """
+    course = Course(epochs, batch_size, learning_rate, held_out, shift, light, weight_decay)
+    made_of = {"rho": rho, "smoothing": smoothing}
+    return _descended(
+        "ft_sam",
+        defender,
+        course,
+        images,
+        lambda descent: sharpness_aware(descent, rho, smoothing),
+        made_of,
+    )
+
+
+def fst(
+    defender: Defender,
+    *,
+    alpha: float,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    held_out: float,
+    shift: float,
+    light: float,
+    images: int | None = None,
+) -> keras.Model:
+    """Draw the last layer anew and train B' so that it stays away from its old weights (FST).
+
+    `alpha <w, w_old>` is added to the mean cross-entropy, w the kernel of the last layer, whose
+    norm is kept as it was: so the features that it reads have to shift. SGD with momentum 0.9, the
+    rate falling to 0 on a half cosine. Raises NotApplicable without a last layer that has a kernel.
+
+    Source: Min, Qin, Shen, Cheng, "Towards Stable Backdoor Purification through Feature Shift
+    Tuning", NeurIPS 2023, arXiv 2310.01875. There alpha is 0.2 on CIFAR-10, 0.1 on traffic signs
+    and 0.001 on 100 classes and more, at a rate of 0.01, and 0.001 on those; 10 epochs on CIFAR-10,
+    15 on the others.
+
+    Differs: images, `held_out` and rates are as in `ft_sam`. There all networks have
+    BatchNormalization; one without it may not recover from a last layer drawn anew.
+    """
+    last_layer(defender.network)
+    course = Course(epochs, batch_size, learning_rate, held_out, shift, light)
+    return _descended(
+        "fst",
+        defender,
+        course,
+        images,
+        lambda descent: feature_shift(descent, alpha),
+        {"alpha": alpha},
+    )
+
+
+def _descended(
+    name: str,
+    defender: Defender,
+    course: Course,
+    images: int | None,
+    build: Callable[[Descent], Step],
+    made_of: dict[str, float],
+) -> keras.Model:
+    """The defender's network when `build`'s step has learned `images`, made once, with progress."""
+
+    def train() -> keras.Model:
+        descent = Descent(defender, course)
+        with terminal.progress(name, course.epochs, "epochs") as done:
+            return descent.run(build(descent), defender.sample(images), done)
+
+    return trained_once(name, defender, [images, asdict(course), made_of], train)
