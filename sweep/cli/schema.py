@@ -6,29 +6,23 @@ Unknown keys are Hydra's to refuse; what only an order, a stop or an attack know
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from sweep import BadInput
+from sweep.cli.settings.fields import (
+    AtLeastTwo,
+    Count,
+    Folder,
+    Natural,
+    NotNegative,
+    Positive,
+    Section,
+    Share,
+    Weight,
+)
+from sweep.cli.settings.repairs import Repairs
 
 OURS = "sweep."
-Count = Annotated[int, Field(ge=1, lt=2**31)]
-AtLeastTwo = Annotated[int, Field(ge=2, lt=2**31)]
-Natural = Annotated[int, Field(ge=0, lt=2**53)]
-Folder = Annotated[str, Field(min_length=1)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-ShareOrNone = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-Perturbation = Literal["universal", "adversarial", "mask", "additive", "pursued"]
-
-
-class Section(BaseModel):
-    """A part of the configuration; keys that are not named here pass."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
 
 # Defaults here only say that a choice of the group need not have the key; values stand in conf/.
 
@@ -85,9 +79,7 @@ class Order(Section):
     batch_size: Count = Field(1, description="images a gradient is averaged over")
     rate: Share = Field(0.5, description="share of poisoned images in the mixture")
     eps: Positive = Field(1.0, description="how far noise may go, as a share of the weights")
-    alpha: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.5, description="weight of the loss without noise"
-    )
+    alpha: Weight = Field(0.5, description="weight of the loss without noise")
     steps: Count = Field(1, description="steps that masks are trained for")
     learning_rate: Positive = Field(1.0, description="of masks")
     unlearning_rate: Positive = Field(1.0, description="learning rate at which it unlearns")
@@ -122,95 +114,6 @@ class Prune(Section):
         """Nothing of an order that is not ours: its settings are its own, whatever their names."""
         foreign = isinstance(order, dict) and not order.get("_target_", OURS).startswith(OURS)
         return {} if foreign else order
-
-
-class Training(Section):
-    """What repairs take that train."""
-
-    epochs: Count = Field(1, description="at most")
-    patience: Count = Field(1, description="epochs without a better one")
-    held_out: Share = Field(0.5, description="share of the images that judge")
-    batch_size: Count = 1
-    rates: Annotated[list[Positive], Field(min_length=1)] = Field(
-        [1.0], description="learning rates to try"
-    )
-    tolerance: Share = Field(0.5, description="accuracy that a larger rate may cost")
-    teacher: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="weight of what B says")
-    temperature: Positive = Field(1.0, description="by which that is softened")
-    shift: ShareOrNone = Field(0.0, description="share of an image's size")
-    light: ShareOrNone = Field(0.0, description="share of the contrast")
-    images: Count | None = Field(None, description="null: all")
-    by: Perturbation | Annotated[list[Perturbation], Field(min_length=1)] = Field(
-        "universal",
-        description="universal, adversarial, mask, additive or pursued, or a list of these",
-    )
-    classes: Count = Field(1, description="with the smallest triggers")
-    share: Share = Field(0.5, description="share of the images that is changed")
-    strength: Positive = Field(1.0, description="share of the pixels' range")
-    flow: Positive = Field(1.0, description="share of the images' size")
-    area: Share = Field(0.5, description="share of the image that a mask may cover")
-    count: AtLeastTwo = Field(2, description="changes at a time")
-    steps: Count = Field(1, description="steps of each change")
-
-
-class Rival(Section):
-    """What repairs of other papers take that train."""
-
-    learning_rate: Positive = 1.0
-    held_out: Share = Field(0.5, description="share of the images that is not learned")
-    images: Count | None = Field(None, description="null: all")
-
-
-class Descent(Rival):
-    """What those take that fine-tune."""
-
-    epochs: Count = 1
-    batch_size: Count = 1
-    shift: ShareOrNone = Field(0.0, description="share of an image's size")
-    light: ShareOrNone = Field(0.0, description="share of the contrast")
-
-
-class SharpnessAware(Descent):
-    """What `ft_sam` takes."""
-
-    rho: Positive = Field(1.0, description="how far weights are moved before a step")
-    smoothing: ShareOrNone = Field(0.0, description="of labels")
-    weight_decay: NotNegative = 0.0
-
-
-class FeatureShift(Descent):
-    """What `fst` takes."""
-
-    alpha: NotNegative = Field(0.0, description="weight of <w, w_old>")
-
-
-class Hypergradient(Rival):
-    """What `i_bau` takes."""
-
-    rounds: Count = 1
-    batch_size: Count = 1
-    iterations: Count = Field(1, description="of the fixed point")
-    norm: Positive = Field(1.0, description="of the change, of pixels from 0 to 1")
-    share: Share = Field(0.5, description="share of a batch that carries the change")
-
-
-class Clipping(Rival):
-    """What `unit` takes."""
-
-    steps: Count = 1
-    deviations: NotNegative = Field(1.0, description="above the mean")
-    drop: Share = Field(0.5, description="of clean accuracy, at most")
-
-
-class Repairs(Section):
-    """What is done to the pruned network, in turn."""
-
-    finetune: Training = Training()
-    unlearn: Training = Training()
-    ft_sam: SharpnessAware = SharpnessAware()
-    fst: FeatureShift = FeatureShift()
-    i_bau: Hypergradient = Hypergradient()
-    unit: Clipping = Clipping()
 
 
 class GoodNetRule(Section):

@@ -9,7 +9,7 @@ from sweep.repairs.clipping import unit
 from sweep.repairs.fine_tuning import finetune
 from sweep.repairs.hypergradient_unlearning import i_bau
 from sweep.repairs.recalibration import recalibrate
-from sweep.repairs.rivals import fst, ft_sam
+from sweep.repairs.rivals import fst, ft_sam, nad
 from sweep.repairs.shrinking import shrink
 from sweep.repairs.unlearning import unlearn
 
@@ -19,6 +19,7 @@ __all__ = [
     "fst",
     "ft_sam",
     "i_bau",
+    "nad",
     "recalibrate",
     "shrink",
     "unit",
@@ -26,4 +27,4 @@ __all__ = [
 ]
 
 #: All of them, as they are listed for a reader.
-CATALOGUE = (finetune, unlearn, ft_sam, i_bau, fst, unit, recalibrate, shrink)
+CATALOGUE = (finetune, unlearn, ft_sam, i_bau, fst, unit, nad, recalibrate, shrink)

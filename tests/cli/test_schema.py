@@ -8,7 +8,7 @@ import pytest
 from sweep import BadInput
 from sweep.cli.schema import check
 
-REPAIRS = ("finetune", "unlearn", "ft_sam", "i_bau", "fst", "unit")
+REPAIRS = ("finetune", "unlearn", "ft_sam", "i_bau", "fst", "unit", "nad")
 
 
 def config(**changes: Any) -> dict[str, Any]:

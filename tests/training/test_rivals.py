@@ -12,6 +12,7 @@ from sweep.data import Images
 from sweep.networks import outputs
 from sweep.networks.graph import Graph
 from sweep.training import Defender
+from sweep.training.rivals.attention import distilling, group_ends
 from sweep.training.rivals.bounds import COST, HIGHER, LOWER, BoundedNetwork, Cost, Tightening
 from sweep.training.rivals.clipped_network import activation_nodes, clipped
 from sweep.training.rivals.descent import Course, Descent, image_units
@@ -119,6 +120,36 @@ def test_weights_that_are_not_finite_are_refused_in_a_sentence():
     descent = Descent(defender(convolutional()), course)
     with pytest.raises(BadInput, match=r"rate of 1e\+30 leaves no finite weights; expected a sma"):
         descent.run(sharpness_aware(descent, 2.0, 0.1), (PIXELS, LABELS), lambda done: None)
+
+
+def undropped(seed: int) -> keras.Model:
+    """A convolutional network in which nothing is drawn."""
+    whole = convolutional(seed, norm=False)
+    flat = layers.Flatten()(whole.get_layer("relu").output)
+    return keras.Model(whole.inputs[0], whole.get_layer("scores")(flat))
+
+
+def test_a_distilling_step_adds_what_the_attention_maps_differ_by():
+    network, teacher = undropped(seed=0), undropped(seed=5)
+    descent = Descent(defender(network), COURSE)
+    (end,) = group_ends(Graph(network))
+    assert end is network.get_layer("relu").output
+    pixels, labels = tf.constant(PIXELS), tf.constant(LABELS)
+
+    def maps(one: keras.Model) -> tf.Tensor:
+        energy = tf.reduce_sum(
+            keras.Model(one.inputs[0], one.get_layer("relu").output)(pixels) ** 2, -1
+        )
+        return energy / tf.sqrt(tf.reduce_sum(energy**2, axis=(1, 2), keepdims=True))
+
+    weights = [variable.value for variable in network.trainable_variables]
+    with tf.GradientTape() as tape:
+        apart = tf.reduce_mean((maps(network) - maps(teacher)) ** 2)
+        loss = outputs.cross_entropy(network, pixels, labels) + 300 * apart
+    expected = [w - RATE * g for w, g in zip(weights, tape.gradient(loss, weights), strict=True)]
+    distilling(descent, teacher, [7.0, 300.0])(pixels, labels, RATE)
+    for now, wanted in zip(descent.network.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(now, wanted, rtol=1e-3, atol=1e-5)
 
 
 # An implicit hypergradient

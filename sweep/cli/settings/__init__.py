@@ -1,0 +1,1 @@
+"""Parts of the table of settings (`schema.py`) that stand alone."""

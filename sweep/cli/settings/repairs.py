@@ -1,0 +1,118 @@
+"""What the settings of repairs may be, `repair.NAME`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sweep.cli.settings.fields import (
+    AtLeastTwo,
+    Count,
+    NotNegative,
+    Positive,
+    Section,
+    Share,
+    ShareOrNone,
+    Weight,
+)
+
+Perturbation = Literal["universal", "adversarial", "mask", "additive", "pursued"]
+
+
+class Training(Section):
+    """What repairs take that train."""
+
+    epochs: Count = Field(1, description="at most")
+    patience: Count = Field(1, description="epochs without a better one")
+    held_out: Share = Field(0.5, description="share of the images that judge")
+    batch_size: Count = 1
+    rates: Annotated[list[Positive], Field(min_length=1)] = Field(
+        [1.0], description="learning rates to try"
+    )
+    tolerance: Share = Field(0.5, description="accuracy that a larger rate may cost")
+    teacher: Weight = Field(0.0, description="weight of what B says")
+    temperature: Positive = Field(1.0, description="by which that is softened")
+    shift: ShareOrNone = Field(0.0, description="share of an image's size")
+    light: ShareOrNone = Field(0.0, description="share of the contrast")
+    images: Count | None = Field(None, description="null: all")
+    by: Perturbation | Annotated[list[Perturbation], Field(min_length=1)] = Field(
+        "universal",
+        description="universal, adversarial, mask, additive or pursued, or a list of these",
+    )
+    classes: Count = Field(1, description="with the smallest triggers")
+    share: Share = Field(0.5, description="share of the images that is changed")
+    strength: Positive = Field(1.0, description="share of the pixels' range")
+    flow: Positive = Field(1.0, description="share of the images' size")
+    area: Share = Field(0.5, description="share of the image that a mask may cover")
+    count: AtLeastTwo = Field(2, description="changes at a time")
+    steps: Count = Field(1, description="steps of each change")
+
+
+class Rival(Section):
+    """What repairs of other papers take that train."""
+
+    learning_rate: Positive = 1.0
+    held_out: Share = Field(0.5, description="share of the images that is not learned")
+    images: Count | None = Field(None, description="null: all")
+
+
+class Descent(Rival):
+    """What those take that fine-tune."""
+
+    epochs: Count = 1
+    batch_size: Count = 1
+    shift: ShareOrNone = Field(0.0, description="share of an image's size")
+    light: ShareOrNone = Field(0.0, description="share of the contrast")
+
+
+class SharpnessAware(Descent):
+    """What `ft_sam` takes."""
+
+    rho: Positive = Field(1.0, description="how far weights are moved before a step")
+    smoothing: ShareOrNone = Field(0.0, description="of labels")
+    weight_decay: NotNegative = 0.0
+
+
+class FeatureShift(Descent):
+    """What `fst` takes."""
+
+    alpha: NotNegative = Field(0.0, description="weight of <w, w_old>")
+
+
+class Distilling(Descent):
+    """What `nad` takes."""
+
+    betas: Annotated[list[NotNegative], Field(min_length=1)] = Field(
+        [1.0], description="weights of attention maps"
+    )
+    teacher_epochs: Count = 1
+    weight_decay: NotNegative = 0.0
+
+
+class Hypergradient(Rival):
+    """What `i_bau` takes."""
+
+    rounds: Count = 1
+    batch_size: Count = 1
+    iterations: Count = Field(1, description="of the fixed point")
+    norm: Positive = Field(1.0, description="of the change, of pixels from 0 to 1")
+    share: Share = Field(0.5, description="share of a batch that carries the change")
+
+
+class Clipping(Rival):
+    """What `unit` takes."""
+
+    steps: Count = 1
+    deviations: NotNegative = Field(1.0, description="above the mean")
+    drop: Share = Field(0.5, description="of clean accuracy, at most")
+
+
+class Repairs(Section):
+    """What is done to the pruned network, in turn."""
+
+    finetune: Training = Training()
+    unlearn: Training = Training()
+    ft_sam: SharpnessAware = SharpnessAware()
+    fst: FeatureShift = FeatureShift()
+    i_bau: Hypergradient = Hypergradient()
+    unit: Clipping = Clipping()
+    nad: Distilling = Distilling()
