@@ -129,7 +129,8 @@ def nad(
     beta of 5,000 on the last group alone, and a rate of 0.1, which falls in steps.
 
     Differs: a group is known by the size of its maps. Images, `held_out` and rates are as in
-    `ft_sam`.
+    `ft_sam`. There networks have BatchNormalization, and maps of 8 x 8 at least; at these betas a
+    network without it, or of smaller maps, may not recover.
     """
     if not group_ends(Graph(defender.network)):
         raise NotApplicable("this repair needs a convolution; leave it out")
