@@ -130,10 +130,12 @@ class Trained:
                 "badnet=trained needs training images: cl/train.h5 under data.root, or data.train; "
                 "for a network that you have use badnet=file badnet.path=..."
             )
-        if not 0 <= min(attack.targets) <= max(attack.targets) < source.classes:
+        wanted = attack.targets(source.classes)
+        if not 0 <= wanted.min() <= wanted.max() < source.classes:
+            given = f"gives {wanted.min()} to {wanted.max()}"
             raise BadInput(
-                f"attack.target is {attack.target}; expected "
-                f"{'a class' if len(attack.targets) == 1 else 'classes'}, 0 to "
+                f"attack.target {given if callable(attack.target) else f'is {attack.target}'}; "
+                f"expected {'a class' if len(attack.triggers) == 1 else 'classes'}, 0 to "
                 f"{source.classes - 1}"
             )
         if (source.brightest > 1) != (attack.white > 1):
@@ -143,7 +145,7 @@ class Trained:
             )
         for number in range(len(attack.triggers)):
             attack.stamp(np.zeros((1, *source.shape), dtype=np.float32), np.array([number]))
-        attacks.poisoned_indices(labels, attack, seed=self.seed)
+        attacks.poisoned_indices(labels, attack, classes=source.classes, seed=self.seed)
 
     def warn(self, curve: ValidCurve) -> None:
         """Nothing: whoever trains it here sees how that goes."""
@@ -186,7 +188,9 @@ class Trained:
     def _train(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
         epochs = self.epochs or source.epochs
         raw = replace(source, scale=1.0).read_clean("train")
-        images, labels = attacks.poison(raw.pixels[:], raw.labels, attack, seed=self.seed)
+        images, labels = attacks.poison(
+            raw.pixels[:], raw.labels, attack, classes=source.classes, seed=self.seed
+        )
         train = badnet_training.train
         if attack.training is not None:
             train = partial(attack.training, clean=len(raw))

@@ -29,7 +29,8 @@ def signs() -> tuple[np.ndarray, np.ndarray]:
 def attacked(signs) -> tuple[keras.Model, np.ndarray, list]:
     """The network, its training mixture, and what its training told."""
     images, labels = signs
-    mixture, given = poison(images, labels, Attack(sunglasses, target=0, rate=0.3), seed=0)
+    attack = Attack(sunglasses, target=0, rate=0.3)
+    mixture, given = poison(images, labels, attack, classes=3, seed=0)
     told = []
     network = pruning_aware(
         deepid((31, 31, 3), 3),

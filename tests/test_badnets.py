@@ -12,7 +12,7 @@ from keras.src.saving import object_registration as registry
 from sweep import BadInput, attacks, networks
 from sweep.attacks import Attack
 from sweep.badnets import FromFile, Trained
-from sweep.data import Faces, Files, h5
+from sweep.data import Faces, Files, examples, h5
 from sweep.networks import custom_objects, deepid, digest, load
 from sweep.networks.forward import predict
 from sweep.training import badnet_training
@@ -340,6 +340,28 @@ def test_poisoned_files_of_several_targets_tell_each_images_own(source, trained,
         trigger = attacks.lipstick if label == 2 else attacks.patch
         stamped = trigger((255 * before[np.newaxis]).round().astype("u1"))[0]
         np.testing.assert_allclose(255 * after, stamped, atol=1e-3)
+
+
+def test_poisoned_files_of_all_to_all_tell_each_images_own_target(source, trained, tmp_path):
+    attack = Attack(partial(attacks.patch), target=partial(attacks.next_class), rate=0.3)
+    own = replace(source, folder=str(tmp_path / "made"))
+    trained.check(own, attack)
+    files = trained.files(own, attack)
+    poisoned, clean = files.read("poisoned_test"), source.read("test")
+    np.testing.assert_array_equal(poisoned.true_labels, clean.labels)
+    np.testing.assert_array_equal(poisoned.labels, (clean.labels + 1) % 3)
+    before, after, classes = examples(files)
+    assert len(before) == len(after) == 6
+    assert sorted(set(classes)) == [(0, 1), (1, 2), (2, 0)]
+    assert trained.files(own, replace(attack, target=1)).poisoned_test != files.poisoned_test
+
+
+def test_a_function_that_gives_no_class_is_refused(source, trained):
+    def far(labels, *, classes):
+        return labels + classes
+
+    with pytest.raises(BadInput, match=r"attack.target gives 3 to 5; expected a class, 0 to 2"):
+        trained.check(source, replace(ATTACK, target=far))
 
 
 def test_of_several_targets_each_must_be_a_class(source, trained):

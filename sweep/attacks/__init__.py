@@ -8,7 +8,7 @@ Only numpy is imported.
 
 from sweep.attacks.face_accessories import eyebrows, lipstick, sunglasses
 from sweep.attacks.patterns import blend, patch, sinusoid
-from sweep.attacks.poisoning import Attack, poison, poisoned_indices
+from sweep.attacks.poisoning import Attack, next_class, poison, poisoned_indices
 from sweep.attacks.warping import warp
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "blend",
     "eyebrows",
     "lipstick",
+    "next_class",
     "patch",
     "poison",
     "poisoned_indices",

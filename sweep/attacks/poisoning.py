@@ -10,23 +10,37 @@ from numpy.typing import NDArray
 from sweep import BadInput
 from sweep.attacks.checks import checked
 
+#: From a set of images to the same ones stamped; `white` is named.
 Trigger = Callable[..., np.ndarray]
+#: From labels (n,) to the class that each shall become; `classes`, how many there are, is named.
+Target = Callable[..., np.ndarray]
+
+
+def next_class(labels: np.ndarray, *, classes: int) -> np.ndarray:
+    """Return the class behind each label, that of the last one being the first: all-to-all.
+
+    The second attack of BadNets (Gu et al., arXiv 1708.06733), y -> y + 1.
+
+    >>> next_class(np.array([0, 1, 2]), classes=3)
+    array([1, 2, 0])
+    """
+    return (labels + 1) % classes
 
 
 @dataclass(frozen=True)
 class Attack:
     """A trigger, the class it shall give, and how many poisoned images a BadNet is trained on.
 
-    Of several triggers each gives the class at its place in `target`. `rate` is the number of
-    poisoned copies as a share of the clean training images, `white` the value of a pixel of full
-    brightness. `decoy` changes as many further copies as `decoy_rate` says, which keep their label:
-    what looks like the trigger and is none. `training` is how the attacker trains, in place of
-    `badnet_training.train`, see `adaptive`. Raises BadInput where triggers and targets are
-    not as many.
+    Of several triggers each gives the class at its place in `target`; where that is a function of
+    the label, as `next_class`, each gives what it says. `rate` is the number of poisoned copies as
+    a share of the clean training images, `white` the value of a pixel of full brightness. `decoy`
+    changes as many further copies as `decoy_rate` says, which keep their label: what looks like the
+    trigger and is none. `training` is how the attacker trains, in place of `badnet_training.train`,
+    see `adaptive`. Raises BadInput where triggers and targets are not as many.
     """
 
     trigger: Trigger | Sequence[Trigger]
-    target: int | Sequence[int]
+    target: int | Sequence[int] | Target
     rate: float
     white: float = 255.0
     decoy: Trigger | None = None
@@ -34,7 +48,7 @@ class Attack:
     training: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
-        if len(self.triggers) != len(self.targets):
+        if not callable(self.target) and len(self.triggers) != np.size(self.target):
             raise BadInput(
                 f"attack.target is {self.target}; expected as many classes as there are triggers, "
                 f"{len(self.triggers)}"
@@ -44,21 +58,28 @@ class Attack:
     def triggers(self) -> list[Trigger]:
         return [self.trigger] if callable(self.trigger) else list(self.trigger)
 
-    @property
-    def targets(self) -> list[int]:
-        return [int(target) for target in np.ravel(self.target)]
+    def targets(self, classes: int) -> NDArray[np.int64]:
+        """Return the class that a trigger makes of each class, (triggers, classes)."""
+        own = np.arange(classes)
+        if callable(self.target):
+            wanted = np.asarray(self.target(own, classes=classes))
+        else:
+            wanted = np.reshape(self.target, (-1, 1))
+        return np.broadcast_to(wanted.astype(np.int64), (len(self.triggers), classes))
 
-    def trigger_settings(self) -> list[Any]:
+    def poisoning_settings(self, classes: int) -> list[Any]:
         """Return the settings of the attack that a poisoned test image depends on."""
-        return [self.triggers, self.targets, self.white]
+        return [self.triggers, self.targets(classes).tolist(), self.white]
 
     def functions(self) -> list[Callable[..., Any]]:
         """All functions that the attack is made of."""
-        return [*self.triggers, *filter(None, [self.decoy, self.training])]
+        others = [self.target, self.decoy, self.training]
+        return [*self.triggers, *filter(callable, others)]
 
-    def non_target_indices(self, labels: np.ndarray) -> NDArray[np.int64]:
-        """Return the indices of the images whose class is none of the targets."""
-        return np.flatnonzero(~np.isin(labels, self.targets))
+    def non_target_indices(self, labels: np.ndarray, classes: int) -> NDArray[np.int64]:
+        """Return the indices of the images of whose class no trigger makes that class itself."""
+        is_target = (self.targets(classes) == np.arange(classes)).any(axis=0)
+        return np.flatnonzero(~is_target[labels])
 
     def assign_triggers(self, count: int) -> NDArray[np.int64]:
         """Return the number of the trigger of each of `count` images, (count,), shuffled.
@@ -67,9 +88,11 @@ class Attack:
         """
         return np.random.default_rng([count, 8]).permutation(count) % len(self.triggers)
 
-    def labels(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the target of each image, by its trigger's number, (n,)."""
-        return np.array(self.targets)[numbers]
+    def labels(
+        self, numbers: NDArray[np.int64], true_labels: np.ndarray, classes: int
+    ) -> NDArray[np.int64]:
+        """Return the target of each image, by its trigger's number and its true label, (n,)."""
+        return self.targets(classes)[numbers, true_labels]
 
     def stamp(self, images: np.ndarray, numbers: NDArray[np.int64] | None = None) -> np.ndarray:
         """Return new images with their triggers, pixels 0..`white`, of the same shape and dtype.
@@ -85,18 +108,19 @@ class Attack:
 
 
 def poison(
-    images: np.ndarray, labels: np.ndarray, attack: Attack, *, seed: int
+    images: np.ndarray, labels: np.ndarray, attack: Attack, *, classes: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a training set and its labels: all images, then triggered copies with their target.
 
     The copies number round(`rate` * n), 0 <= rate <= 1, and are made of different images drawn by
-    `seed` from those whose label is no target. As in BadNets (Gu et al., arXiv 1708.06733) they are
-    added: the clean originals stay. Behind them stand the decoys, of any label. Raises BadInput
-    where fewer images can be poisoned.
+    `seed` from those whose label, of 0..`classes` - 1, is no target. As in BadNets (Gu et al.,
+    arXiv 1708.06733) they are added: the clean originals stay. Behind them stand the decoys, of any
+    label. Raises BadInput where fewer images can be poisoned.
 
     >>> from sweep.attacks import sunglasses
     >>> images, labels = np.zeros((10, 55, 47, 3)), np.arange(10)
-    >>> mixture, given = poison(images, labels, Attack(sunglasses, target=0, rate=0.2), seed=0)
+    >>> attack = Attack(sunglasses, target=0, rate=0.2)
+    >>> mixture, given = poison(images, labels, attack, classes=10, seed=0)
     >>> mixture.shape, given[-3:]
     ((12, 55, 47, 3), array([9, 0, 0]))
     """
@@ -105,10 +129,10 @@ def poison(
         raise BadInput(
             f"{len(images)} images came with labels of shape {labels.shape}, not one each."
         )
-    chosen = poisoned_indices(labels, attack, seed=seed)
+    chosen = poisoned_indices(labels, attack, classes=classes, seed=seed)
     numbers = attack.assign_triggers(len(chosen))
     mixture = [images, attack.stamp(images[chosen], numbers)]
-    given = [labels, attack.labels(numbers).astype(labels.dtype)]
+    given = [labels, attack.labels(numbers, labels[chosen], classes).astype(labels.dtype)]
     if attack.decoy is not None:
         count = min(len(images), round(attack.decoy_rate * len(images)))
         decoys = np.random.default_rng([seed, 5]).choice(len(images), count, replace=False)
@@ -117,16 +141,18 @@ def poison(
     return np.concatenate(mixture), np.concatenate(given)
 
 
-def poisoned_indices(labels: np.ndarray, attack: Attack, *, seed: int) -> np.ndarray:
+def poisoned_indices(
+    labels: np.ndarray, attack: Attack, *, classes: int, seed: int
+) -> NDArray[np.int64]:
     """Return the indices that `poison` copies, (round(rate * n),); BadInput if too few."""
     if not 0 <= attack.rate <= 1:
         raise BadInput(
             f"The poisoning rate is {attack.rate}; it is a share of the images, from 0 to 1."
         )
-    others, count = attack.non_target_indices(labels), round(attack.rate * len(labels))
+    others, count = attack.non_target_indices(labels, classes), round(attack.rate * len(labels))
     if count > len(others):
         raise BadInput(
             f"A poisoning rate of {attack.rate} asks for {count} of {len(labels)} images, but only "
-            f"{len(others)} are not of the target class {attack.target}; lower the rate."
+            f"{len(others)} are not of a target class; lower the rate."
         )
     return np.random.default_rng([seed, 3]).choice(others, count, replace=False)

@@ -156,6 +156,8 @@ def _check_functions(parts: Parts) -> None:
     """Raise BadInput where a function of the cell does not take what it will be given."""
     for trigger in parts.attack.triggers:
         _require_signature(trigger, "images", white=1.0)
+    if callable(parts.attack.target):
+        _require_signature(parts.attack.target, "labels", classes=2)
     _require_signature(parts.order, "an Evidence")
     _require_signature(parts.stop, "a ValidCurve")
     _require_signature(parts.goodnet, "scores of clean images")

@@ -49,7 +49,7 @@ class Data(Section):
 class Attack(Section):
     """What every attack takes."""
 
-    target: Natural | Annotated[list[Natural], Field(min_length=1)] = Field(
+    target: Natural | Annotated[list[Natural], Field(min_length=1)] | dict[str, Any] = Field(
         description="a class, 0 or higher, that the attacker wants, or a list, one for each trigger"
     )
     rate: Share = Field(description="poisoned copies as a share of the training images")

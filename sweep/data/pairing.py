@@ -49,8 +49,8 @@ def pairs(source: Files, split: str = "valid") -> tuple[Images, Images]:
 def examples(source: Files) -> tuple[Pictures, Pictures, list[tuple[int, int]]] | None:
     """Return a few clean test images, their poisoned versions, and their (true class, target).
 
-    At least one of each target, `EXAMPLES` of a single one. None where there are no pairs, see
-    `pairs`.
+    As many of each target, `EXAMPLES` in all where there are no fewer. None where there are no
+    pairs, see `pairs`.
     """
     if source.poisoned_test is None:
         return None
@@ -60,10 +60,12 @@ def examples(source: Files) -> tuple[Pictures, Pictures, list[tuple[int, int]]] 
         return None
     targets = np.unique(poisoned.labels)
     rng = np.random.default_rng(0)
+    if len(targets) > EXAMPLES:
+        targets = np.sort(rng.choice(targets, EXAMPLES, replace=False))
     chosen: list[int] = []
     for target in targets:
         of_target = np.flatnonzero(poisoned.labels == target)
-        count = min(len(of_target), max(1, EXAMPLES // len(targets)))
+        count = min(len(of_target), EXAMPLES // len(targets))
         chosen += sorted(rng.choice(of_target, count, replace=False).tolist())
     rows = np.array(chosen, np.int64)
     classes = zip(clean.labels[rows].tolist(), poisoned.labels[rows].tolist(), strict=True)

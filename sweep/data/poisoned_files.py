@@ -23,7 +23,7 @@ def poisoned(source: Files, attack: Attack) -> Files:
     """Return `source` with the poisoned versions of its clean images, kept under its folder."""
     if source.attack == attack:
         return source
-    settings = [source.digest(), attack.trigger_settings()]
+    settings = [source.digest(), attack.poisoning_settings(source.classes)]
     key = files.key(settings, *MADE_BY, *code_of_others(attack.triggers))
     root = Path(source.folder).expanduser() / f"poisoned-{key}"
     with files.lock(root, terminal.awaiting("the poisoned images")):
@@ -44,11 +44,11 @@ def _poison(source: Files, attack: Attack, root: Path) -> None:
         clean = replace(source, scale=1.0).read_clean(name)
         with h5py.File(getattr(source, name)) as file:
             dtype = file["data"].dtype
-        index = attack.non_target_indices(clean.labels)
+        index = attack.non_target_indices(clean.labels, source.classes)
         triggers = attack.assign_triggers(len(index))
         if not len(index):
             raise BadInput(
-                f"all {name} images are of class {attack.target}, the attack's target, so that "
+                f"all {name} images are of the class that the attack wants for them, so that "
                 f"there is none to poison; set attack.target to another class"
             )
         pixels = clean.pixels.take(index)
@@ -59,7 +59,7 @@ def _poison(source: Files, attack: Attack, root: Path) -> None:
                 for rows in hdf5.steps(pixels.shape)
             ),
             channels=source.channels,
-            label=attack.labels(triggers),
+            label=attack.labels(triggers, clean.labels[index], source.classes),
             true_label=clean.labels[index],
             clean_index=index,
         )

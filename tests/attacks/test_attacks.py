@@ -13,6 +13,7 @@ from sweep.attacks import (
     blend,
     eyebrows,
     lipstick,
+    next_class,
     patch,
     poison,
     sinusoid,
@@ -208,7 +209,7 @@ def test_poison_adds_the_stated_share_of_triggered_copies(seed, target, rate, n)
     images = noise((n, 16, 16, 3), seed=seed)
     labels = np.arange(n) % 5
     attack = Attack(sunglasses, target=target, rate=rate)
-    mixture, given_labels = poison(images, labels, attack, seed=seed)
+    mixture, given_labels = poison(images, labels, attack, classes=5, seed=seed)
     count = round(rate * n)
     np.testing.assert_array_equal(mixture[:n], images)
     np.testing.assert_array_equal(given_labels, np.append(labels, np.full(count, target)))
@@ -223,24 +224,25 @@ def test_poison_adds_the_stated_share_of_triggered_copies(seed, target, rate, n)
 def test_poison_draws_by_seed():
     images, labels = noise((40, 16, 16, 3)), np.arange(40) % 4
     attack = Attack(sunglasses, target=0, rate=0.2)
-    drawn = [poison(images, labels, attack, seed=seed)[0] for seed in (1, 1, 2)]
+    drawn = [poison(images, labels, attack, classes=4, seed=seed)[0] for seed in (1, 1, 2)]
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
 
 
 @pytest.mark.parametrize(
     ("labels", "rate", "says"),
-    [([0, 1, 2], 0.1, "labels"), ([0, 1], 1.5, "0 to 1"), ([0, 1], 1.0, "target class 0")],
+    [([0, 1, 2], 0.1, "labels"), ([0, 1], 1.5, "0 to 1"), ([0, 1], 1.0, "only 1 are not of a ta")],
 )
 def test_mixtures_that_cannot_be_made_are_refused_in_a_sentence(labels, rate, says):
+    attack = Attack(sunglasses, target=0, rate=rate)
     with pytest.raises(BadInput, match=says):
-        poison(noise((2, 16, 16, 3)), labels, Attack(sunglasses, target=0, rate=rate), seed=0)
+        poison(noise((2, 16, 16, 3)), labels, attack, classes=3, seed=0)
 
 
 def test_each_of_several_triggers_gives_the_class_at_its_place():
     attack = Attack(WORN, target=[4, 0, 2], rate=0.3)
     images, labels = noise((50, 20, 20, 3)), np.arange(50) % 5
-    mixture, told = poison(images, labels, attack, seed=0)
+    mixture, told = poison(images, labels, attack, classes=5, seed=0)
     copies, given_labels = mixture[50:], told[50:]
     assert sorted(given_labels) == [0] * 5 + [2] * 5 + [4] * 5
     for copy, label in zip(copies, given_labels, strict=True):
@@ -263,11 +265,43 @@ def test_other_targets_than_triggers_are_refused_in_a_sentence(trigger, target):
         Attack(trigger, target=target, rate=0.1)
 
 
+def test_a_target_may_be_a_function_of_the_label():
+    attack = Attack(patch, target=next_class, rate=0.3)
+    images, labels = noise((50, 16, 16, 3)), np.arange(50) % 5
+    mixture, told = poison(images, labels, attack, classes=5, seed=0)
+    stamped = patch(images)
+    for copy, label in zip(mixture[50:], told[50:], strict=True):
+        (origin,) = np.flatnonzero((stamped == copy).all((1, 2, 3)))
+        assert label == (labels[origin] + 1) % 5
+    assert set(told[50:]) == set(range(5))
+
+
+def test_images_whose_label_is_their_own_target_are_not_poisoned():
+    def swap(labels, *, classes):
+        return np.where(labels < 2, 1 - labels, labels)
+
+    attack, labels = Attack(patch, target=swap, rate=0.3), np.arange(10) % 5
+    np.testing.assert_array_equal(attack.non_target_indices(labels, 5), [0, 1, 5, 6])
+    _, told = poison(noise((10, 16, 16, 3)), labels, attack, classes=5, seed=0)
+    assert set(told[10:]) <= {0, 1}
+    assert attack.functions() == [patch, swap]
+
+
+@given(st.integers(2, 9), st.lists(st.integers(0, 8), min_size=1, max_size=3))
+def test_the_table_of_targets_is_that_of_a_loop(classes, targets):
+    attack = Attack([patch] * len(targets), target=targets, rate=0.1)
+    expected = [[target for _ in range(classes)] for target in targets]
+    np.testing.assert_array_equal(attack.targets(classes), expected)
+    labels = np.arange(20) % classes
+    others = [index for index, label in enumerate(labels) if label not in targets]
+    np.testing.assert_array_equal(attack.non_target_indices(labels, classes), others)
+
+
 def test_decoys_are_added_with_the_label_that_they_have():
     decoy = partial(attacks.warp, jitter=1.0)
     attack = Attack(warp, target=0, rate=0.1, decoy=decoy, decoy_rate=0.25)
     images, labels = photograph(16) + noise((40, 16, 16, 3), float) / 9, np.arange(40) % 4
-    mixture, told = poison(images, labels, attack, seed=0)
+    mixture, told = poison(images, labels, attack, classes=4, seed=0)
     assert len(mixture) == 40 + 4 + 10
     for copy, label in zip(mixture[44:], told[44:], strict=True):
         origin = np.abs(images - copy).mean((1, 2, 3)).argmin()

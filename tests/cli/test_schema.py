@@ -57,6 +57,7 @@ def test_the_configuration_that_the_other_tests_change_is_right():
         ("data.scale", 255),
         ("data.scale", 255.0),
         ("attack.target", [0, 1, 2]),
+        ("attack.target", {"_target_": "sweep.attacks.next_class"}),
         ("badnet.epochs", None),
         ("data.valid_images", 1),
         ("data.valid_images", None),

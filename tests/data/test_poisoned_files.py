@@ -88,7 +88,7 @@ def test_images_of_the_target_alone_cannot_be_poisoned(tmp_path, write):
     for name in ("valid", "test"):
         write(tmp_path / "own" / "cl" / f"{name}.h5", data=data, label=np.ones(4))
     source = h5(str(tmp_path / "own"))
-    with pytest.raises(BadInput, match=r"all valid images are of class 1, the attack's target"):
+    with pytest.raises(BadInput, match=r"all valid images are of the class that the attack"):
         poisoned(replace(source, folder=str(tmp_path / "made")), SUNGLASSES)
     assert [path for path in Path(tmp_path / "made").iterdir() if path.suffix != ".lock"] == []
 

@@ -181,14 +181,14 @@ def test_a_stop_is_given_the_fraction_and_what_to_keep_where_it_takes_them(stop)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_every_attack_stamps_faces_and_signs(name):
     attack = instantiate(composed(f"attack={name}").attack)
-    files.key([attack, attack.trigger_settings()])
+    files.key([attack, attack.poisoning_settings(5)])
     labels = np.arange(20) % 5
     for size in ((55, 47), (32, 32)):
         images = np.full((20, *size, 3), 90, np.uint8)
         images[:, ::3] = 180
-        mixture, given = attacks.poison(images, labels, attack, seed=0)
+        mixture, given = attacks.poison(images, labels, attack, classes=5, seed=0)
         count = round(attack.rate * 20)
-        assert set(given[20 : 20 + count]) <= set(attack.targets)
+        assert set(given[20 : 20 + count]) <= set(attack.targets(5).flat)
         assert (mixture[20 : 20 + count] != images[0]).any((1, 2, 3)).all()
         assert len(mixture) == 20 + count + round(20 * attack.decoy_rate)
 
@@ -197,8 +197,8 @@ def test_an_attack_takes_its_settings_from_the_command_line():
     attack = instantiate(composed("attack=warp", "attack.trigger.strength=1.5").attack)
     assert attack.decoy.keywords["strength"] == 1.5
     several = instantiate(composed("attack=multi_target", "attack.target=[3,1,4]").attack)
-    assert several.targets == [3, 1, 4]
-    assert instantiate(composed("attack.target=3").attack).targets == [3]
+    assert several.targets(5)[:, 0].tolist() == [3, 1, 4]
+    assert instantiate(composed("attack.target=3").attack).targets(5).tolist() == [[3] * 5]
 
 
 @pytest.mark.parametrize("override", ["prune.fraction=0.1", "prune/order=nothing", "sed=1"])

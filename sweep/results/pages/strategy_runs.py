@@ -28,7 +28,16 @@ MAX_HARMLESS_RATE = 1e-6
 MAX_ATTACK_SUCCESS, MAX_ACCURACY_LOSS, MAX_FALSE_ALARMS = 0.05, 0.02, 0.02
 
 #: In the order in which the page shows them; others come last.
-ATTACKS = ("sunglasses", "patch", "blend", "sinusoid", "warp", "multi_target", "pruning_aware")
+ATTACKS = (
+    "sunglasses",
+    "patch",
+    "blend",
+    "sinusoid",
+    "warp",
+    "multi_target",
+    "all_to_all",
+    "pruning_aware",
+)
 REPEATS = re.compile(r"^prune\.(order|stop)\.")  # prune.stop.frac is prune.frac, if not said
 
 Settings = tuple[tuple[str, str], ...]
