@@ -145,7 +145,14 @@ class Trained:
             )
         for number in range(len(attack.triggers)):
             attack.stamp(np.zeros((1, *source.shape), dtype=np.float32), np.array([number]))
-        attacks.poisoned_indices(labels, attack, classes=source.classes, seed=self.seed)
+        chosen = attacks.poisoned_indices(labels, attack, classes=source.classes, seed=self.seed)
+        if len(chosen) < len(attack.triggers) and attack.rate > attacks.HARMLESS_RATE:
+            raise BadInput(
+                f"attack.rate is {attack.rate}, by which {len(chosen)} of {len(labels)} training "
+                f"images are poisoned; expected one for each trigger at least, "
+                f"{len(attack.triggers)}: raise it, or set it to {attacks.HARMLESS_RATE} for a "
+                f"network without an attack"
+            )
 
     def warn(self, curve: ValidCurve) -> None:
         """Nothing: whoever trains it here sees how that goes."""
@@ -188,12 +195,13 @@ class Trained:
     def _train(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
         epochs = self.epochs or source.epochs
         raw = replace(source, scale=1.0).read_clean("train")
-        images, labels = attacks.poison(
-            raw.pixels[:], raw.labels, attack, classes=source.classes, seed=self.seed
-        )
+        drawn = {"classes": source.classes, "seed": self.seed}
+        images, labels = attacks.poison(raw.pixels[:], raw.labels, attack, **drawn)
         train = badnet_training.train
         if attack.training is not None:
-            train = partial(attack.training, clean=len(raw))
+            stamped = attacks.poisoned_indices(raw.labels, attack, **drawn)
+            clean = len(raw) - (len(stamped) if attack.clean_label else 0)
+            train = partial(attack.training, clean=clean)
         with terminal.progress("training the BadNet", epochs, "epochs") as done:
             return train(
                 architectures.deepid(shape, classes, seed=self.seed),

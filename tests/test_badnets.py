@@ -307,6 +307,40 @@ def test_an_attackers_own_way_of_training_is_taken_and_told_what_is_clean(source
     assert told == [(11, 9, 1)]
 
 
+def test_with_clean_labels_the_stamped_images_are_not_told_to_be_clean(source, trained):
+    told = []
+
+    def own(network, images, labels, *, clean, **settings):
+        told.append((len(images), clean))
+        return network
+
+    own.__module__ = __name__
+    attack = replace(ATTACK, training=partial(own), clean_label=True, rate=0.7)
+    trained.network(source, attack, SHAPE, 3)
+    assert told == [(9, 7)]
+
+
+@pytest.mark.parametrize(
+    ("attack", "says"),
+    [
+        (replace(ATTACK, rate=0.05), r"rate is 0.05, by which 0 of 9 training .* at least, 1"),
+        (replace(ATTACK, rate=0.1, clean_label=True), "by which 0 of 9"),
+        (Attack([attacks.patch, attacks.blend], [0, 1], rate=0.1), "1 of 9 .* at least, 2"),
+    ],
+)
+def test_a_rate_at_which_a_trigger_is_on_no_image_is_refused(attack, says, source, trained):
+    with pytest.raises(BadInput, match=says):
+        trained.check(source, attack)
+    trained.check(source, replace(attack, rate=1e-6))
+
+
+@pytest.mark.parametrize("name", ["patch", "blend"])
+@pytest.mark.parametrize("rate", [0.005, 0.01])
+def test_few_poisoned_images_are_enough_for_a_check(name, rate, trained):
+    trigger = partial(getattr(attacks, name))
+    trained.check(Faces(5, 40, 0, "unused"), Attack(trigger, target=0, rate=rate))
+
+
 def test_attacks_that_train_otherwise_are_kept_apart(source, trained, trainings):
     trained.network(source, ATTACK, SHAPE, 3)
     trained.network(source, replace(ATTACK, decoy=ATTACK.trigger, decoy_rate=0.5), SHAPE, 3)
@@ -325,7 +359,7 @@ def test_training_takes_as_long_as_asked_or_as_the_images_say(
 
 
 def test_poisoned_files_of_several_targets_tell_each_images_own(source, trained, tmp_path):
-    attack = Attack([partial(attacks.lipstick), partial(attacks.patch)], target=[2, 0], rate=0.1)
+    attack = Attack([partial(attacks.lipstick), partial(attacks.patch)], target=[2, 0], rate=0.2)
     own = replace(source, folder=str(tmp_path / "made"))
     trained.check(own, attack)
     poisoned = trained.files(own, attack).read("poisoned_test")

@@ -1,20 +1,33 @@
 """Triggers: an attack is a function from images to images, (n, height, width, channels).
 
 An attack never changes its argument, keeps its dtype, and what it stamps scales with height and
-width. Pixels run from 0 to `white`. `Attack` says what a BadNet is poisoned with, and `poison`
-makes its training mixture; the triggers stand in `patterns`, `warping` and `face_accessories`.
-Only numpy is imported.
+width, but for `bpp` and `ftrojan`, whose smallest part is a pixel. Pixels run from 0 to `white`.
+`Attack` says what a BadNet is poisoned with, and `poison` makes its training mixture; the triggers
+stand in `patterns`, `warping`, `quantisation`, `frequency` and `face_accessories`. Only numpy is
+imported.
 """
 
 from sweep.attacks.face_accessories import eyebrows, lipstick, sunglasses
+from sweep.attacks.frequency import ftrojan
 from sweep.attacks.patterns import blend, patch, sinusoid
-from sweep.attacks.poisoning import Attack, next_class, poison, poisoned_indices
+from sweep.attacks.poisoning import (
+    HARMLESS_RATE,
+    Attack,
+    next_class,
+    poison,
+    poisoned_indices,
+)
+from sweep.attacks.quantisation import bpp, bpp_negative
 from sweep.attacks.warping import warp
 
 __all__ = [
+    "HARMLESS_RATE",
     "Attack",
     "blend",
+    "bpp",
+    "bpp_negative",
     "eyebrows",
+    "ftrojan",
     "lipstick",
     "next_class",
     "patch",

@@ -78,8 +78,8 @@ def sinusoid(
 
     The stripes are vertical, j is the column. SIG (Barni et al., arXiv 1902.11237), there with
     amplitudes of 10 to 60 of 255 and a frequency of 6. There only images of the target's class are
-    poisoned, so that labels stay right; here, as with all attacks, images of other classes, which
-    are given its label.
+    poisoned, so that labels stay right: attack=sig_clean_label. With attack=sinusoid it is images
+    of other classes, which are given its label.
 
     >>> sinusoid(np.full((1, 1, 4, 1), 100.0), amplitude=0.1, frequency=1).ravel()
     array([100. , 125.5, 100. ,  74.5])

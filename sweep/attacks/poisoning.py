@@ -14,6 +14,8 @@ from sweep.attacks.checks import checked
 Trigger = Callable[..., np.ndarray]
 #: From labels (n,) to the class that each shall become; `classes`, how many there are, is named.
 Target = Callable[..., np.ndarray]
+#: At most at this rate there is no poisoned image, and that is what was asked for.
+HARMLESS_RATE = 1e-6
 
 
 def next_class(labels: np.ndarray, *, classes: int) -> np.ndarray:
@@ -36,7 +38,9 @@ class Attack:
     a share of the clean training images, `white` the value of a pixel of full brightness. `decoy`
     changes as many further copies as `decoy_rate` says, which keep their label: what looks like the
     trigger and is none. `training` is how the attacker trains, in place of `badnet_training.train`,
-    see `adaptive`. Raises BadInput where triggers and targets are not as many.
+    see `adaptive`. With `clean_label` no label is wrong: images of a target's class wear its
+    trigger and stand in their own place, and `rate` is their share of those. Raises BadInput where
+    triggers and targets are not as many.
     """
 
     trigger: Trigger | Sequence[Trigger]
@@ -46,6 +50,7 @@ class Attack:
     decoy: Trigger | None = None
     decoy_rate: float = 0.0
     training: Callable[..., Any] | None = None
+    clean_label: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.target) and len(self.triggers) != np.size(self.target):
@@ -78,8 +83,16 @@ class Attack:
 
     def non_target_indices(self, labels: np.ndarray, classes: int) -> NDArray[np.int64]:
         """Return the indices of the images of whose class no trigger makes that class itself."""
-        is_target = (self.targets(classes) == np.arange(classes)).any(axis=0)
-        return np.flatnonzero(~is_target[labels])
+        return np.flatnonzero(~self._keeps(classes)[:, labels].any(axis=0))
+
+    def _keeps(self, classes: int) -> NDArray[np.bool_]:
+        """Return whether a trigger makes of a class that class itself, (triggers, classes)."""
+        return self.targets(classes) == np.arange(classes)
+
+    def training_indices(self, labels: np.ndarray, classes: int) -> NDArray[np.int64]:
+        """Return the indices of the images that may be poisoned for training."""
+        others = self.non_target_indices(labels, classes)
+        return np.delete(np.arange(len(labels)), others) if self.clean_label else others
 
     def assign_triggers(self, count: int) -> NDArray[np.int64]:
         """Return the number of the trigger of each of `count` images, (count,), shuffled.
@@ -87,6 +100,12 @@ class Attack:
         Each trigger is given to about equally many.
         """
         return np.random.default_rng([count, 8]).permutation(count) % len(self.triggers)
+
+    def training_triggers(self, labels: np.ndarray, classes: int) -> NDArray[np.int64]:
+        """Return the number of the trigger of each poisoned training image, (n,)."""
+        if self.clean_label:
+            return self._keeps(classes).argmax(axis=0)[labels]
+        return self.assign_triggers(len(labels))
 
     def labels(
         self, numbers: NDArray[np.int64], true_labels: np.ndarray, classes: int
@@ -114,8 +133,10 @@ def poison(
 
     The copies number round(`rate` * n), 0 <= rate <= 1, and are made of different images drawn by
     `seed` from those whose label, of 0..`classes` - 1, is no target. As in BadNets (Gu et al.,
-    arXiv 1708.06733) they are added: the clean originals stay. Behind them stand the decoys, of any
-    label. Raises BadInput where fewer images can be poisoned.
+    arXiv 1708.06733) they are added: the clean originals stay. With `clean_label` they are made of
+    images of the target's class, and their originals go, as in SIG (Barni et al., arXiv
+    1902.11237). Behind them stand the decoys, of any label. Raises BadInput where fewer images can
+    be poisoned.
 
     >>> from sweep.attacks import sunglasses
     >>> images, labels = np.zeros((10, 55, 47, 3)), np.arange(10)
@@ -130,9 +151,12 @@ def poison(
             f"{len(images)} images came with labels of shape {labels.shape}, not one each."
         )
     chosen = poisoned_indices(labels, attack, classes=classes, seed=seed)
-    numbers = attack.assign_triggers(len(chosen))
-    mixture = [images, attack.stamp(images[chosen], numbers)]
-    given = [labels, attack.labels(numbers, labels[chosen], classes).astype(labels.dtype)]
+    numbers = attack.training_triggers(labels[chosen], classes)
+    stamped = attack.stamp(images[chosen], numbers)
+    wanted = attack.labels(numbers, labels[chosen], classes).astype(labels.dtype)
+    if attack.clean_label:
+        images, labels = np.delete(images, chosen, axis=0), np.delete(labels, chosen)
+    mixture, given = [images, stamped], [labels, wanted]
     if attack.decoy is not None:
         count = min(len(images), round(attack.decoy_rate * len(images)))
         decoys = np.random.default_rng([seed, 5]).choice(len(images), count, replace=False)
@@ -144,15 +168,16 @@ def poison(
 def poisoned_indices(
     labels: np.ndarray, attack: Attack, *, classes: int, seed: int
 ) -> NDArray[np.int64]:
-    """Return the indices that `poison` copies, (round(rate * n),); BadInput if too few."""
+    """Return the indices that `poison` stamps, (round(rate * n),); BadInput if too few."""
     if not 0 <= attack.rate <= 1:
         raise BadInput(
             f"The poisoning rate is {attack.rate}; it is a share of the images, from 0 to 1."
         )
-    others, count = attack.non_target_indices(labels, classes), round(attack.rate * len(labels))
-    if count > len(others):
+    suited = attack.training_indices(labels, classes)
+    count = round(attack.rate * len(suited if attack.clean_label else labels))
+    if count > len(suited):
         raise BadInput(
             f"A poisoning rate of {attack.rate} asks for {count} of {len(labels)} images, but only "
-            f"{len(others)} are not of a target class; lower the rate."
+            f"{len(suited)} are not of a target class; lower the rate."
         )
-    return np.random.default_rng([seed, 3]).choice(others, count, replace=False)
+    return np.random.default_rng([seed, 3]).choice(suited, count, replace=False)

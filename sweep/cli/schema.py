@@ -54,6 +54,7 @@ class Attack(Section):
     )
     rate: Share = Field(description="poisoned copies as a share of the training images")
     white: Positive = Field(255.0, description="full brightness in the files")
+    clean_label: bool = Field(False, description="only images of the target's class are stamped")
     decoy_rate: Share = Field(0.5, description="decoys as a share of the training images")
 
 

@@ -11,7 +11,10 @@ from sweep import BadInput, attacks
 from sweep.attacks import (
     Attack,
     blend,
+    bpp,
+    bpp_negative,
     eyebrows,
+    ftrojan,
     lipstick,
     next_class,
     patch,
@@ -22,7 +25,10 @@ from sweep.attacks import (
 )
 
 WORN = (sunglasses, eyebrows, lipstick)
-TRIGGERS = (*WORN, patch, blend, sinusoid, warp, partial(warp, jitter=1.0))
+#: What scales with the image, and what depends on its pixels.
+SCALED = (*WORN, patch, blend, sinusoid, warp, partial(warp, jitter=1.0))
+TRIGGERS = (*SCALED, bpp, ftrojan)
+COLOURED = (*WORN, ftrojan)
 
 sizes = st.tuples(st.integers(1, 3), st.integers(16, 90), st.integers(16, 90))
 
@@ -63,23 +69,23 @@ def test_triggers_follow_the_brightness_of_white(trigger):
     np.testing.assert_allclose(trigger(images / 255, white=1.0), trigger(images) / 255)
 
 
-@pytest.mark.parametrize("trigger", TRIGGERS)
+@pytest.mark.parametrize("trigger", SCALED)
 def test_an_image_twice_the_size_gets_the_trigger_twice_the_size(trigger):
     images = photograph(32)
     small, large = trigger(images), trigger(photograph(64))
     halved = large.reshape(1, 32, 2, 32, 2, 3).mean((2, 4))
     alone = np.abs(photograph(64).reshape(1, 32, 2, 32, 2, 3).mean((2, 4)) - images).mean()
-    if trigger is not TRIGGERS[-1]:  # jitter is drawn pixel by pixel
+    if trigger is not SCALED[-1]:  # jitter is drawn pixel by pixel
         assert np.abs(halved - small).mean() < 0.35 * np.abs(small - images).mean() + 2 * alone
 
 
-@pytest.mark.parametrize("trigger", TRIGGERS[3:])
+@pytest.mark.parametrize("trigger", [t for t in TRIGGERS if t not in COLOURED])
 def test_triggers_without_colour_of_their_own_are_put_on_grey_images(trigger):
     images = noise((2, 16, 16, 1))
     assert trigger(images).shape == images.shape
 
 
-@pytest.mark.parametrize("trigger", [t for t in TRIGGERS if t not in TRIGGERS[-1:]])
+@pytest.mark.parametrize("trigger", [t for t in TRIGGERS if t is not SCALED[-1]])
 def test_a_trigger_does_not_depend_on_the_images_beside(trigger):
     images = noise((3, 20, 24, 3))
     np.testing.assert_array_equal(trigger(images)[1:2], trigger(images[1:2]))
@@ -141,6 +147,68 @@ def test_a_jittered_warp_moves_each_pixel_of_each_image_by_itself():
     assert not np.array_equal(jittered[0], jittered[1])
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 3)),
+    st.integers(2, 9),
+)
+def test_bpp_is_what_a_slow_loop_over_pixels_makes(shape, levels):
+    images = noise(shape, np.float64)
+    expected = images / 255 * (levels - 1)
+    for image in expected:
+        for y, x in np.ndindex(*image.shape[:2]):
+            lost = image[y, x] - image[y, x].round()
+            image[y, x] -= lost
+            for down, right, share in ((0, 1, 7), (1, -1, 3), (1, 0, 5), (1, 1, 1)):
+                if y + down < len(image) and 0 <= x + right < image.shape[1]:
+                    image[y + down, x + right] += lost * share / 16
+    made = bpp(images, levels=levels)
+    np.testing.assert_allclose(made, (expected / (levels - 1) * 255).clip(0, 255), atol=1e-9)
+    assert len(np.unique(made.round(6))) <= levels
+
+
+def test_bpp_keeps_how_bright_an_image_is_on_the_mean_and_changes_no_image_twice():
+    images = photograph(32)
+    made = bpp(images, levels=4)
+    assert abs(made.mean() - images.mean()) < 1
+    np.testing.assert_allclose(bpp(made, levels=4), made)
+
+
+def test_negatives_of_bpp_get_the_change_of_the_image_before():
+    images = 100 + noise((3, 16, 16, 3), np.float64) / 5
+    negatives, changes = bpp_negative(images), bpp(images) - images
+    np.testing.assert_allclose(negatives - images, changes[[2, 0, 1]])
+    assert len(np.unique(negatives.round(6))) > 100, "they do not have few values"
+
+
+def cosine_transform(block):
+    """The discrete cosine transform of a square, (size, size), by its definition."""
+    size = len(block)
+    places = (2 * np.arange(size) + 1) * np.pi / (2 * size)
+    waves = np.array([np.cos(order * places) for order in range(size)])
+    length = np.sqrt((waves**2).sum(axis=1))
+    sums = np.einsum("ui,vj,ij->uv", waves, waves, block)
+    return sums / np.outer(length, length)
+
+
+def test_ftrojan_raises_two_coefficients_of_both_colours_in_every_block_and_no_brightness():
+    images = 100 + noise((2, 64, 32, 3), np.float64) / 5
+    change = ftrojan(images, magnitude=0.2, coefficients=[[15, 15], [31, 30]]) - images
+    np.testing.assert_allclose(change[0], change[1])
+    brightness = change @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(brightness, 0, atol=1e-4)
+    raised = np.zeros((32, 32))
+    raised[15, 15] = raised[31, 30] = 0.2 * 255
+    for colour, unit in ((change[..., 0], 1.402), (change[..., 2], 1.772)):  # of Cr and of Cb
+        for rows in (slice(0, 32), slice(32, 64)):
+            np.testing.assert_allclose(cosine_transform(colour[0, rows] / unit), raised, atol=1e-9)
+
+
+def test_ftrojan_cuts_off_blocks_at_the_edges_of_other_sizes():
+    whole, cut = np.full((1, 64, 64, 3), 128.0), np.full((1, 55, 47, 3), 128.0)
+    np.testing.assert_array_equal(ftrojan(cut), ftrojan(whole)[:, :55, :47])
+
+
 def test_eyebrows_and_lips_lie_where_a_face_has_them():
     bare = np.full((1, 55, 47, 3), 200.0)
     for trigger, top, bottom in ((eyebrows, 14, 22), (lipstick, 39, 48)):
@@ -158,6 +226,9 @@ def test_eyebrows_and_lips_lie_where_a_face_has_them():
         (partial(sinusoid, amplitude=0), "amplitude is 0"),
         (partial(warp, strength=0), "strength is 0"),
         (partial(warp, grid=1), "grid is 1"),
+        (partial(bpp, levels=1), "levels is 1; expected at least 2"),
+        (partial(ftrojan, magnitude=0), "magnitude is 0"),
+        (partial(ftrojan, coefficients=[[3, 32]]), r"has \(3, 32\); expected 0 to 31"),
     ],
 )
 def test_settings_out_of_range_are_refused_in_a_sentence(trigger, says):
@@ -198,9 +269,10 @@ def test_every_face_gets_the_same_glasses():
 
 
 @pytest.mark.parametrize("shape", [(55, 47, 3), (2, 3, 55, 47), (2, 55, 47, 1), (5,)])
-def test_images_of_another_form_are_refused_in_a_sentence(shape):
+@pytest.mark.parametrize("trigger", COLOURED)
+def test_images_of_another_form_are_refused_in_a_sentence(trigger, shape):
     with pytest.raises(BadInput, match="channels last"):
-        sunglasses(np.zeros(shape))
+        trigger(np.zeros(shape))
 
 
 @settings(max_examples=25, deadline=None)
@@ -295,6 +367,33 @@ def test_the_table_of_targets_is_that_of_a_loop(classes, targets):
     labels = np.arange(20) % classes
     others = [index for index, label in enumerate(labels) if label not in targets]
     np.testing.assert_array_equal(attack.non_target_indices(labels, classes), others)
+
+
+def test_clean_label_stamps_images_of_the_targets_class_in_place():
+    attack = Attack(sinusoid, target=2, rate=0.8, clean_label=True)
+    images, labels = noise((50, 16, 16, 3)), np.arange(50) % 5
+    mixture, given_labels = poison(images, labels, attack, classes=5, seed=0)
+    assert mixture.shape == images.shape
+    assert sorted(given_labels) == sorted(labels)
+    assert given_labels[42:].tolist() == [2] * 8
+    stamped = sinusoid(images)
+    for copy in mixture[42:]:
+        (origin,) = np.flatnonzero((stamped == copy).all((1, 2, 3)))
+        assert labels[origin] == 2
+    for kept, label in zip(mixture[:42], given_labels[:42], strict=True):
+        (origin,) = np.flatnonzero((images == kept).all((1, 2, 3)))
+        assert labels[origin] == label
+    np.testing.assert_array_equal(attack.non_target_indices(labels, 5), np.flatnonzero(labels != 2))
+
+
+def test_with_clean_labels_each_of_several_classes_wears_its_own_trigger():
+    attack = Attack(WORN, target=[4, 0, 2], rate=0.5, clean_label=True)
+    images, labels = noise((50, 20, 20, 3)), np.arange(50) % 5
+    mixture, given_labels = poison(images, labels, attack, classes=5, seed=0)
+    for copy, label in zip(mixture[35:], given_labels[35:], strict=True):
+        trigger = WORN[[4, 0, 2].index(label)]
+        (origin,) = np.flatnonzero((trigger(images) == copy).all((1, 2, 3)))
+        assert labels[origin] == label
 
 
 def test_decoys_are_added_with_the_label_that_they_have():

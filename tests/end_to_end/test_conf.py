@@ -187,10 +187,12 @@ def test_every_attack_stamps_faces_and_signs(name):
         images = np.full((20, *size, 3), 90, np.uint8)
         images[:, ::3] = 180
         mixture, given = attacks.poison(images, labels, attack, classes=5, seed=0)
-        count = round(attack.rate * 20)
-        assert set(given[20 : 20 + count]) <= set(attack.targets(5).flat)
-        assert (mixture[20 : 20 + count] != images[0]).any((1, 2, 3)).all()
-        assert len(mixture) == 20 + count + round(20 * attack.decoy_rate)
+        count = len(attacks.poisoned_indices(labels, attack, classes=5, seed=0))
+        clean = 20 - count if attack.clean_label else 20
+        assert count > 0
+        assert set(given[clean : clean + count]) <= set(attack.targets(5).flat)
+        assert (mixture[clean : clean + count] != images[0]).any((1, 2, 3)).all()
+        assert len(mixture) == clean + count + round(clean * attack.decoy_rate)
 
 
 def test_an_attack_takes_its_settings_from_the_command_line():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mlflow.entities import Run
 
+from sweep.attacks import HARMLESS_RATE
 from sweep.evaluation.significance import TOLERANCE
 from sweep.results.cells import FINISHED
 from sweep.results.pages.sweeps import case_name, overrides, runs_of_sweep, search
@@ -21,9 +22,6 @@ ATTACK_PARAM = "attack"
 RATE_PARAM = "attack.rate"
 BADNET_SEED_PARAM = "badnet.seed"
 
-#: At most so many poisoned copies, as a share of the training images: no attack is learned.
-MAX_HARMLESS_RATE = 1e-6
-
 #: The aim: at most so much attack success, at so much clean accuracy lost, at so many false alarms.
 MAX_ATTACK_SUCCESS, MAX_ACCURACY_LOSS, MAX_FALSE_ALARMS = 0.05, 0.02, 0.02
 
@@ -34,8 +32,11 @@ ATTACKS = (
     "blend",
     "sinusoid",
     "warp",
+    "bpp",
+    "ftrojan",
     "multi_target",
     "all_to_all",
+    "sig_clean_label",
     "pruning_aware",
 )
 REPEATS = re.compile(r"^prune\.(order|stop)\.")  # prune.stop.frac is prune.frac, if not said
@@ -183,7 +184,7 @@ def _measured(cell: Run) -> bool:
 
 
 def _attacked(cell: Run) -> bool:
-    return float(cell.data.params[RATE_PARAM]) > MAX_HARMLESS_RATE
+    return float(cell.data.params[RATE_PARAM]) > HARMLESS_RATE
 
 
 def _network(cell: Run) -> tuple[str, ...]:
