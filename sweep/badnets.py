@@ -20,7 +20,8 @@ from sweep.attacks import Attack
 from sweep.data import Faces, Files, poisoned
 from sweep.evaluation import ValidCurve
 from sweep.files import code_of_others, module_of
-from sweep.networks import architectures, custom_objects
+from sweep.networks import custom_objects
+from sweep.networks.architectures import ARCHITECTURES
 from sweep.training import badnet_training
 
 Shape = tuple[int, ...]
@@ -33,9 +34,9 @@ MADE_BY = ("attacks", "badnets.py", "networks/architectures.py", "training/badne
 class FromFile:
     """A network from `path`; of several paths the first that is there.
 
-    `architecture` ("deepid") is needed by files that hold weights only. `custom_objects` names what
-    the network is made of beyond Keras, dotted names or Python files: THEIR CODE RUNS, see
-    `networks.custom_objects`.
+    `architecture`, of `ARCHITECTURES`, is needed by files that hold weights only. `custom_objects`
+    names what the network is made of beyond Keras, dotted names or Python files: THEIR CODE RUNS,
+    see `networks.custom_objects`.
     """
 
     path: str | Sequence[str] | None = None
@@ -95,21 +96,21 @@ def _load(
     custom_objects: tuple[tuple[str, Any], ...],
 ) -> keras.Model:
     """The network of a file, loaded once in a process: networks are never changed."""
-    build = partial(architectures.deepid, shape) if architecture == "deepid" else None
+    build = partial(ARCHITECTURES[architecture], shape) if architecture else None
     return networks.load(path, build, dict(custom_objects))
 
 
 @lru_cache(maxsize=4)
-def _untrained(shape: Shape, classes: int, seed: int) -> keras.Model:
+def _untrained(architecture: str, shape: Shape, classes: int, seed: int) -> keras.Model:
     """The network before it is trained, as which it is looked at: nobody trains this one."""
-    return architectures.deepid(shape, classes, seed=seed)
+    return ARCHITECTURES[architecture](shape, classes, seed=seed)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """DeepID trained on the training images and an attack; kept under `folder` and reused.
+    """A network trained on the training images and an attack; kept under `folder` and reused.
 
-    `epochs` None: as many as the images say, see `Files`.
+    `epochs` None: as many as the images say, see `Files`. `architecture` is one of `ARCHITECTURES`.
     """
 
     epochs: int | None
@@ -117,13 +118,15 @@ class Trained:
     learning_rate: float
     seed: int
     folder: str
+    architecture: str = "deepid"
     trains: bool = field(default=True, init=False)
 
     def blueprint(self, shape: Shape, classes: int) -> keras.Model:
-        return _untrained(tuple(shape), classes, self.seed)
+        return _untrained(self.architecture, tuple(shape), classes, self.seed)
 
     def check(self, source: Files | Faces, attack: Attack) -> None:
         """Raise BadInput where there are no images that the attack can be trained on."""
+        self._check_architecture(attack)
         labels = source.training_labels(source.shape)
         if labels is None:
             raise BadInput(
@@ -152,6 +155,19 @@ class Trained:
                 f"images are poisoned; expected one for each trigger at least, "
                 f"{len(attack.triggers)}: raise it, or set it to {attacks.HARMLESS_RATE} for a "
                 f"network without an attack"
+            )
+
+    def _check_architecture(self, attack: Attack) -> None:
+        """Raise BadInput where there is no such network, or the attacker cannot train it."""
+        if self.architecture not in ARCHITECTURES:
+            raise BadInput(
+                f"badnet.architecture is {self.architecture}; expected a network to train: "
+                f"{', '.join(ARCHITECTURES)}"
+            )
+        if attack.training is not None and self.architecture != "deepid":
+            raise BadInput(
+                f"this attacker's own way of training is one of DeepID; leave "
+                f"badnet.architecture={self.architecture} out, or take another attack"
             )
 
     def warn(self, curve: ValidCurve) -> None:
@@ -204,7 +220,7 @@ class Trained:
             train = partial(attack.training, clean=clean)
         with terminal.progress("training the BadNet", epochs, "epochs") as done:
             return train(
-                architectures.deepid(shape, classes, seed=self.seed),
+                ARCHITECTURES[self.architecture](shape, classes, seed=self.seed),
                 images / np.float32(source.scale),
                 labels,
                 epochs=epochs,

@@ -341,6 +341,31 @@ def test_few_poisoned_images_are_enough_for_a_check(name, rate, trained):
     trained.check(Faces(5, 40, 0, "unused"), Attack(trigger, target=0, rate=rate))
 
 
+@pytest.mark.parametrize("architecture", ["preactresnet", "vgg", "mobilenet"])
+def test_other_networks_are_trained_kept_and_loaded_by_their_weights(
+    architecture, source, trained, trainings, tmp_path
+):
+    suspect = replace(trained, architecture=architecture)
+    suspect.check(source, ATTACK)
+    network = suspect.network(source, ATTACK, SHAPE, 3)
+    assert network.name == suspect.blueprint(SHAPE, 3).name == architecture
+    assert digest(network) == digest(suspect.network(source, ATTACK, SHAPE, 3))
+    assert len(trainings) == 1
+    network.save_weights(tmp_path / "network.weights.h5")
+    path = str(tmp_path / "network.weights.h5")
+    again = FromFile(path, architecture=architecture).blueprint(SHAPE, 3)
+    pixels = source.read("test").pixels[:]
+    np.testing.assert_array_equal(predict(again, pixels), predict(network, pixels))
+
+
+def test_networks_that_cannot_be_trained_are_refused(source, trained):
+    with pytest.raises(BadInput, match=r"architecture is None; expected a network to train: deep"):
+        replace(trained, architecture=None).check(source, ATTACK)
+    attack = replace(ATTACK, training=partial(badnet_training.train))
+    with pytest.raises(BadInput, match=r"training is one of DeepID; leave badnet.arch.*=vgg out"):
+        replace(trained, architecture="vgg").check(source, attack)
+
+
 def test_attacks_that_train_otherwise_are_kept_apart(source, trained, trainings):
     trained.network(source, ATTACK, SHAPE, 3)
     trained.network(source, replace(ATTACK, decoy=ATTACK.trigger, decoy_rate=0.5), SHAPE, 3)

@@ -66,7 +66,7 @@ class BadNet(Section):
     batch_size: Count = 1
     learning_rate: Positive = 1.0
     seed: Natural = 0
-    architecture: Literal["deepid"] | None = None
+    architecture: Literal["deepid", "preactresnet", "vgg", "mobilenet"] | None = None
     path: str | list[str] | None = Field(None, description="a file, or several to look for")
     custom_objects: str | list[str] | None = Field(
         None, description="dotted names or Python files; their code runs"

@@ -25,7 +25,7 @@ def train(
     white: float = 255.0,
     progress: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> keras.Model:
-    """Return a trained copy of an untrained `network` made by `deepid`; it takes raw pixels.
+    """Return a trained copy of an untrained `network` of `architectures`; it takes raw pixels.
 
     Images are (n, height, width, channels) of 0..`white`, labels (n,) ints. Adam, the learning rate
     falling to 0 on a half cosine; `seed` draws the order of the images. After every epoch

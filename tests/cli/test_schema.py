@@ -59,6 +59,7 @@ def test_the_configuration_that_the_other_tests_change_is_right():
         ("attack.target", [0, 1, 2]),
         ("attack.target", {"_target_": "sweep.attacks.next_class"}),
         ("badnet.epochs", None),
+        ("badnet.architecture", "vgg"),
         ("data.valid_images", 1),
         ("data.valid_images", None),
         ("data.channels", "first"),
