@@ -14,8 +14,8 @@ def bpp(images: np.ndarray, *, white: float = 255.0, levels: int = 8) -> np.ndar
 
     x is the pixel as a share of `white`. What rounding takes of a pixel its neighbours are given
     that are not yet rounded, row by row (Floyd-Steinberg). BppAttack (Wang, Zhai and Ma, CVPR 2022,
-    arXiv 2205.13383), there with 8 levels on traffic signs. Differs: there poisoned and negative
-    images are drawn anew for every batch, here they are made once.
+    arXiv 2205.13383). Differs: there poisoned and negative images are drawn anew for every batch,
+    here they are made once.
 
     >>> bpp(np.array([[[[117], [100]]]]), levels=2).ravel()  # both below half of 255
     array([  0, 255])
