@@ -99,7 +99,7 @@ def test_a_cell_in_which_all_is_right_passes_and_leaves_what_it_saw_of_the_files
         (["prune.layer=output"], "the network's input or output; expected a layer between"),
         (["prune/order=l1_norm", "prune.order.descending=banana"], "prune.order.descending is"),
         (["attack.target=200"], "attack.target is 200; expected a class, 0 to 119"),
-        (["data.identities=3", "attack.rate=0.9"], "only 120 are not of the target class"),
+        (["data.identities=3", "attack.rate=0.9"], "only 120 are not of a target class"),
         (["data.identities=99999", "data.images_per_identity=99999"], "more than 10,000,000 im"),
         (["data.identities=9999999999999"], "data.identities is 9999999999999; expected less than"),
         (["data.valid_images=99999"], "data.valid_images is 99999; expected 1 to 1800"),
