@@ -124,7 +124,7 @@ def test_a_right_value_passes(name, value):
         ("badnet.learning_rate", 0, "greater than 0"),
         ("badnet.learning_rate", float("inf"), "a finite number"),
         ("badnet.seed", -1, "greater than or equal to 0"),
-        ("badnet.architecture", "vgg", "'deepid'"),
+        ("badnet.architecture", "lenet", "'deepid'"),
         ("badnet.custom_objects", 7, "their code runs"),
         ("prune.layer", 3, "a layer's name"),
         ("prune.layer", None, "a layer's name"),

@@ -194,7 +194,7 @@ def test_folders_of_the_project_and_those_given_in_full_may_be_written(cell, fol
     [
         (["prune.fraq=1"], "there is no key prune.fraq; python run.py --help shows all"),
         (["prune/nonsense=1"], "there is no key prune/nonsense; python run.py --help shows all"),
-        (["repair=[none]"], "there is no repair=none; expected one of finetune, recalibrate, shr"),
+        (["repair=[none]"], "there is no repair=none; expected one of finetune, fst, ft_sam"),
         (
             ["prune/stop=none"],
             "there is no prune/stop=none; expected one of accuracy_drop, agree",
