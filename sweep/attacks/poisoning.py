@@ -64,10 +64,18 @@ class Attack:
         return [self.trigger] if callable(self.trigger) else list(self.trigger)
 
     def targets(self, classes: int) -> NDArray[np.int64]:
-        """Return the class that a trigger makes of each class, (triggers, classes)."""
+        """Return the class that a trigger makes of each class, (triggers, classes).
+
+        Raises BadInput where `target` is a function that gives no class for each label.
+        """
         own = np.arange(classes)
         if callable(self.target):
             wanted = np.asarray(self.target(own, classes=classes))
+            if wanted.shape != own.shape or not np.issubdtype(wanted.dtype, np.integer):
+                raise BadInput(
+                    f"attack.target gave {wanted.dtype} of shape {wanted.shape} for {classes} "
+                    f"labels; expected a class for each, as whole numbers"
+                )
         else:
             wanted = np.reshape(self.target, (-1, 1))
         return np.broadcast_to(wanted.astype(np.int64), (len(self.triggers), classes))

@@ -337,6 +337,14 @@ def test_other_targets_than_triggers_are_refused_in_a_sentence(trigger, target):
         Attack(trigger, target=target, rate=0.1)
 
 
+@pytest.mark.parametrize(
+    "target", [lambda labels, classes: labels[:1], lambda labels, classes: 0.5]
+)
+def test_a_target_that_is_no_class_for_each_label_is_refused(target):
+    with pytest.raises(BadInput, match="for 4 labels; expected a class for each, as whole numbers"):
+        Attack(patch, target=target, rate=0.3).targets(4)
+
+
 def test_a_target_may_be_a_function_of_the_label():
     attack = Attack(patch, target=next_class, rate=0.3)
     images, labels = noise((50, 16, 16, 3)), np.arange(50) % 5

@@ -96,13 +96,8 @@ def test_a_database_that_is_back_in_time_is_waited_for_and_nothing_is_doubled(
 
 
 @needs_postgres
-@pytest.mark.parametrize(
-    "workers",
-    [
-        pytest.param((), id="one process", marks=pytest.mark.slow),
-        pytest.param(WORKERS, id="two workers", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [(), WORKERS], ids=["one process", "two workers"])
 def test_a_database_that_is_gone_ends_a_sweep_and_what_cells_found_is_logged_later(
     workers, postgresql, folder, tmp_path
 ):
