@@ -18,7 +18,14 @@ from sweep.cli.settings.fields import (
 Perturbation = Literal["universal", "adversarial", "mask", "additive", "pursued"]
 
 
-class Training(Section):
+class Augmented(Section):
+    """What is done to the images that are learned."""
+
+    shift: ShareOrNone = Field(0.0, description="share of an image's size")
+    light: ShareOrNone = Field(0.0, description="share of the contrast")
+
+
+class Training(Augmented):
     """What repairs take that train."""
 
     epochs: Count = Field(1, description="at most")
@@ -31,8 +38,6 @@ class Training(Section):
     tolerance: Share = Field(0.5, description="accuracy that a larger rate may cost")
     teacher: Weight = Field(0.0, description="weight of what B says")
     temperature: Positive = Field(1.0, description="by which that is softened")
-    shift: ShareOrNone = Field(0.0, description="share of an image's size")
-    light: ShareOrNone = Field(0.0, description="share of the contrast")
     images: Count | None = Field(None, description="null: all")
     by: Perturbation | Annotated[list[Perturbation], Field(min_length=1)] = Field(
         "universal",
@@ -55,13 +60,11 @@ class Rival(Section):
     images: Count | None = Field(None, description="null: all")
 
 
-class Descent(Rival):
+class Descent(Rival, Augmented):
     """What those take that fine-tune."""
 
     epochs: Count = 1
     batch_size: Count = 1
-    shift: ShareOrNone = Field(0.0, description="share of an image's size")
-    light: ShareOrNone = Field(0.0, description="share of the contrast")
 
 
 class SharpnessAware(Descent):
