@@ -34,6 +34,8 @@ class Data(Section):
     scale: Positive = Field(1.0, description="pixels are divided by it")
     valid_images: Count | None = Field(None, description="null: all")
     valid_at_most: Count | None = Field(None, description="null: all")
+    valid_per_class: Count | None = Field(None, description="null: all")
+    valid_changed: Literal["brightened", "blurred", "mislabelled"] | None = None
     channels: Literal["auto", "first", "last"] = "auto"
     root: str | None = Field(None, description="a folder")
     valid: str | None = Field(None, description="a file")
@@ -149,6 +151,7 @@ class Settings(Section):
     seed: Natural
     verdict: bool = Field(False, description="whether it is told beside the cell")
     recheck: bool = Field(False, description="whether triggers are reversed anew in B'")
+    twin: bool = Field(False, description="whether B's clean twin is measured too")
     inspect: bool = Field(False, description="a verdict in place of the cell")
     rerun: bool = Field(False, description="run also what was finished before")
     fail_fast: bool = Field(False, description="stop at the first cell that fails")

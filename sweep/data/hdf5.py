@@ -39,6 +39,7 @@ class Pixels:
     channels: str
     image: tuple[int, ...]  # shape of one
     rows: NDArray[np.int64]  # which images of the file
+    change: Callable[[NDArray], NDArray] | None = None  # of blocks as they stand in the file
     dtype = np.dtype(np.float32)
 
     def __len__(self) -> int:
@@ -63,7 +64,8 @@ class Pixels:
             for part in np.split(wanted, ends) if len(wanted) else ():
                 start = part.min()
                 block = data[start : part.max() + 1][part - start]
-                pixels[done : done + len(part)] = _channels_last(block, self.channels, self.path)
+                block = _channels_last(block, self.channels, self.path)
+                pixels[done : done + len(part)] = self.change(block) if self.change else block
                 done += len(part)
 
         _open(self.path, read)

@@ -112,7 +112,21 @@ class Images:
                 f"data.valid_images is {count}; expected 1 to {len(self)}, as many clean "
                 f"validation images as there are"
             )
-        rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        return self._rows(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+    def sample_per_class(self, count: int, seed: int) -> "Images":
+        """Return `count` images of each class, in file order, drawn by seed; all of a smaller one.
+
+        Those of a class are drawn without replacement.
+        """
+        shuffled = np.random.default_rng(seed).permutation(len(self))
+        by_class = shuffled[np.argsort(self.labels[shuffled], kind="stable")]
+        labels = self.labels[by_class]
+        place = np.arange(len(labels)) - np.searchsorted(labels, labels)  # among those of its class
+        return self._rows(np.sort(by_class[place < count]))
+
+    def _rows(self, rows: NDArray[np.int64]) -> "Images":
+        """Return these images alone."""
         key = self.key and files.key([self.key, rows.tolist()])
         return Images(self.pixels.take(rows, axis=0), self.labels[rows], key=key, numbers=rows)
 
@@ -143,7 +157,10 @@ def pixel_range(pixels: HeldPixels) -> tuple[float, float]:
     0..1 or 0..255 where they lie within and go beyond half of it, else what they hold.
     """
     low, high = float(pixels.min()), float(pixels.max())
-    for white in (1.0, 255.0):
-        if low >= 0 and white / 2 < high <= white:
-            return 0.0, white
-    return low, max(high, low + 1e-6)
+    white = full_brightness(high)
+    return (0.0, white) if low >= 0 and white is not None else (low, max(high, low + 1e-6))
+
+
+def full_brightness(highest: float) -> float | None:
+    """Return 1 or 255 where the `highest` pixel lies within and beyond half of it, else None."""
+    return next((white for white in (1.0, 255.0) if white / 2 < highest <= white), None)

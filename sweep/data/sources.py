@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from sweep import BadInput, files
 from sweep.attacks import Attack
 from sweep.cache import Cache
-from sweep.data import hdf5
-from sweep.data.images import Images, PixelRange, pixel_range
+from sweep.data import changes, hdf5
+from sweep.data.images import Images, PixelRange, full_brightness, pixel_range
 
 LOOKED_AT = 256  # images, to judge the range of pixels by
 LAYOUT = {
@@ -39,7 +39,8 @@ class Files:
     `attack` is the one that made the poisoned files, None where somebody else did; `folder` is
     where files that are made of these are kept, `epochs` how long a BadNet is trained on these
     where nothing else is said, `cache` keeps what a scan of the files found. A defender has
-    `valid_images` of the clean validation images; None: all, or `valid_at_most`.
+    `valid_images` of the clean validation images, or `valid_per_class` of each class; None: all, or
+    `valid_at_most`. They are `valid_changed` in a way of `changes.KINDS`; None: as in the file.
     """
 
     valid: Path
@@ -51,10 +52,15 @@ class Files:
     channels: str = "auto"
     valid_images: int | None = None
     valid_at_most: int | None = None
+    valid_per_class: int | None = None
+    valid_changed: str | None = None
     attack: Attack | None = None
     folder: str = "outputs/data"
     epochs: int = 16
     cache: Cache = field(default_factory=Cache, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        changes.require(self.valid_images, self.valid_per_class, self.valid_changed)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -146,8 +152,19 @@ class Files:
         return {name: str(path) for name, path in paths.items() if path is not None}
 
     def _valid(self, seed: int) -> Images:
-        """Return the clean validation images that a defender has, sampled by seed."""
-        valid, count = self.read_clean("valid"), self.valid_images
+        """Return the clean validation images that a defender has, drawn and changed by seed."""
+        valid = self._drawn(self.read_clean("valid"), seed)
+        if self.valid_changed is None:
+            return valid
+        white = full_brightness(self.brightest) or self.brightest
+        of_labels = {"classes": self.classes, "seed": seed}
+        return changes.changed(valid, self.valid_changed, white=white, **of_labels)
+
+    def _drawn(self, valid: Images, seed: int) -> Images:
+        """Return as many of the clean validation images as a defender has, sampled by seed."""
+        if self.valid_per_class is not None:
+            return valid.sample_per_class(self.valid_per_class, seed)
+        count = self.valid_images
         if count is None and len(valid) > (self.valid_at_most or len(valid)):
             count = self.valid_at_most
         return valid.sample(count, seed)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sweep import BadInput, files, terminal
 from sweep.attacks import Attack
 from sweep.cache import Cache
-from sweep.data import faces, hdf5_writing
+from sweep.data import changes, faces, hdf5_writing
 from sweep.data.images import fits
 from sweep.data.poisoned_files import poisoned
 from sweep.data.sources import LAYOUT, Files, h5
@@ -38,9 +38,12 @@ class Faces:
     scale: float = 1.0
     valid_images: int | None = None
     valid_at_most: int | None = None
+    valid_per_class: int | None = None
+    valid_changed: str | None = None
     cache: Cache = field(default_factory=Cache, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        changes.require(self.valid_images, self.valid_per_class, self.valid_changed)
         if self.identities * self.images_per_identity > MAX_IMAGES:
             raise BadInput(
                 f"data.identities={self.identities} and data.images_per_identity="
@@ -105,6 +108,8 @@ class Faces:
             scale=self.scale,
             valid_images=self.valid_images,
             valid_at_most=self.valid_at_most,
+            valid_per_class=self.valid_per_class,
+            valid_changed=self.valid_changed,
             folder=self.folder,
             epochs=EPOCHS,
             cache=self.cache,

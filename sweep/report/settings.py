@@ -15,7 +15,7 @@ STRATEGY = ("strategy", "prune.order", "prune.stop", "prune.layer", "repair")
 NETWORK = ("case", "data", "attack", "badnet")
 NONE = {"strategy": "none", "case": "none", "repair": "[]", "attack": "none"}
 #: Of the defender's own, though they begin as settings of the network do.
-DEFENDERS = ("data.valid_images", "data.valid_at_most")
+DEFENDERS = tuple(f"data.valid_{name}" for name in ("images", "at_most", "per_class", "changed"))
 PATH = re.compile(r"~|\.{0,2}/|[A-Za-z]:[\\/]")  # how the name of a file or folder begins
 #: How the command is run, not what is measured.
 MACHINE = re.compile(r"(tracking|cache|hydra|experiment)\b|rerun|fail_fast|dry_run|.*\.folder")

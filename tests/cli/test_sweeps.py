@@ -103,6 +103,8 @@ def test_a_cell_in_which_all_is_right_passes_and_leaves_what_it_saw_of_the_files
         (["data.identities=99999", "data.images_per_identity=99999"], "more than 10,000,000 im"),
         (["data.identities=9999999999999"], "data.identities is 9999999999999; expected less than"),
         (["data.valid_images=99999"], "data.valid_images is 99999; expected 1 to 1800"),
+        (["data.valid_images=9", "data.valid_per_class=9"], "which count the same images"),
+        (["data.valid_changed=red"], "data.valid_changed is 'red'; expected 'brightened', 'bl"),
         (["data=h5", "data.root=5"], "data.root is 5; expected a string"),
         (["badnet=file", "badnet.path=5"], "badnet.path"),
         (["badnet=file"], "badnet.path is not set"),
