@@ -27,15 +27,14 @@ if TYPE_CHECKING:
 @tracked
 def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log") -> None:
     # TensorFlow comes with these: a sweep that finds all its cells finished goes without.
-    from sweep import estimation, inspection, networks
+    from sweep import estimation, implants, inspection, networks
     from sweep.cli.parts import inspected_orders
     from sweep.data import examples, pairs
     from sweep.detectors import GoodNet, answers, detector_rates, flagged_csv
     from sweep.evaluation import evaluate, image_counts, pruning_curve, repaired_rates
     from sweep.pruning import RepairedNetwork, activations_of, cut_at, predict_steps, rank
     from sweep.repairs.applicability import learned_images
-    from sweep.results import figures
-    from sweep.results.printed import print_verdict, tell_rule
+    from sweep.results import figures, printed
 
     # Clean images, perhaps poisoned ones, and the suspect network B.
     source, attack, suspect = parts.source, parts.attack, parts.suspect
@@ -60,7 +59,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
     if cfg.inspect or cfg.verdict:
         with log.stage("verdict"):
             verdict = inspection.inspect(defender, valid, inspected_orders(cfg), parts.stop, **how)
-        print_verdict(verdict)
+        printed.print_verdict(verdict)
         log.verdict(verdict, figures.draw_verdict(verdict, cut.layer))
         if cfg.inspect:
             return
@@ -95,10 +94,11 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
         apart = now.disagreement_on(defender.unlearned(learned))
         rule = parts.goodnet(apart["valid"][0])
         said = answers(rule, by_step, now, classes)
-        tell_rule(log, rule)
+        printed.tell_rule(log, rule)
         if cfg.tracking.models:
             log.models(GoodNet(badnet, now.network, rule, files.pixel_range(images["valid"])))
         rates = evaluate(classes, by_step, now.predicted, apart, curve.rates, said)
+        rates |= implants.of_twin(log, parts, files, images, rates) if cfg.twin else {}
         if parts.detector:
             rates |= detector_rates(parts.detector, rule, defender, now.network, images, learned)
         log.rates(rates | rule.metrics(), image_counts(by_step))

@@ -106,6 +106,22 @@ def _untrained(architecture: str, shape: Shape, classes: int, seed: int) -> kera
     return ARCHITECTURES[architecture](shape, classes, seed=seed)
 
 
+def _untouched(images: np.ndarray, *, white: float) -> np.ndarray:
+    """The trigger of no attack."""
+    return images
+
+
+def _none(attack: Attack) -> Attack:
+    """No attack on the images that `attack` is made for, whatever it is."""
+    return Attack(partial(_untouched), target=0, rate=0.0, white=attack.white)
+
+
+def _is_none(attack: Attack) -> bool:
+    """Whether nothing of `attack` is trained with."""
+    others = attack.decoy is not None or attack.training is not None
+    return attack.rate <= attacks.HARMLESS_RATE and not others
+
+
 @dataclass(frozen=True)
 class Trained:
     """A network trained on the training images and an attack; kept under `folder` and reused.
@@ -179,16 +195,31 @@ class Trained:
 
     def network(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
         """The kept BadNet of these settings, or a newly trained one, with progress shown."""
+        return self._made(source, attack, shape, classes, "the BadNet")
+
+    def twin(self, source: Files, attack: Attack) -> keras.Model:
+        """The clean twin: what `network` makes of these images without the attack.
+
+        It is one and the same for all attacks.
+        """
+        return self._made(source, _none(attack), source.shape, source.classes, "the clean twin")
+
+    def _made(
+        self, source: Files, attack: Attack, shape: Shape, classes: int, name: str
+    ) -> keras.Model:
+        """The network of these settings: kept, or trained by one process while others wait."""
+        attack = _none(attack) if _is_none(attack) else attack
         path = self._path(source, attack, classes)
-        with files.lock(path, terminal.awaiting("the BadNet")):
+        with files.lock(path, terminal.awaiting(name)):
             if not path.is_file():
-                network = self._train(source, attack, shape, classes)
+                network = self._train(source, attack, shape, classes, name)
                 with files.atomic_write(path) as unfinished:
                     network.save(unfinished)
         return _load(path.absolute(), files.size_and_times(path), None, tuple(shape), ())
 
     def is_there(self, source: Files, attack: Attack, classes: int) -> bool:
         """Whether the BadNet of these settings is kept; of the images the clean ones count."""
+        attack = _none(attack) if _is_none(attack) else attack
         return self._path(source, attack, classes).is_file()
 
     def _path(self, source: Files, attack: Attack, classes: int) -> Path:
@@ -208,7 +239,9 @@ class Trained:
         key = files.key(settings, *MADE_BY, *trained_by, *functions)
         return Path(self.folder).expanduser() / key / "bd_net.keras"
 
-    def _train(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
+    def _train(
+        self, source: Files, attack: Attack, shape: Shape, classes: int, name: str
+    ) -> keras.Model:
         epochs = self.epochs or source.epochs
         raw = replace(source, scale=1.0).read_clean("train")
         drawn = {"classes": source.classes, "seed": self.seed}
@@ -218,7 +251,7 @@ class Trained:
             stamped = attacks.poisoned_indices(raw.labels, attack, **drawn)
             clean = len(raw) - (len(stamped) if attack.clean_label else 0)
             train = partial(attack.training, clean=clean)
-        with terminal.progress("training the BadNet", epochs, "epochs") as done:
+        with terminal.progress(f"training {name}", epochs, "epochs") as done:
             return train(
                 ARCHITECTURES[self.architecture](shape, classes, seed=self.seed),
                 images / np.float32(source.scale),

@@ -1,5 +1,7 @@
 """The suspect network: the first file that is there, or one that is trained once and kept."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,10 +11,10 @@ import numpy as np
 import pytest
 from keras.src.saving import object_registration as registry
 
-from sweep import BadInput, attacks, networks
+from sweep import BadInput, attacks, networks, terminal
 from sweep.attacks import Attack
 from sweep.badnets import FromFile, Trained
-from sweep.data import Faces, Files, examples, h5
+from sweep.data import Faces, Files, examples, h5, poisoned
 from sweep.networks import custom_objects, deepid, digest, load
 from sweep.networks.forward import predict
 from sweep.training import badnet_training
@@ -427,3 +429,83 @@ def test_of_several_targets_each_must_be_a_class(source, trained):
     attack = Attack([attacks.lipstick, attacks.patch], target=[0, 3], rate=0.1)
     with pytest.raises(BadInput, match=r"attack.target is \[0, 3\]; expected classes, 0 to 2"):
         trained.check(source, attack)
+
+
+# The clean twin
+
+
+def own_training(network, images, labels, **settings):
+    raise AssertionError("the attacker's own training is no part of a clean twin")
+
+
+ATTACKS = (
+    ATTACK,
+    Attack(partial(attacks.patch), target=2, rate=0.3),
+    replace(ATTACK, clean_label=True, rate=0.7),
+    replace(ATTACK, decoy=partial(attacks.patch), decoy_rate=0.5),
+    replace(ATTACK, training=partial(own_training)),
+    Attack([partial(attacks.patch), partial(attacks.blend)], [0, 1], rate=0.3),
+    replace(ATTACK, target=partial(attacks.next_class)),
+)
+
+
+def test_the_clean_twin_is_trained_once_for_all_attacks_on_clean_images_alone(
+    source, trained, monkeypatch
+):
+    given = []
+
+    def kept(network, images, labels, **settings):
+        given.append((images, labels, settings["seed"], settings["epochs"]))
+        return network
+
+    monkeypatch.setattr(badnet_training, "train", kept)
+    twins = {digest(trained.twin(poisoned(source, attack), attack)) for attack in ATTACKS}
+    ((images, labels, *settings),) = given
+    clean = source.read("train")
+    np.testing.assert_allclose(images, clean.pixels[:], rtol=1e-6)
+    np.testing.assert_array_equal(labels, clean.labels)
+    assert settings == [trained.seed, trained.epochs]
+    assert len(twins) == 1
+
+
+def test_a_network_that_nothing_was_poisoned_for_is_the_twin(source, trained, trainings):
+    trained.twin(source, ATTACK)
+    harmless = replace(ATTACK, rate=attacks.HARMLESS_RATE)
+    assert trained.is_there(source, harmless, 3)
+    trained.network(source, harmless, SHAPE, 3)
+    assert len(trainings) == 1
+    trained.network(source, replace(harmless, decoy=partial(attacks.patch)), SHAPE, 3)
+    assert len(trainings) == 2
+
+
+@pytest.mark.parametrize("what", ["seed", "architecture", "images"])
+def test_other_networks_and_images_have_another_twin(what, source, trained, trainings):
+    trained.twin(source, ATTACK)
+    if what == "seed":
+        trained = replace(trained, seed=1)
+    elif what == "architecture":
+        trained = replace(trained, architecture="vgg")
+    else:
+        source = replace(source, train=source.valid)
+    trained.twin(source, ATTACK)
+    assert len(trainings) == 2
+
+
+def test_of_two_workers_that_want_the_twin_one_trains_it(source, trained, monkeypatch):
+    begun, go_on, calls = threading.Event(), threading.Event(), []
+
+    def slow(network, images, labels, **settings):
+        calls.append(network)
+        begun.set()
+        assert go_on.wait(60)
+        return network
+
+    monkeypatch.setattr(badnet_training, "train", slow)
+    said = []
+    monkeypatch.setattr(terminal, "awaiting", lambda what: lambda: (said.append(what), go_on.set()))
+    with ThreadPoolExecutor() as workers:
+        first = workers.submit(trained.twin, source, ATTACKS[0])
+        assert begun.wait(60)
+        second = workers.submit(trained.twin, source, ATTACKS[1])
+        assert digest(first.result(60)) == digest(second.result(60))
+    assert (len(calls), said) == (1, ["the clean twin"])

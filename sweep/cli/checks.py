@@ -102,11 +102,14 @@ def check(cfg: DictConfig, parts: Parts) -> None:
 
     Raises NotApplicable where its order does not apply to the network.
     """
+    from sweep import implants
     from sweep.networks import shape_and_classes
     from sweep.pruning.requirements import is_oracle
     from sweep.repairs import applicability
 
     _check_functions(parts)
+    if cfg.twin:
+        implants.require(parts.suspect)
     parts.suspect.check(parts.source, parts.attack)
     network = parts.suspect.blueprint(parts.source.shape, parts.source.classes)
     parts.source.check(*shape_and_classes(network))

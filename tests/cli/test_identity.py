@@ -48,7 +48,10 @@ def test_other_settings_images_or_networks_are_other_cells(digest, folder, small
         "seed=1",
         "prune/order=l1_norm",
         "data.scale=255",
+        "data.valid_per_class=2",
+        "data.valid_changed=blurred",
         "verdict=true",
+        "twin=true",
     ):
         assert digest(other) != first, other
     small(seed=1).save(folder / "own.keras")

@@ -108,6 +108,7 @@ def test_a_cell_in_which_all_is_right_passes_and_leaves_what_it_saw_of_the_files
         (["data=h5", "data.root=5"], "data.root is 5; expected a string"),
         (["badnet=file", "badnet.path=5"], "badnet.path"),
         (["badnet=file"], "badnet.path is not set"),
+        (["badnet=file", "twin=true"], "twin=true came with badnet=file, and only a network that"),
         (["tracking.experiment=5"], "tracking.experiment is 5; expected a string"),
         (["seed=${nope}"], "Interpolation key 'nope' not found"),
         (["cache.folder=../c"], "cache.folder is ../c, which leads out of"),

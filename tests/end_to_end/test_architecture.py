@@ -60,6 +60,7 @@ LEVELS: list[dict[str, set[str]]] = [
             "tensorflow",
         },
         "results": {"matplotlib", "mlflow", "numpy", "pandas"},
+        "implants": {"keras", "numpy"},
         "strategies": set(),
         "gtsrb": set(),
     },
