@@ -7,7 +7,9 @@ from types import MappingProxyType
 
 from mlflow.entities import Run
 
+from sweep.attacks import HARMLESS_RATE
 from sweep.evaluation import interval
+from sweep.evaluation.implant import IMPLANTED, implant
 from sweep.redaction import redacted
 from sweep.tracking import IMAGE_TAGS
 
@@ -38,6 +40,12 @@ class Cell:
     repaired: bool = False
     reused: bool = False
     images: Mapping[str, int] = field(default_factory=dict)
+    implant: str = ""  # see `implant_of`
+
+    @property
+    def apart(self) -> bool:
+        """Whether the attack did not take hold of B: such cells are shown apart."""
+        return self.implant not in ("", IMPLANTED)
 
     @property
     def measured(self) -> bool:
@@ -71,9 +79,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that differ in nothing but their seed; or one cell."""
+    """Cells that differ in nothing but their seed; or one cell. They are all `apart`, or none."""
 
     cells: Sequence[Cell]
+
+    @property
+    def apart(self) -> bool:
+        """Whether the attack did not take hold of their B."""
+        return self.cells[0].apart
 
     @property
     def first(self) -> Cell:
@@ -107,11 +120,14 @@ class Group:
 
 
 def groups(cells: Sequence[Cell]) -> list[Group]:
-    """The cells of a sweep, those together that differ only in their seed."""
-    by_settings: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
+    """The cells of a sweep, those together that differ only in their seed.
+
+    Those on a network that the attack did not take hold of are never among others.
+    """
+    by_settings: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        settings = tuple(item for item in cell.overrides.items() if item[0] != SEED_KEY)
-        by_settings.setdefault(settings, []).append(cell)
+        settings = (item for item in cell.overrides.items() if item[0] != SEED_KEY)
+        by_settings.setdefault((cell.apart, *settings), []).append(cell)
     for same in by_settings.values():
         if len(distinct_values(same, SEED_KEY)) < len(same):
             return [Group([cell]) for cell in cells]  # a cell stands there twice
@@ -157,7 +173,18 @@ def cell_of(job: int, settings: Mapping[str, str], run: Run | None) -> Cell:
         run.info.artifact_uri,
         run.data.params.get("repair", "[]") != "[]",
         images=image_counts(run),
+        implant=implant_of(run),
     )
+
+
+def implant_of(run: Run) -> str:
+    """Whether the attack took hold of B: "yes", or why not; "" where B is not known to have one.
+
+    Where no twin was measured, as in older runs, attack success alone is judged.
+    """
+    if float(run.data.params.get("attack.rate", 1)) <= HARMLESS_RATE:
+        return ""
+    return run.data.tags.get("implant") or implant(run.data.metrics)
 
 
 def image_counts(run: Run) -> dict[str, int]:

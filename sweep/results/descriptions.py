@@ -136,7 +136,8 @@ def _standing_out(cells: Sequence[Cell]) -> str:
     keys = distinguishing_keys(cells)
     sentences = []
     for owner, is_oracle in (("a defender's order", False), (f"an oracle {ORACLE}", True)):
-        known = [c for c in cells if c.finished and ASR in c.metrics and c.oracle == is_oracle]
+        counted = [cell for cell in cells if cell.finished and not cell.apart]
+        known = [c for c in counted if ASR in c.metrics and c.oracle == is_oracle]
         if known:
             least = min(known, key=lambda cell: cell.metrics[ASR])
             lost = least.metrics["badnet/clean_accuracy"] - least.metrics["repaired/clean_accuracy"]

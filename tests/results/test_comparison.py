@@ -139,20 +139,20 @@ def test_the_csv_holds_every_cell_override_and_metric_but_no_curve():
     ]
     reused = {2: run(7, {"a/rate": 0.5})}
     head, *table = csv.reader(StringIO(to_csv(cells_of(cells, left, reused)), newline=""))
-    assert head[:5] == ["job", "run_id", "status", "reused", "threat_model"]
-    assert head[5:] == ["a", "b", "a/rate", "b/rate", "error"]
+    assert head[:6] == ["job", "run_id", "status", "reused", "implant", "threat_model"]
+    assert head[6:] == ["a", "b", "a/rate", "b/rate", "error"]
     assert table == [
-        ["0", "run0", "FINISHED", "false", "oracle", "1", "x,y", repr(1 / 3), "0.1", ""],
-        ["1", "run1", "FAILED", "false", "", "2", "", "", "", 'it said "no",\nthen ended'],
-        ["2", "run7", "FINISHED", "true", "", "3", "", "0.5", "", ""],
+        ["0", "run0", "FINISHED", "false", "", "oracle", "1", "x,y", repr(1 / 3), "0.1", ""],
+        ["1", "run1", "FAILED", "false", "", "", "2", "", "", "", 'it said "no",\nthen ended'],
+        ["2", "run7", "FINISHED", "true", "", "", "3", "", "0.5", "", ""],
     ]
 
 
 def test_the_csv_of_cells_without_any_metrics_still_names_them():
     assert to_csv(cells_of([["a=1"], ["a=2"]], [])) == (
-        "job,run_id,status,reused,threat_model,a,error\n"
-        "0,,MISSING,false,,1,the cell left no run\n"
-        "1,,MISSING,false,,2,the cell left no run\n"
+        "job,run_id,status,reused,implant,threat_model,a,error\n"
+        "0,,MISSING,false,,,1,the cell left no run\n"
+        "1,,MISSING,false,,,2,the cell left no run\n"
     )
 
 
@@ -295,6 +295,78 @@ def test_a_stop_that_was_never_reached_is_marked(capsys):
     assert "* The stop's criterion was never met." in printed
     comparison.print_comparison(cells[1:])
     assert "*" not in capsys.readouterr().out
+
+
+# Networks that the attack did not take hold of
+
+
+WEAK = B | {"badnet/attack_success_rate": 0.6, "repaired/attack_success_rate": 0.5}
+TWIN = {"twin/clean_accuracy": 0.9871, "twin/attack_success_rate": 0.0123}
+
+
+def attacked(*measured: Mapping[str, float], seeds: bool = False, **tags: str) -> list[Cell]:
+    """A cell for each of these, of an attack or of a seed of its own."""
+    key = "seed" if seeds else "attack"
+    cells = [[f"{key}={n}"] for n in range(len(measured))]
+    return cells_of(cells, [run(n, values, **tags) for n, values in enumerate(measured)])
+
+
+def test_cells_that_the_attack_did_not_take_hold_in_stand_apart_and_are_told_with_why(printed):
+    lines = printed(print_comparison, attacked(B, WEAK, B, WEAK))
+    assert max(map(len, lines)) <= 80
+    place = lines.index("Apart, since the attack did not take hold of B there:")
+    before, after = ([line.split()[:1] for line in part] for part in (lines[:place], lines[place:]))
+    assert [word for word in ("0", "1", "2", "3") if [word] in before] == ["0", "2"]
+    assert [word for word in ("0", "1", "2", "3") if [word] in after] == ["1", "3"]
+    assert [line.split() for line in lines].count(["B", "0", "98.65", "98.62", "100.0"]) == 1
+    assert ["B", "0", "98.65", "98.62", "60.00"] in [line.split() for line in lines[place:]]
+    assert "The attack did not take hold of B in cells 1, 3: ASR 60.00 %, below 85 %." in lines
+
+
+def test_where_no_cell_counts_there_is_one_table_and_where_all_do_nothing_is_said(printed):
+    lines = printed(print_comparison, attacked(WEAK, WEAK))
+    assert not any(line.startswith("Apart") for line in lines)
+    assert sum(line.startswith("attack") for line in lines) == 1
+    assert "The attack did not take hold of B in cells 0-1: ASR 60.00 %, below 85 %." in lines
+    assert "take hold" not in " ".join(printed(print_comparison, attacked(B, B)))
+    (alone,) = printed(print_comparison, cells_of([[]], [run(0, WEAK)]))[-1:]
+    assert alone == "The attack did not take hold of B: ASR 60.00 %, below 85 %."
+
+
+def test_seeds_of_which_one_did_not_take_are_not_averaged(printed):
+    found = [B | {"repaired/clean_accuracy": rate} for rate in (0.5, 0.6)]
+    table = attacked(*found, WEAK, seeds=True)
+    words = [line.split() for line in printed(print_comparison, table)]
+    assert ["2", "-", "-", "55.00", *"-----"] in words
+    assert ["1", "-", "-", "-", "50.00", *"----"] in words
+
+
+def test_what_the_run_says_of_its_implant_stands_before_its_attack_success_and_in_the_csv():
+    table = attacked(B | TWIN, implant="too little")
+    assert [cell.apart for cell in table] == [True]
+    table += attacked(B)
+    rows = list(csv.DictReader(StringIO(to_csv(table))))
+    assert [row["implant"] for row in rows] == ["too little", "yes"]
+    assert rows[0]["twin/clean_accuracy"] == "0.9871"
+
+
+def test_a_network_without_an_attack_is_not_apart():
+    left = run(0, WEAK)
+    left.data.params["attack.rate"] = "1e-06"
+    assert cells.implant_of(left) == ""
+    left.data.params["attack.rate"] = "0.1"
+    assert cells.implant_of(left) == "ASR 60.00 %, below 85 %"
+
+
+def test_the_twin_has_a_line_below_b_where_it_is_the_same_in_all(printed):
+    lines = printed(print_comparison, attacked(B | TWIN, B | TWIN))
+    words = [line.split() for line in lines]
+    assert words.index(["twin", "98.71", "1.23"]) == 1 + words.index(
+        ["B", "0", "98.65", "98.62", "100.0"]
+    )
+    assert "twin: B trained without the attack, on the same images." in lines
+    for others in ((B, B), (B | TWIN, B), (B | TWIN, B | TWIN | {"twin/clean_accuracy": 0.9})):
+        assert "twin" not in " ".join(printed(print_comparison, attacked(*others)))
 
 
 # Oracles

@@ -1,8 +1,10 @@
 """The comparison of cells: in the terminal, as comparison.csv, and as a figure.
 
-`table.py` is where to start; `detectors.py` prints what detectors are worth, where cells have one.
+`table.py` is where to start; `csv_text.py` has every cell, `detectors.py` prints what detectors are
+worth, where cells have one.
 """
 
+from sweep.results.comparison.csv_text import to_csv
 from sweep.results.comparison.table import (
     COLUMNS,
     comparison_figure,
@@ -10,7 +12,6 @@ from sweep.results.comparison.table import (
     print_failures,
     print_published,
     summary,
-    to_csv,
     unfinished,
 )
 

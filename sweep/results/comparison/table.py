@@ -1,14 +1,13 @@
 """The cells of a sweep side by side: one table for the terminal, CSV and figures for MLflow.
 
 Cells that differ only in their seed are one line of the table and of a figure, by their mean; the
-CSV has each. Those whose order looks at poisoned images are oracles, and marked everywhere.
+CSV has each. Those whose order looks at poisoned images are oracles, and marked everywhere; those
+on a network that the attack did not take hold of stand apart.
 """
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from io import StringIO
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -44,12 +43,14 @@ COLUMNS = (
 METRICS, HEADINGS = zip(*COLUMNS, strict=True)
 #: Those of B itself, in its line of the table.
 BADNET = ("badnet/valid_accuracy", "badnet/clean_accuracy", "badnet/attack_success_rate")
+TWIN = ("twin/clean_accuracy", "twin/attack_success_rate")
 SUMMARY = {"repaired/clean_accuracy": "clean", "repaired/attack_success_rate": "ASR"}
 LEGEND = (
     "In %. B' is the pruned network{}, G GoodNet; valid and clean: accuracy on clean validation "
     "and test images; ASR: attack success rate; det.: poisoned, alarm: clean test images that G "
     "flags."
 )
+LEGEND_OF_TWIN = "twin: B trained without the attack, on the same images."
 NO_DEFENCE = (
     f"{ORACLE} oracle: ranked with poisoned images, which no defender has; never a defence."
 )
@@ -60,37 +61,8 @@ FAILURES = {  # of one cell, and of several
     "UNSENT": ("could not be logged", "could not be logged"),
     "RUNNING": ("still runs elsewhere", "still run elsewhere"),
 }
+APART = "Apart, since the attack did not take hold of B there:"
 SEEDS = "Numbers are means over {} seeds (comparison.csv has each)."
-
-
-def to_csv(cells: Sequence[Cell]) -> str:
-    """The text of comparison.csv: a row a cell, with all overrides and all metrics but curves.
-
-    Rates stand with the ends of their intervals, `<rate>_low` and `<rate>_high`.
-    """
-    keys = list(dict.fromkeys(key for cell in cells for key in cell.overrides))
-    values = [_with_intervals(cell) for cell in cells]
-    metrics = sorted({name for of_cell in values for name in of_cell})
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["job", "run_id", "status", "reused", "threat_model", *keys, *metrics, "error"])
-    for cell, of_cell in zip(cells, values, strict=True):
-        reused = str(cell.reused).lower()
-        row = [cell.job, cell.run_id, cell.status, reused, cell.threat_model]
-        row += [cell.overrides.get(key, "") for key in keys]
-        row += [of_cell.get(name, "") for name in metrics]
-        writer.writerow([*row, cell.error])
-    return text.getvalue()
-
-
-def _with_intervals(cell: Cell) -> dict[str, float]:
-    """The metrics of a cell but its curves, and the ends of their intervals."""
-    values = {name: v for name, v in cell.metrics.items() if not name.startswith("curve/")}
-    for name in list(values):
-        ends = cell.interval(name)
-        if ends is not None:
-            values |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
-    return values
 
 
 def comparison_figure(cells: Sequence[Cell]) -> Figure:
@@ -101,6 +73,7 @@ def comparison_figure(cells: Sequence[Cell]) -> Figure:
         if any(cell.measured for cell in group.cells):
             first = group.first
             label = describe(keys, group.labels(keys)) or first.ranked_by
+            label += " (no implant)" if group.apart else ""
             rates = {metric: group.values(metric) for metric, *_ in MARKS}
             known = {metric: values for metric, values in rates.items() if values}
             rows.append(CellRates(label, known, first.oracle, first.control))
@@ -136,29 +109,53 @@ def print_comparison(cells: Sequence[Cell]) -> None:
     names = short_names(keys) or [""]
     if several and SEED_KEY in keys:
         names[keys.index(SEED_KEY)] = "seeds"
+    heads = [*names, "pruned", *HEADINGS]
+    apart = [group for group in grouped if group.apart]
+    counted = [group for group in grouped if not group.apart]
+    tables = [_rows(part, keys, several) for part in (counted, apart) if part]
+    for number, rows in enumerate(tables):
+        if number:
+            terminal.print_line(APART)
+        terminal.print_table(heads, rows, len(names))
+    notes = [LEGEND.format(", repaired" if any(cell.repaired for cell in cells) else "")]
+    if several:
+        notes += [SEEDS.format(" to ".join(map(str, seeds))), _seed_spread(grouped)]
+    terminal.print_line(" ".join(filter(None, [*notes, _intervals(cells)])))
+    if any(row[0] == "twin" for rows in tables for row in rows):
+        terminal.print_line(LEGEND_OF_TWIN)
+    if any(cell.oracle for cell in cells):
+        terminal.print_line(NO_DEFENCE)
+    if not all(cell.stop_reached for cell in cells):
+        terminal.print_line("* The stop's criterion was never met.")
+    for why, jobs in _no_implants(cells).items():
+        which = f" in {_cell_numbers(jobs)}" if len(cells) > 1 else ""
+        terminal.print_line(f"The attack did not take hold of B{which}: {why}.")
+    for error, jobs in _errors(cells).items():
+        terminal.print_line(f"{_cell_numbers(jobs)} {error}")
+    print_detectors(cells)
+
+
+def _rows(grouped: Sequence[Group], keys: Sequence[str], several: bool) -> list[list[str]]:
+    """The rows of a table: B itself where it is the same in all, then a row for each group.
+
+    `several`: a group may be of several seeds.
+    """
     rows = []
-    badnet = _badnet_rates(grouped)
+    blank = [""] * (len(keys) - 1)
+    badnet, twin = _common_rates(grouped, BADNET), _common_rates(grouped, TWIN)
     if badnet:
-        rows.append(["B", *[""] * (len(names) - 1), "0", *badnet])
-    if len(cells) == 1 and cells[0].repaired:
+        rows.append(["B", *blank, "0", *badnet])
+    cells = [cell for group in grouped for cell in group.cells]
+    if badnet and twin and any(TWIN[0] in cell.metrics for cell in cells):
+        rows.append(["twin", *blank, "", "", *twin])
+    if len(cells) == 1 and not keys and cells[0].repaired:
         rows.append(["pruned", *_numbers(Group([_before_repairs(cells[0])]))])
     for group in grouped:
         labels = group.labels(keys) or [f"B'{ORACLE}" if group.first.oracle else "B'"]
         if several and SEED_KEY in keys:
             labels[keys.index(SEED_KEY)] = str(len(group.cells))
         rows.append([*labels, *_numbers(group)])
-    terminal.print_table([*names, "pruned", *HEADINGS], rows, len(names))
-    notes = [LEGEND.format(", repaired" if any(cell.repaired for cell in cells) else "")]
-    if several:
-        notes += [SEEDS.format(" to ".join(map(str, seeds))), _seed_spread(grouped)]
-    terminal.print_line(" ".join(filter(None, [*notes, _intervals(cells)])))
-    if any(cell.oracle for cell in cells):
-        terminal.print_line(NO_DEFENCE)
-    if not all(cell.stop_reached for cell in cells):
-        terminal.print_line("* The stop's criterion was never met.")
-    for error, jobs in _errors(cells).items():
-        terminal.print_line(f"{_cell_numbers(jobs)} {error}")
-    print_detectors(cells)
+    return rows
 
 
 def unfinished(cells: Sequence[Cell]) -> list[str]:
@@ -204,6 +201,15 @@ def _seed_spread(grouped: Sequence[Group]) -> str:
     largest = max((max(seeds) - min(seeds) for seeds in rates if len(seeds) > 1), default=0.0)
     points = math.ceil(1000 * largest - 1e-9) / 10
     return f"Between the seeds of a line a rate differs by up to {points:.1f} points."
+
+
+def _no_implants(cells: Sequence[Cell]) -> dict[str, list[int]]:
+    """The cells on whose B the attack did not take hold, by their numbers, for each reason."""
+    jobs_by_reason: dict[str, list[int]] = {}
+    for cell in cells:
+        if cell.apart:
+            jobs_by_reason.setdefault(cell.implant, []).append(cell.job)
+    return jobs_by_reason
 
 
 def _errors(cells: Sequence[Cell]) -> dict[str, list[int]]:
@@ -277,13 +283,11 @@ def _before_repairs(cell: Cell) -> Cell:
     return replace(cell, metrics=metrics)
 
 
-def _badnet_rates(groups: Sequence[Group]) -> list[str] | None:
-    """The rates of B itself, where it is the same in all cells."""
+def _common_rates(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
+    """Rates of B itself, or of its twin, where they are the same in all cells; [] elsewhere."""
     measured = [group for group in groups if any(cell.measured for cell in group.cells)]
-    rates = {tuple(map(group.mean, BADNET)) for group in measured}
-    if len(rates) != 1:
-        return None
-    return [*map(terminal.percent, rates.pop()), "", "", "", ""]
+    rates = {tuple(map(group.mean, metrics)) for group in measured}
+    return [*map(terminal.percent, rates.pop()), "", "", "", ""] if len(rates) == 1 else []
 
 
 def _override_equals(override: str | None, value: object) -> bool:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mlflow.entities import Run
 
-from sweep.results.cells import FINISHED
+from sweep.evaluation.implant import IMPLANTED
+from sweep.results.cells import FINISHED, implant_of
 from sweep.results.pages import markdown
-from sweep.results.pages.markdown import interval, mean, metric_values, spread, table
+from sweep.results.pages.markdown import interval, mean, metric_values, spread, table, wrap
 from sweep.results.pages.sweeps import case_name, overrides, param_values, runs_of_sweep, search
 
 SWEEP = "experiment=detectors"
@@ -65,9 +66,16 @@ def page(sweeps: Sequence[Run], cells: Sequence[Run]) -> str:
     cases: dict[str, list[Run]] = {}
     for cell in cells:
         cases.setdefault(_case(cell), []).append(cell)
-    paragraphs = [markdown.commands(sweeps), _head(sweeps), "## All cases", _overall(cells)]
+    why = {name: _no_implant(of_case) for name, of_case in cases.items()}
+    counted = [cell for cell in cells if not why[_case(cell)]]
+    paragraphs = [markdown.commands(sweeps), _head(sweeps), "## All cases"]
+    paragraphs += [_overall(counted)] if counted else []
+    if any(why.values()):
+        names = ", ".join(name for name in cases if why[name])
+        paragraphs.append(wrap(f"Without those where the attack did not take hold of B: {names}."))
     for name, of_case in cases.items():
         paragraphs += [f"## {name}", _badnet(of_case), _of_case(of_case)]
+        paragraphs += [wrap(f"The attack did not take hold of B: {why[name]}.")] * bool(why[name])
     return markdown.page(TITLE, INTRODUCTION, paragraphs, LEGEND, LIMITS)
 
 
@@ -88,6 +96,12 @@ def _case(cell: Run) -> str:
     params = cell.data.params
     trained = params.get("badnet") == "trained"
     return f"{case_name(cell)}, {params[ATTACK_PARAM]}" if trained else case_name(cell)
+
+
+def _no_implant(cells: Sequence[Run]) -> str:
+    """Why the attack did not take hold of the B of a case, by its newest cell; "" where it did."""
+    implant = implant_of(max(cells, key=lambda cell: cell.info.start_time))
+    return "" if implant == IMPLANTED else implant
 
 
 def _overall(cells: Sequence[Run]) -> str:

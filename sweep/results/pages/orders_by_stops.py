@@ -6,8 +6,9 @@ from statistics import fmean
 
 from mlflow.entities import Run
 
+from sweep.evaluation.implant import IMPLANTED
 from sweep.evaluation.run_metrics import DROPS
-from sweep.results.cells import CONTROL, ORACLE
+from sweep.results.cells import CONTROL, ORACLE, implant_of
 from sweep.results.pages import markdown
 from sweep.results.pages.markdown import (
     DASH,
@@ -132,6 +133,9 @@ def _setting(case: Case) -> str:
     counts = tag_values(case.measured, "asr_counts")
     if counts != DASH:
         text += f" ASR counts {counts}."
+    implant = implant_of(case.measured[-1])
+    if implant not in ("", IMPLANTED):
+        text += f" The attack did not take hold of B: {implant}."
     return wrap(text)
 
 

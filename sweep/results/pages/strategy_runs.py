@@ -4,15 +4,16 @@
 """
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from mlflow.entities import Run
 
 from sweep.attacks import HARMLESS_RATE
+from sweep.evaluation.implant import IMPLANTED, TWIN_CLEAN
 from sweep.evaluation.significance import TOLERANCE
-from sweep.results.cells import FINISHED
+from sweep.results.cells import FINISHED, implant_of
+from sweep.results.pages.strategy_names import strategy_names
 from sweep.results.pages.sweeps import case_name, overrides, runs_of_sweep, search
 from sweep.tracking import SKIPPED
 
@@ -21,6 +22,7 @@ STRATEGY_PARAM = "strategy"
 ATTACK_PARAM = "attack"
 RATE_PARAM = "attack.rate"
 BADNET_SEED_PARAM = "badnet.seed"
+ARCHITECTURE_PARAM, USUAL_ARCHITECTURE = "badnet.architecture", "deepid"
 
 #: The aim: at most so much attack success, at so much clean accuracy lost, at so many false alarms.
 MAX_ATTACK_SUCCESS, MAX_ACCURACY_LOSS, MAX_FALSE_ALARMS = 0.05, 0.02, 0.02
@@ -39,9 +41,8 @@ ATTACKS = (
     "sig_clean_label",
     "pruning_aware",
 )
-REPEATS = re.compile(r"^prune\.(order|stop)\.")  # prune.stop.frac is prune.frac, if not said
-
-Settings = tuple[tuple[str, str], ...]
+#: By case and attack, the seeds of the networks that a strategy should have been tried on.
+Seeds = Mapping[tuple[str, str], Set[str]]
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,36 @@ class StrategyRun:
     """One strategy on one network B, which is known by its case, its attack and its seed.
 
     name: the strategy, and what of its settings is not as in most of its cells.
+    ledger: the cell on that network that tells whether the attack took hold of it.
     """
 
     cell: Run
     sweep: Run
     name: str
     attack: str
+    ledger: Run
 
     @property
     def case(self) -> str:
-        return case_name(self.cell)
+        """Images and, where it is not the usual one, architecture."""
+        return _case(self.cell)
+
+    @property
+    def architecture(self) -> str:
+        return _architecture(self.cell)
+
+    @property
+    def implant(self) -> str:
+        """Whether the attack took hold of B: "yes", or why not; "" where none was trained into it.
+
+        What is said of a network is the same for all strategies.
+        """
+        return implant_of(self.ledger)
+
+    @property
+    def apart(self) -> bool:
+        """Whether B has an attack that did not take hold: no mean is made of such runs."""
+        return self.implant not in ("", IMPLANTED)
 
     @property
     def strategy(self) -> str:
@@ -163,13 +184,15 @@ def newest_strategy_runs(runs: Sequence[Run]) -> list[StrategyRun]:
                     cells[cell.info.run_id] = cell
                     sweep_of[cell.info.run_id] = sweep
     oldest_first = sorted(cells.values(), key=lambda cell: cell.info.start_time)
-    names, rates = _names(oldest_first), _rates(oldest_first)
+    names = strategy_names(oldest_first, STRATEGY_PARAM, _network)
+    rates = _rates(oldest_first)
+    ledgers = _ledgers(oldest_first)
     newest = {(*_network(cell), names[cell.info.run_id]): cell for cell in oldest_first}
     strategy_runs = []
     for cell in newest.values():
         run_id = cell.info.run_id
-        attack = _attack(cell, rates)
-        strategy_runs.append(StrategyRun(cell, sweep_of[run_id], names[run_id], attack))
+        about = names[run_id], _attack(cell, rates), ledgers[_network(cell)]
+        strategy_runs.append(StrategyRun(cell, sweep_of[run_id], *about))
     return sorted(strategy_runs, key=lambda run: run.sort_key)
 
 
@@ -187,9 +210,38 @@ def _attacked(cell: Run) -> bool:
     return float(cell.data.params[RATE_PARAM]) > HARMLESS_RATE
 
 
+def _case(cell: Run) -> str:
+    architecture = _architecture(cell)
+    usual = architecture in (USUAL_ARCHITECTURE, "")
+    return case_name(cell) if usual else f"{case_name(cell)}, {architecture}"
+
+
+def _architecture(cell: Run) -> str:
+    """What B is trained as; "" of a network from a file, which says so itself."""
+    params = cell.data.params
+    if params.get("badnet") == "file":
+        return ""
+    return params.get(ARCHITECTURE_PARAM, USUAL_ARCHITECTURE)
+
+
 def _network(cell: Run) -> tuple[str, ...]:
     params = cell.data.params
-    return case_name(cell), params[ATTACK_PARAM], params[RATE_PARAM], params[BADNET_SEED_PARAM]
+    return _case(cell), params[ATTACK_PARAM], params[RATE_PARAM], params[BADNET_SEED_PARAM]
+
+
+def _ledgers(oldest_first: Iterable[Run]) -> dict[tuple[str, ...], Run]:
+    """Of each network the newest cell that measured its twin, or else the newest with its ASR."""
+    ledgers: dict[tuple[str, ...], Run] = {}
+
+    def rank(cell: Run) -> tuple[bool, bool]:
+        metrics = cell.data.metrics
+        return TWIN_CLEAN in metrics, "badnet/attack_success_rate" in metrics
+
+    for cell in oldest_first:
+        known = ledgers.setdefault(_network(cell), cell)
+        if rank(cell) >= rank(known):
+            ledgers[_network(cell)] = cell
+    return ledgers
 
 
 def _rates(cells: Iterable[Run]) -> dict[tuple[str, str], set[str]]:
@@ -206,55 +258,3 @@ def _attack(cell: Run, rates: Mapping[tuple[str, str], set[str]]) -> str:
     case, attack, rate, _ = _network(cell)
     several = _attacked(cell) and len(rates[case, attack]) > 1
     return f"{attack}, {RATE_PARAM}={rate}" if several else attack
-
-
-# What one strategy was tried with
-
-
-def _settings(cell: Run) -> Settings:
-    """What a strategy sets, but for classes and functions, which follow from choices."""
-    others = ("seed", "data.valid_images", "data.valid_at_most")
-    settings = []
-    for key, value in cell.data.params.items():
-        if (key.startswith(("repair", "prune.")) or key in others) and not key.endswith("_"):
-            settings.append((key, value))
-    return tuple(sorted(settings))
-
-
-def _names(cells: Sequence[Run]) -> dict[str, str]:
-    """A name for each cell (by its run's id): its strategy, and what is not as in most of those.
-
-    `cells` stand in the order of their making; of two settings that are as many the newer counts.
-    """
-    by_strategy: dict[str, list[Run]] = {}
-    for cell in cells:
-        by_strategy.setdefault(cell.data.params[STRATEGY_PARAM], []).append(cell)
-    names = {}
-    for strategy, same in by_strategy.items():
-        unique = dict.fromkeys((_network(cell), _settings(cell)) for cell in reversed(same))
-        settings = [settings for _, settings in unique]
-        usual = max(settings, key=settings.count)  # the first of several
-        for cell in same:
-            differing = _differing_settings(dict(_settings(cell)), dict(usual), map(dict, settings))
-            names[cell.info.run_id] = ", ".join([strategy, *differing])
-    return names
-
-
-def _differing_settings(
-    settings: Mapping[str, str], usual: Mapping[str, str], known: Iterable[Mapping[str, str]]
-) -> list[str]:
-    """The settings by which a cell differs from the usual one, as on the command line.
-
-    A setting that only one of both has follows from another choice, as from `repair`; it is told
-    where other cells have it otherwise. One that repeats another is not.
-    """
-    values: dict[str, set[str]] = {}
-    for others in known:
-        for key, value in others.items():
-            values.setdefault(key, set()).add(value)
-    differing: dict[str, str] = {}
-    for key, value in sorted(settings.items(), key=lambda item: (item[0].count("."), item[0])):
-        expected = {usual[key]} if key in usual else values[key]
-        if expected != {value} and differing.get(REPEATS.sub("prune.", key)) != value:
-            differing[key] = value
-    return [f"{key}={value}" for key, value in differing.items()]

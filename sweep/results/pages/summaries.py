@@ -4,17 +4,19 @@ A case here is a case of the sweep and an attack; with each seed it is another n
 `runs` of what makes one cell are those of one strategy.
 """
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, median
 
 from mlflow.entities import Run
 
 from sweep.results.cells import ORACLE
 from sweep.results.pages.markdown import DASH, interval, metric_values, spread
-from sweep.results.pages.strategy_runs import StrategyRun
+from sweep.results.pages.strategy_runs import Seeds, StrategyRun
 from sweep.terminal import percent
 
 ANSWER = "answer"
+TRAINED = ("badnet", "twin")
+NO_SEEDS: Seeds = {}
 
 #: The columns of `totals`.
 TOTALS = ("cases", "networks", "points lost", "B' ASR", "time in s")
@@ -61,16 +63,21 @@ def metric_interval(runs: Iterable[StrategyRun], metric: str) -> str:
 
 def case_reached(
     case: Sequence[StrategyRun],
-    seeds: Set[str],
+    seeds: Seeds,
     reached: Callable[[StrategyRun], bool] = StrategyRun.reached,
 ) -> bool:
     """Whether all runs of one case have `reached` the aim, and none of the `seeds` is missing."""
-    return all(map(reached, case)) and seeds <= {run.seed for run in case}
+    return all(map(reached, case)) and not _missing(case, seeds)
+
+
+def _missing(case: Sequence[StrategyRun], seeds: Seeds) -> int:
+    """How many of the seeds that one case should have are not among its runs."""
+    return len(seeds.get((case[0].case, case[0].attack), set()) - {run.seed for run in case})
 
 
 def counts(
     runs: Sequence[StrategyRun],
-    seeds: Set[str],
+    seeds: Seeds,
     reached: Callable[[StrategyRun], bool] = StrategyRun.reached,
 ) -> tuple[int, int]:
     """In how many cases, and in how many networks, runs have `reached` the aim."""
@@ -78,7 +85,7 @@ def counts(
     return sum(case_reached(case, seeds, reached) for case in cases), sum(map(reached, runs))
 
 
-def rank(runs: Sequence[StrategyRun], seeds: Set[str]) -> tuple[bool, int, int, float, str]:
+def rank(runs: Sequence[StrategyRun], seeds: Seeds) -> tuple[bool, int, int, float, str]:
     """Where a strategy stands among others: the answer first, then by what is reached, and ASR."""
     first = runs[0]
     cases, networks = counts(runs, seeds)
@@ -86,7 +93,7 @@ def rank(runs: Sequence[StrategyRun], seeds: Set[str]) -> tuple[bool, int, int, 
     return first.strategy != ANSWER, -cases, -networks, fmean(successes), first.name
 
 
-def totals(runs: Sequence[StrategyRun], seeds: Set[str] = frozenset()) -> list[str]:
+def totals(runs: Sequence[StrategyRun], seeds: Seeds = NO_SEEDS) -> list[str]:
     """The row of `TOTALS`: what a strategy is worth over all cases."""
     cases, networks = counts(runs, seeds)
     return [
@@ -119,10 +126,11 @@ def points(share: float) -> str:
 
 
 def median_time(runs: Sequence[StrategyRun]) -> str:
-    """The median time of a cell without the training of B, in seconds."""
+    """The median time of a cell without the training of B and its twin, in seconds."""
     metrics = [run.cell.data.metrics for run in runs]
     ended = [values for values in metrics if "time/total" in values]
-    times = [values["time/total"] - values.get("time/badnet", 0.0) for values in ended]
+    trained = [sum(values.get(f"time/{name}", 0.0) for name in TRAINED) for values in ended]
+    times = [values["time/total"] - of_b for values, of_b in zip(ended, trained, strict=True)]
     return f"{median(times):.0f}" if times else DASH
 
 
@@ -140,7 +148,7 @@ def signs_found(runs: Iterable[StrategyRun]) -> str:
     return f"{sum(verdicts)} of {len(verdicts)}" if verdicts else DASH
 
 
-def seeds_reached(case: Sequence[StrategyRun], seeds: Set[str]) -> str:
+def seeds_reached(case: Sequence[StrategyRun], seeds: Seeds) -> str:
     """With how many seeds a case reaches the aim; and by what, where B' and G do not both."""
     reached = sum(run.reached() for run in case)
     by_network = {
@@ -148,8 +156,8 @@ def seeds_reached(case: Sequence[StrategyRun], seeds: Set[str]) -> str:
         "G": sum(run.reached_by_goodnet() for run in case),
     }
     text = f"{reached} of {len(case)}"
-    missing = len(seeds) - len(case)
-    if missing > 0:
+    missing = _missing(case, seeds)
+    if missing:
         text += f", {missing} missing"
     if set(by_network.values()) == {reached}:
         return text

@@ -3,11 +3,11 @@
 Each section is a list of paragraphs, empty where nothing of it was measured.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
-from sweep.results.pages import markdown, summaries
+from sweep.results.pages import ledger, markdown, summaries
 from sweep.results.pages.columns import CASES, INTERVALS, UNHARMED, VERDICTS, Column
 from sweep.results.pages.markdown import DASH, extremes, table, wrap
 from sweep.results.pages.strategy_runs import (
@@ -15,6 +15,7 @@ from sweep.results.pages.strategy_runs import (
     MAX_ATTACK_SUCCESS,
     MAX_FALSE_ALARMS,
     STRATEGY_PARAM,
+    Seeds,
     StrategyRun,
 )
 from sweep.results.pages.summaries import (
@@ -40,6 +41,9 @@ INTRODUCTION = (
 
 #: What the page says of these tables, to be read with them.
 LEGEND = """\
+- **twin**: the same network, trained without the attack; its ASR and its robust accuracy are on the
+  same stamped images as those of B, and tell what the trigger does by nature. Only networks that
+  count as implanted are in means and counts.
 - **points lost**: of clean test accuracy, from B to B'; below 0 B' has more.
 - **cases** and **networks**: how many of those measured reach the aim, by B' or by G. A case is one
   attack on one kind of images, with each seed on another network; it reaches the aim with every
@@ -49,9 +53,9 @@ LEGEND = """\
   a backdoor, by its newest cell with a verdict, whatever the strategy; of those only where a class
   that stands out was compared with a network learned anew. Where there is none, these are false
   alarms.
-- **B' robust**: poisoned images to which B' gives their true class.
-- **time**: the median cell, with the verdict where there is one, without the training of B. What
-  earlier cells kept is not paid again.
+- **B' robust**, **twin robust**: poisoned images to which B' or the twin gives their true class.
+- **time**: the median cell, with the verdict where there is one, without the training of B and of
+  its twin. What earlier cells kept is not paid again.
 - In brackets: the lowest and the highest network; in the table of intervals these."""
 
 #: What may not be concluded from them.
@@ -68,8 +72,9 @@ Strategies = Mapping[str, Sequence[StrategyRun]]
 def page(runs: Sequence[StrategyRun]) -> str:
     """Every strategy on every case, the answer before all others, in Markdown."""
     measured = [run for run in runs if run.measured]
-    attacked = [run for run in measured if run.attacked]
-    seeds = _seeds(attacked)
+    attacked = [run for run in measured if run.attacked and not run.apart]
+    apart = [run for run in measured if run.apart]
+    seeds = _seeds(attacked, apart)
     ranked = sorted(by_name(attacked).items(), key=lambda item: summaries.rank(item[1], seeds))
     usual = {name: same for name, same in ranked if not same[0].is_variant}
     variants = {name: same for name, same in ranked if same[0].is_variant}
@@ -77,20 +82,27 @@ def page(runs: Sequence[StrategyRun]) -> str:
     paragraphs = [markdown.commands(summaries.sweeps(runs)), _head(runs)]
     paragraphs += _strategies(usual, seeds)
     paragraphs += markdown.skipped([run.cell for run in runs if not run.measured], STRATEGY_PARAM)
+    paragraphs += ledger.ledger([run for run in measured if run.attacked])
     paragraphs += _cases(answer, seeds)
     for case in dict.fromkeys(run.case for run in attacked):
         paragraphs += _every_strategy(case, usual, seeds)
     paragraphs += _intervals(answer)
-    paragraphs += _verdicts(summaries.newest_verdicts(measured))
+    paragraphs += _verdicts(summaries.newest_verdicts(run for run in measured if not run.apart))
+    paragraphs += ledger.apart(apart)
     paragraphs += _unharmed([run for run in measured if not run.attacked])
     paragraphs += _variants(variants, usual)
     return markdown.page(TITLE, INTRODUCTION, paragraphs, LEGEND, LIMITS)
 
 
-def _seeds(attacked: Sequence[StrategyRun]) -> Set[str]:
-    """The seeds that every case should have: those of the answer, or of all strategies."""
+def _seeds(attacked: Sequence[StrategyRun], apart: Sequence[StrategyRun]) -> Seeds:
+    """The seeds that each case should have: those of the answer, or of all strategies.
+
+    But for those of networks that are `apart`.
+    """
     usual = [run for run in attacked if not run.is_variant]
-    return {run.seed for run in usual if run.name == ANSWER} or {run.seed for run in usual}
+    seeds = {run.seed for run in usual if run.name == ANSWER} or {run.seed for run in usual}
+    without = {case: {run.seed for run in runs} for case, runs in by_case(apart).items()}
+    return {case: seeds - without.get(case, set()) for case in by_case(attacked)}
 
 
 def _head(runs: Sequence[StrategyRun]) -> str:
@@ -112,7 +124,7 @@ def _each_once(texts: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(texts))
 
 
-def _strategies(usual: Strategies, seeds: Set[str]) -> list[str]:
+def _strategies(usual: Strategies, seeds: Seeds) -> list[str]:
     """The aim, and how far each strategy reaches it."""
     if not usual:
         return []
@@ -129,7 +141,7 @@ def _strategies(usual: Strategies, seeds: Set[str]) -> list[str]:
     return [*map(wrap, paragraphs), table(["strategy", *TOTALS], rows)]
 
 
-def _reached(answer: Sequence[StrategyRun], seeds: Set[str]) -> str:
+def _reached(answer: Sequence[StrategyRun], seeds: Seeds) -> str:
     """How far the answer reaches the aim, and by which of B' and G."""
     cases, networks = counts(answer, seeds)
     by_repaired = counts(answer, seeds, StrategyRun.reached_by_repaired)
@@ -142,28 +154,20 @@ def _reached(answer: Sequence[StrategyRun], seeds: Set[str]) -> str:
 
 
 def _incomparable(usual: Strategies) -> list[str]:
-    """Networks on which strategies do not compare: not the same for all, or with no attack in B."""
+    """Networks on which strategies do not compare, as they are not the same for all."""
     by_network: dict[str, list[StrategyRun]] = {}
     all_runs = [run for runs in usual.values() for run in runs]
     for run in sorted(all_runs, key=lambda run: run.sort_key):
         by_network.setdefault("{} {} seed {}".format(*run.network), []).append(run)
-    different, harmless = [], []
-    for name, runs in by_network.items():
-        digests = {markdown.tag_values([run.cell], "network_digest") for run in runs}
-        if len(digests) > 1:
-            different.append(name)
-        successes = rates(runs, "badnet/attack_success_rate")
-        if any(success <= MAX_ATTACK_SUCCESS for success in successes):
-            harmless.append(name)
-    sentences = []
-    if different:
-        sentences.append(f"Not the same B for all strategies: {', '.join(different)}.")
-    if harmless:
-        sentences.append(f"No attack to remove from B: {', '.join(harmless)}.")
-    return sentences
+    different = [
+        name
+        for name, runs in by_network.items()
+        if len({markdown.tag_values([run.cell], "network_digest") for run in runs}) > 1
+    ]
+    return [f"Not the same B for all strategies: {', '.join(different)}."] if different else []
 
 
-def _cases(answer: Sequence[StrategyRun], seeds: Set[str]) -> list[str]:
+def _cases(answer: Sequence[StrategyRun], seeds: Seeds) -> list[str]:
     """The answer on each case, over the seeds."""
     if not answer:
         return []
@@ -171,7 +175,7 @@ def _cases(answer: Sequence[StrategyRun], seeds: Set[str]) -> list[str]:
     return ["## The answer, case by case", _table(["images", "attack"], by_case(answer), columns)]
 
 
-def _every_strategy(case: str, usual: Strategies, seeds: Set[str]) -> list[str]:
+def _every_strategy(case: str, usual: Strategies, seeds: Seeds) -> list[str]:
     """All strategies on the images of one case: what they cost, and what they leave of attacks."""
     runs = [run for same in usual.values() for run in same if run.case == case]
     if not runs:
@@ -181,7 +185,7 @@ def _every_strategy(case: str, usual: Strategies, seeds: Set[str]) -> list[str]:
         "Points lost / ASR of B'; bold where B' or G reaches the aim with all seeds.",
         _strategies_by_attacks(runs, partial(_loss_and_success, seeds=seeds)),
     ]
-    if len(seeds) > 1:
+    if any(len(of_case) > 1 for of_case in seeds.values()):
         paragraphs.append("Lowest to highest seed of the same:")
         paragraphs.append(_strategies_by_attacks(runs, _loss_and_success_extremes))
     return paragraphs
@@ -198,7 +202,7 @@ def _strategies_by_attacks(runs: Sequence[StrategyRun], show: Column) -> str:
     return table(["strategy", *attacks], rows)
 
 
-def _loss_and_success(runs: Sequence[StrategyRun], seeds: Set[str]) -> str:
+def _loss_and_success(runs: Sequence[StrategyRun], seeds: Seeds) -> str:
     """The means over the runs of one case; bold where it reaches the aim with all `seeds`."""
     loss = points(fmean(run.accuracy_loss for run in runs))
     success = markdown.mean([run.cell for run in runs], "repaired/attack_success_rate")
@@ -244,7 +248,7 @@ def _unharmed(clean: Sequence[StrategyRun]) -> list[str]:
     groups = {}
     for case in dict.fromkeys(run.case for run in clean):
         strategies = by_name(run for run in clean if run.case == case).values()
-        for runs in sorted(strategies, key=lambda runs: summaries.rank(runs, set())):
+        for runs in sorted(strategies, key=lambda runs: summaries.rank(runs, summaries.NO_SEEDS)):
             groups[case, marked_name(runs)] = runs
     return [
         "## Networks without a backdoor",

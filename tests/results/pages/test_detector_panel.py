@@ -70,3 +70,16 @@ def test_the_command_and_how_to_read_it_are_there_and_no_folder_is_told():
     assert "python run.py experiment=detectors case=faces data.root=DIR" in page
     assert "/home/me" not in page
     assert "A vote has no threshold" in page
+
+
+def test_a_case_in_which_the_attack_did_not_take_hold_is_in_no_mean_and_told_with_why():
+    weak = {"badnet/attack_success_rate": 0.6}
+    page = shown(cell("ted", "blend", 0.5), cell("ted", "warp", 0.9, **weak))
+    assert table(page, "All cases")["`ted`"][:2] == ["1", "0.500"]
+    said = "Without those where the attack did not take hold of B: faces, warp."
+    assert said in page
+    assert "The attack did not take hold of B: ASR 60.00 %, below 85 %." in page
+    assert "take hold" not in shown(cell("ted", "blend", 0.5))
+    alone = shown(cell("ted", "warp", 0.9, **weak))
+    assert "`ted`" not in alone.split("## faces, warp")[0]
+    assert "`ted`" in alone

@@ -130,6 +130,13 @@ def test_b_is_told_with_its_intervals_images_layer_and_channels():
     assert said in text
 
 
+def test_a_network_that_the_attack_did_not_take_hold_of_is_said_to_be_one():
+    weak = rates() | {"badnet/attack_success_rate": 0.6}
+    said = "The attack did not take hold of B: ASR 60.00 %, below 85 %."
+    assert said in " ".join(shown([cell(metrics=weak)]).split())
+    assert "take hold" not in shown([cell()])
+
+
 def test_orders_stand_best_area_first_each_by_its_seeds_once():
     cells = [
         *[cell("random", stop, 0, rates(0.6)) for stop in ("knee", "outlier", "agreement")],

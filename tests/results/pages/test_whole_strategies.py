@@ -415,10 +415,6 @@ def test_skipped_cells_are_told_with_why():
 
 
 def test_networks_on_which_strategies_do_not_compare_are_named():
-    assert "No attack" not in shown(cell())
-    learned, failed = ({"badnet/attack_success_rate": rate} for rate in (0.9, 0.05))
-    text = shown(cell(metrics=rates() | learned), cell(seed=1, metrics=rates() | failed))
-    assert "No attack to remove from B: signs patch seed 1.\n" in text
     same = cell(network_digest="a"), cell("lab", network_digest="a")
     assert "Not the same B" not in shown(*same)
     text = shown(*same, cell("clp", network_digest="b"), cell(seed=1, network_digest="c"))
@@ -431,6 +427,109 @@ def test_what_was_not_measured_is_a_dash():
     assert row == ["90.00", "-", "90.00", "0.00", "-", "-", "-", "0 of 1"]
     assert table(text, STRATEGIES, 1)["answer"][2:] == ["0.00", "-", "-"]
     assert table(text, "Every strategy on signs")["answer"] == ["0.00 / -"]
+
+
+# The ledger
+
+
+LEDGER = "Of which networks the attack took hold"
+WEAK = rates(lost=0.03, left=0.7) | {"badnet/attack_success_rate": 0.76}
+TWIN = {"twin/clean_accuracy": 0.96, "twin/attack_success_rate": 0.012}
+TWIN |= {"twin/robust_accuracy": 0.9}
+
+
+def test_the_ledger_has_every_network_with_its_twin_and_why_it_does_not_count():
+    vgg = {"badnet.architecture": "vgg"}
+    low = TWIN | {"twin/clean_accuracy": 0.98}
+    text = shown(
+        cell(metrics=rates() | TWIN, implant="yes"),
+        cell(seed=1, metrics=rates() | low, implant="clean accuracy too low"),
+        cell(attack="blend", metrics=WEAK),
+        cell("lab", "blend", metrics=WEAK),
+        cell(attack="warp", more=vgg, metrics=rates()),
+        cell(more=CLEAN),
+    )
+    assert table(text, LEDGER, names=4) == {
+        "images attack architecture seed": [
+            "B clean", "twin clean", "B ASR", "twin ASR", "twin robust", "implanted",
+        ],
+        "signs patch deepid 0": ["95.00", "96.00", "99.00", "1.20", "90.00", "yes"],
+        "signs patch deepid 1": [
+            "95.00", "98.00", "99.00", "1.20", "90.00", "clean accuracy too low",
+        ],
+        "signs blend deepid 0": ["95.00", *"-", "76.00", *"--", "ASR 76.00 %, below 85 %"],
+        "signs warp vgg 0": ["95.00", *"-", "99.00", *"--", "yes"],
+    }  # fmt: skip
+    assert "2 of 4 networks do; the others are in no mean" in " ".join(text.split())
+
+
+def test_networks_that_do_not_count_are_in_no_mean_and_stand_apart_each_by_itself():
+    text = shown(
+        cell(),
+        cell(seed=1),
+        cell(seed=2, metrics=WEAK),
+        cell("lab", seed=0, metrics=FAILS),
+        cell("lab", seed=2, metrics=WEAK | {"repaired/attack_success_rate": 0.6}),
+        cell("lab", "warp", seed=2, metrics=WEAK),
+        cell(attack="blend", seed=2),
+    )
+    found = table(text, STRATEGIES, 1)
+    assert found["answer"][:2] == ["1 of 2", "3 of 3"]  # blend lacks two seeds, patch none
+    assert found["answer"][3] == "2.00"
+    assert found["lab"][3] == "90.00"
+    case = table(text, "The answer, case by case", names=2)
+    assert (case["signs patch"][1], case["signs patch"][-1]) == ("99.00", "2 of 2")
+    assert case["signs blend"][-1] == "1 of 1, 2 missing"
+    assert "signs warp" not in case
+    assert table(text, "Networks that do not count as implanted") == {
+        "strategy": ["signs patch seed 2", "signs warp seed 2"],
+        "answer": ["3.00 / 70.00", "-"],
+        "lab": ["3.00 / 60.00", "3.00 / 70.00"],
+    }
+    assert "do not count" not in shown(cell())
+
+
+def test_what_one_cell_measured_of_a_network_holds_for_all_strategies_on_it():
+    weak = "clean accuracy too low"
+    runs = tried(
+        cell(metrics=rates() | TWIN, implant=weak, at=1), cell("lab", at=2), cell("lab", seed=1)
+    )
+    told = {(trial.strategy, trial.seed): trial.implant for trial in runs}
+    assert told == {("answer", "0"): weak, ("lab", "0"): weak, ("lab", "1"): "yes"}
+    assert [trial.apart for trial in runs].count(True) == 2
+
+
+def test_networks_of_another_architecture_are_other_networks():
+    vgg = {"badnet.architecture": "vgg"}
+    deepid = {"badnet.architecture": "deepid"}
+    runs = tried(cell(), cell(more=vgg), cell(seed=1, more=deepid))
+    assert [(trial.case, trial.architecture) for trial in runs] == [
+        *[("signs", "deepid")] * 2,
+        ("signs, vgg", "vgg"),
+    ]
+    theirs = cell(more={"badnet": "file", "badnet.architecture": "None"})
+    assert [(trial.case, trial.architecture) for trial in tried(theirs)] == [("signs", "")]
+
+
+def test_signs_are_counted_in_networks_that_count():
+    weak = judged(1) | {"badnet/attack_success_rate": 0.5}
+    text = shown(cell(metrics=judged(1)), cell(seed=1, metrics=weak), cell(more=CLEAN))
+    assert "Signs of one are found in 1 of 1 networks with a backdoor." in text
+
+
+def test_time_is_told_without_the_training_of_b_and_of_its_twin():
+    text = shown(cell(metrics=rates() | {"time/twin": 25.0}))
+    assert table(text, STRATEGIES, 1)["answer"][-1] == "15"
+
+
+def test_what_a_defender_has_is_told_where_it_is_not_as_usual():
+    changed = {"data.valid_changed": "blurred", "data.valid_per_class": "None"}
+    usual = {"data.valid_changed": "None", "data.valid_per_class": "None"}
+    assert names(cell(), cell(seed=1, more=usual), cell(seed=2, more=changed)) == [
+        "answer",
+        "answer",
+        "answer, data.valid_changed=blurred",
+    ]
 
 
 # The page
