@@ -59,8 +59,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
     if cfg.inspect or cfg.verdict:
         with log.stage("verdict"):
             verdict = inspection.inspect(defender, valid, inspected_orders(cfg), parts.stop, **how)
-        printed.print_verdict(verdict)
-        log.verdict(verdict, figures.draw_verdict(verdict, cut.layer))
+        printed.tell_verdict(log, verdict, cut.layer)
         if cfg.inspect:
             return
     estimation.announce(at_cut, cfg.prune.step)
@@ -101,6 +100,8 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
         rates |= implants.of_twin(log, parts, files, images, rates) if cfg.twin else {}
         if parts.detector:
             rates |= detector_rates(parts.detector, rule, defender, now.network, images, learned)
+        attacker = parts.attacker(badnet, now.network, files, images, cfg.seed)
+        rates |= attacker.probed(log, parts.probes)
         log.rates(rates | rule.metrics(), image_counts(by_step))
     if cfg.recheck:
         with log.stage("recheck"):
@@ -109,11 +110,8 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
         log.curve(curve, cut.locate)
         log.predictions(by_step, now.predicted, said, apart)
         log.text("flagged.csv", flagged_csv(images, files.paths(), by_step, now, said, classes))
-        if log.sweep is None or cfg.tracking.figures:
-            ranked_by = f"{choices['prune/order']} ({parts.threat_model})"
-            log.figures(figures.draw_cell(curve, stop.step, valid.means(), cut.locate, ranked_by))
-        else:
-            figures.log_shared(log, valid.name, lambda: figures.draw_channels(valid.means()))
+        ranked_by = f"{choices['prune/order']} ({parts.threat_model})"
+        figures.log_cell(log, curve, stop.step, valid, ranked_by, whole=cfg.tracking.figures)
 
 
 if __name__ == "__main__":

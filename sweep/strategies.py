@@ -1,4 +1,4 @@
-"""All orders, stops, repairs and detectors as a table, and as a page.
+"""All orders, stops, repairs, detectors and probes as a table, and as a page.
 
     python -m sweep.strategies > docs/strategies.md
 
@@ -10,7 +10,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable
 
-from sweep import detectors, orders, repairs, stops
+from sweep import detectors, orders, probes, repairs, stops
 from sweep.pruning.requirements import is_oracle, needs_of
 
 WIDTH, ARXIV = 79, r"arXiv\s(\d{4}\.\d{5})"
@@ -52,11 +52,17 @@ labels, and gives a new network, in which what was pruned is pruned still. Its s
 `detector=NAME`, beside GoodNet. A detector gives every image a score, the higher the more suspect,
 and may learn from half of the clean validation images; the others, those that no repair has
 learned, set its threshold. p_B(c|x) is the probability that B gives class c of image x.
-{detectors}"""
+{detectors}
+## Probes: what an attack success rate does not tell
+
+`probe=[NAME,NAME]`, beside a cell. A probe measures B' with the means of an attacker, who has
+poisoned images; it is no defence, changes nothing of B', and no choice of a defender sees it. Its
+settings are keys of `probe.NAME`, see `conf/probe/`.
+{probes}"""
 
 
 def listing() -> str:
-    """All orders, stops, repairs and detectors for a terminal, no line longer than `WIDTH`."""
+    """All orders, stops, repairs, detectors and probes for a terminal, lines of `WIDTH` at most."""
     lines = ["prune/order=NAME: which channel first, what it needs, for whom, arXiv", ""]
     for order in orders.CATALOGUE:
         summary, needs, who, source = _row(order)
@@ -68,11 +74,13 @@ def listing() -> str:
     lines += ["", "repair=[NAME,NAME]: what is done to the pruned network, in turn", ""]
     lines += _summaries(repairs.CATALOGUE)
     lines += ["", "detector=NAME: which images are poisoned, beside GoodNet", ""]
-    return "\n".join(lines + _summaries(detectors.CATALOGUE))
+    lines += _summaries(detectors.CATALOGUE)
+    lines += ["", "probe=[NAME,NAME]: what an attack success rate does not tell of B'", ""]
+    return "\n".join(lines + _summaries(probes.CATALOGUE))
 
 
 def markdown() -> str:
-    """All orders, stops, repairs and detectors as a page, each with what its docstring says."""
+    """All of them as a page, each with what its docstring says."""
     rows = [
         " | ".join([f"| [{order.__name__}](#{order.__name__})", *_row(order)])
         for order in orders.CATALOGUE
@@ -84,6 +92,7 @@ def markdown() -> str:
         stops="".join(_section(stop) for stop in _stops()),
         repairs="".join(_section(repair) for repair in repairs.CATALOGUE),
         detectors="".join(_section(detector) for detector in detectors.CATALOGUE),
+        probes="".join(_section(probe) for probe in probes.CATALOGUE),
     )
 
 

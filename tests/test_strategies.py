@@ -22,6 +22,7 @@ NAMES = {
         ("stop", "prune/stop"),
         ("repair", "repair"),
         ("detector", "detector"),
+        ("probe", "probe"),
     )
 }
 ALL = [name for names in NAMES.values() for name in names]

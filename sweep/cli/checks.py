@@ -104,6 +104,7 @@ def check(cfg: DictConfig, parts: Parts) -> None:
     """
     from sweep import implants
     from sweep.networks import shape_and_classes
+    from sweep.probes import requirements
     from sweep.pruning.requirements import is_oracle
     from sweep.repairs import applicability
 
@@ -116,6 +117,9 @@ def check(cfg: DictConfig, parts: Parts) -> None:
     _check_pruning(cfg, parts, network)
     for repair in parts.repairs.values():
         applicability.require(repair, network)
+    supply = requirements.Supply(parts.source, parts.attack, parts.suspect.trains)
+    for probe in parts.probes.values():
+        requirements.require(probe, supply)
     if is_oracle(parts.order) and isinstance(parts.source, Files) and not parts.suspect.trains:
         pairs(parts.source)
 
@@ -168,6 +172,8 @@ def _check_functions(parts: Parts) -> None:
         _require_signature(parts.detector, "a Reference")
     for repair in parts.repairs.values():
         _require_signature(repair, "a Defender")
+    for probe in parts.probes.values():
+        _require_signature(probe, "an Attacker")
 
 
 def _require_signature(function: Callable[..., object], given: str, **more: object) -> None:

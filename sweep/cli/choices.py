@@ -36,12 +36,22 @@ def choice_name(group: str, choice: str, node: object) -> str:
 
 
 def chosen_repairs(cfg: DictConfig) -> dict[str, str]:
-    """The keys in `cfg.repair` of the repairs that are chosen, in turn, by their names.
+    """The keys in `cfg.repair` of the repairs that are chosen, in turn, by their names."""
+    return _chosen_of_list(cfg, "repair")
+
+
+def chosen_probes(cfg: DictConfig) -> dict[str, str]:
+    """The keys in `cfg.probe` of the probes that are chosen, in turn, by their names."""
+    return _chosen_of_list(cfg, "probe")
+
+
+def _chosen_of_list(cfg: DictConfig, group: str) -> dict[str, str]:
+    """The keys of what is chosen of a group that is a list, by their names.
 
     What is set of others does not matter, as in a grid.
     """
-    keys = [str(key) for key in cfg.repair if _is_built(cfg.repair[key])]
-    return {choice_name("repair", key, cfg.repair[key]): key for key in keys}
+    keys = [str(key) for key in cfg[group] if _is_built(cfg[group][key])]
+    return {choice_name(group, key, cfg[group][key]): key for key in keys}
 
 
 def _is_built(node: object) -> bool:

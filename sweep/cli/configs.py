@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import BadInput, files
-from sweep.cli.choices import chosen_names, chosen_repairs
+from sweep.cli.choices import chosen_names, chosen_probes, chosen_repairs
 from sweep.redaction import redacted
 from sweep.results import cells
 
@@ -45,7 +45,8 @@ def params(cfg: DictConfig) -> dict[str, Any]:
     config = {key: value for key, value in to_dict(cfg).items() if key not in NO_PARAMS}
     params = dict(_flattened(config))
     params |= {group.replace("/", "."): name for group, name in chosen_names(cfg).items()}
-    return params | {"repair": f"[{','.join(chosen_repairs(cfg))}]"}
+    lists = {"repair": chosen_repairs(cfg), "probe": chosen_probes(cfg)}
+    return params | {group: f"[{','.join(chosen)}]" for group, chosen in lists.items()}
 
 
 def _flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,25 +4,28 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
+import keras
 from omegaconf import DictConfig, OmegaConf
 
 from sweep import NotApplicable, terminal
 from sweep.attacks import Attack
 from sweep.badnets import FromFile, Trained
 from sweep.cache import Cache
-from sweep.cli.choices import chosen_names, chosen_repairs
+from sweep.cli.choices import chosen_names, chosen_probes, chosen_repairs
 from sweep.cli.configs import to_dict
 from sweep.cli.hydra_errors import build
 from sweep.cli.identity import Origin
-from sweep.data import Faces, Files
+from sweep.data import Faces, Files, Images
 from sweep.detectors.reference import Detector
 from sweep.detectors.rules import MakeRule
 from sweep.estimation import Estimate, estimate
 from sweep.evaluation import ValidCurve
 from sweep.networks import shape_and_classes
+from sweep.probes import Attacker, Probe
 from sweep.pruning import Activations, Cut, activations_of, cut_at, scoring
 from sweep.pruning.evidence import Order
 from sweep.pruning.joint_cut import JointCut
@@ -37,7 +40,8 @@ class Parts:
 
     source: where images come from; suspect: where the network B comes from; repairs: those that
     are chosen, by name, in turn; goodnet: what makes its rule of scores of clean images; detector:
-    what else tells poisoned images from clean ones.
+    what else tells poisoned images from clean ones; probes: what is measured of B' with the means
+    of an attacker, by name.
     """
 
     cache: Cache
@@ -49,6 +53,7 @@ class Parts:
     repairs: Mapping[str, Repair]
     goodnet: MakeRule
     detector: Detector | None
+    probes: Mapping[str, Probe]
 
     @property
     def threat_model(self) -> str:
@@ -69,6 +74,7 @@ class Parts:
             repairs={name: build(cfg.repair[key]) for name, key in chosen_repairs(cfg).items()},
             goodnet=build(cfg.goodnet),
             detector=build(cfg.detector) if "detector" in cfg else None,
+            probes={name: build(cfg.probe[key]) for name, key in chosen_probes(cfg).items()},
         )
 
     @property
@@ -81,6 +87,20 @@ class Parts:
             source = source.rendered()
         is_there = self.suspect.is_there(source, self.attack, self.source.classes)
         return "" if is_there else "the network is not trained yet"
+
+    def attacker(
+        self,
+        badnet: keras.Model,
+        repaired: keras.Model,
+        source: Files,
+        images: Mapping[str, Images],
+        seed: int,
+    ) -> Attacker:
+        """Who probes B': with the files that a cell reads, and B's clean twin where it has one."""
+        make_twin = None
+        if isinstance(self.suspect, Trained):
+            make_twin = partial(self.suspect.twin, source, self.attack)
+        return Attacker(badnet, repaired, source, images, seed, make_twin)
 
     def at_cut(self, cfg: DictConfig) -> dict[str, Activations]:
         """The images at the cut of a cell of that config; nothing must be `missing`."""

@@ -20,6 +20,7 @@ from sweep.cli.settings.fields import (
     Share,
     Weight,
 )
+from sweep.cli.settings.probes import Probes
 from sweep.cli.settings.repairs import Repairs
 
 OURS = "sweep."
@@ -157,6 +158,7 @@ class Settings(Section):
     fail_fast: bool = Field(False, description="stop at the first cell that fails")
     dry_run: bool = Field(False, description="list the cells and run none")
     repair: Repairs = Field(description="a list of repairs, as [finetune]")
+    probe: Probes = Field(description="a list of probes, as [relearn]")
     data: Data
     attack: Attack
     badnet: BadNet

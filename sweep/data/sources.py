@@ -85,6 +85,10 @@ class Files:
         train.require_fit(shape, self.classes, "training")
         return train.labels
 
+    def validation_labels(self) -> NDArray[np.int64]:
+        """Return the labels of all clean validation images, (n,)."""
+        return self.read_clean("valid").labels
+
     def files(self, attack: Attack) -> "Files":
         """Return itself: own files come with the poisoned images that they have."""
         return self

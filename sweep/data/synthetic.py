@@ -72,6 +72,10 @@ class Faces:
         """Return the labels that the training images will have, (n,)."""
         return np.tile(np.arange(self.identities), self.images_per_identity)
 
+    def validation_labels(self) -> NDArray[np.int64]:
+        """Return the labels that the clean validation images will have, (n,)."""
+        return np.tile(np.arange(self.identities), self.held_out)
+
     def check(self, shape: tuple[int, ...], classes: int) -> None:
         """Raise BadInput where the images to come do not fit a network of `shape`, `classes`."""
         count = self.identities * self.held_out

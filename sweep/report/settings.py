@@ -13,7 +13,7 @@ from sweep.results.sources import Entry
 SEEDS = ("seed", "badnet.seed")
 STRATEGY = ("strategy", "prune.order", "prune.stop", "prune.layer", "repair")
 NETWORK = ("case", "data", "attack", "badnet")
-NONE = {"strategy": "none", "case": "none", "repair": "[]", "attack": "none"}
+NONE = {"strategy": "none", "case": "none", "repair": "[]", "probe": "[]", "attack": "none"}
 #: Of the defender's own, though they begin as settings of the network do.
 DEFENDERS = tuple(f"data.valid_{name}" for name in ("images", "at_most", "per_class", "changed"))
 PATH = re.compile(r"~|\.{0,2}/|[A-Za-z]:[\\/]")  # how the name of a file or folder begins

@@ -246,7 +246,7 @@ def _with_function_names(cell: Mapping[str, str], names: Sequence[str]) -> dict[
 def _group(node: str) -> str:
     """The group of a node's dotted name: "prune/order" of "prune.order"."""
     first, *rest = node.split(".")
-    if first == "repair":
+    if first in ("repair", "probe"):
         return node
     return "/".join([first, *rest[:1]]) if first == "prune" else first
 

@@ -7,6 +7,7 @@ from sweep.detectors.rules import Rule
 from sweep.estimation import LONG, Estimate
 from sweep.evaluation.outliers import OUTLIER
 from sweep.inspection import SIZE_UNITS, Verdict
+from sweep.results.figures import draw_verdict
 from sweep.tracking.log import Log
 
 COLUMNS = ["layer", "tail", "channels", "values", "images", "curves", "passes", "minutes", "GB"]
@@ -26,6 +27,12 @@ def tell_rule(log: Log, rule: Rule) -> None:
         f"probability than B does: {rule.flagged} of the {rule.images} clean images that set it, "
         f"and {100 * low:.2f} to {100 * high:.2f} % of others like them (95 %; goodnet.json)."
     )
+
+
+def tell_verdict(log: Log, verdict: Verdict, layer: str) -> None:
+    """Print and log the verdict, and log its figure; `layer` is where B is cut."""
+    print_verdict(verdict)
+    log.verdict(verdict, draw_verdict(verdict, layer))
 
 
 def print_verdict(verdict: Verdict) -> None:

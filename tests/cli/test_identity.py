@@ -52,8 +52,10 @@ def test_other_settings_images_or_networks_are_other_cells(digest, folder, small
         "data.valid_changed=blurred",
         "verdict=true",
         "twin=true",
+        "probe=[dose]",
     ):
         assert digest(other) != first, other
+    assert digest("probe=[dose]") != digest("probe=[dose]", "probe.dose.doses=[1]")
     small(seed=1).save(folder / "own.keras")
     second = digest()
     with h5py.File(folder / "cl" / "test.h5", "r+") as file:

@@ -16,6 +16,7 @@ def config(**changes: Any) -> dict[str, Any]:
     right = {
         "seed": 0,
         "repair": {name: {} for name in REPAIRS},
+        "probe": {"relearn": {}, "dose": {}},
         "data": {"identities": 120, "images_per_identity": 60, "seed": 0, "scale": 1},
         "attack": {"target": 0, "rate": 0.1},
         "badnet": {"epochs": 8, "batch_size": 64, "learning_rate": 0.002, "seed": 0},
@@ -165,6 +166,12 @@ def test_a_right_value_passes(name, value):
         ("repair.fst.alpha", -0.1, "greater than or equal to 0 (weight of <w, w_old>)"),
         ("repair.i_bau.iterations", 0, "greater than or equal to 1 (of the fixed point)"),
         ("repair.unit.drop", 3, "less than 1 (of clean accuracy, at most)"),
+        ("probe", "relearn", "a list of probes, as [relearn]"),
+        ("probe.relearn.poisoned", 5, "a list of how many poisoned images there are"),
+        ("probe.relearn.poisoned", [], "a list of how many poisoned images there are"),
+        ("probe.relearn.clean", 0, "greater than or equal to 1 (clean images)"),
+        ("probe.relearn.learning_rate", 0, "greater than 0"),
+        ("probe.dose.doses", 0.5, "a list of factors of the change that the trigger makes"),
         ("cache.max_gb", -1, "greater than or equal to 0"),
         ("cache.memory_gb", "all", "a number"),
     ],
@@ -204,7 +211,8 @@ def test_a_whole_number_is_called_an_integer_in_good_english():
 
 
 @pytest.mark.parametrize(
-    "name", ["seed", "repair", "data", "attack", "badnet", "prune", "prune.frac", "attack.rate"]
+    "name",
+    ["seed", "repair", "probe", "data", "attack", "badnet", "prune", "prune.frac", "attack.rate"],
 )
 def test_a_value_that_is_not_set_is_named(name):
     given = config()

@@ -117,6 +117,9 @@ def test_a_cell_in_which_all_is_right_passes_and_leaves_what_it_saw_of_the_files
         (["tracking.uri=sqlite:///../c.db"], "tracking.uri is ../c.db, which leads out of"),
         (["prune/order=random", "+prune.order.seeed=1"], "random got an unexpected keyword"),
         (["repair=[finetune]", "+repair.finetune.n=1"], "got an unexpected keyword"),
+        (["probe=[relearn]", "+probe.relearn.n=1"], "got an unexpected keyword"),
+        (["probe=[relearn]", "probe.relearn.clean=1801"], "clean is 1801; expected 1 to 1800"),
+        (["probe=[relearn]", "probe.relearn.poisoned=[1786]"], "expected 1 to 1785, as many poi"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_sentence(cell, overrides, sentence):
@@ -198,6 +201,7 @@ def test_folders_of_the_project_and_those_given_in_full_may_be_written(cell, fol
         (["prune.fraq=1"], "there is no key prune.fraq; python run.py --help shows all"),
         (["prune/nonsense=1"], "there is no key prune/nonsense; python run.py --help shows all"),
         (["repair=[none]"], "there is no repair=none; expected one of finetune, fst, ft_sam"),
+        (["probe=[none]"], "there is no probe=none; expected one of dose, relearn"),
         (
             ["prune/stop=none"],
             "there is no prune/stop=none; expected one of accuracy_drop, agree",

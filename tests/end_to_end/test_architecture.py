@@ -15,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import sweep
-from sweep import orders, repairs, stops
+from sweep import orders, probes, repairs, stops
 from sweep.pruning import activations
 from sweep.pruning.requirements import code_of
 from sweep.training import defender
@@ -43,6 +43,7 @@ LEVELS: list[dict[str, set[str]]] = [
         "estimation": {"numpy"},
         "inspection": {"numpy"},
         "orders": {"numpy", "tensorflow"},
+        "probes": {"keras", "numpy"},
         "repairs": {"keras", "numpy"},
         "stops": {"numpy"},
         "tracking": {"keras", "matplotlib", "mlflow", "numpy", "requests", "sqlalchemy"}
@@ -473,7 +474,8 @@ def test_every_order_and_every_stop_has_a_yaml(module, group, first):
     assert {f"conf/prune/{group}/{name}.yaml" for name in found} <= set(YAMLS)
 
 
-def test_every_order_and_every_repair_is_in_its_catalogue():
+def test_every_order_repair_and_probe_is_in_its_catalogue():
     assert {order.__name__ for order in orders.CATALOGUE} == functions("orders", "evidence")
     assert {repair.__name__ for repair in repairs.CATALOGUE} == functions("repairs", "defender")
+    assert {probe.__name__ for probe in probes.CATALOGUE} == functions("probes", "attacker")
     assert {name for name in functions("stops", "curve") if not hasattr(stops, name)} == set()

@@ -64,7 +64,7 @@ def test_the_default_configuration_passes_the_check_as_it_is():
     config = plain(composed())
     schema.check(config)
     assert config["seed"] == 0
-    assert config["repair"] == {}
+    assert config["repair"] == config["probe"] == {}
     assert config["prune"]["order"]["_target_"] == "sweep.orders.mean_activation"
     assert config["prune"]["stop"]["_target_"] == "sweep.stops.accuracy_drop"
     assert (config["prune"]["layer"], config["prune"]["keep"]) == ("auto", "breaching")

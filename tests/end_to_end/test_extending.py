@@ -24,6 +24,7 @@ SMALL = ["data.identities=8", "data.images_per_identity=8", "badnet.epochs=1"]
 CHEAP = {
     "attack=frame": ["twin=true"],
     "finetune": ["repair.finetune.epochs=1", "repair.finetune.rates=[1e-3]"],
+    "relearn": ["probe.relearn.poisoned=[2,3]", "probe.relearn.clean=16"],
     " prune": ["tracking.models=false"],
 }
 #: Files of a run that none of the examples has.
@@ -103,7 +104,7 @@ def of(left: dict[str, list[Run]], part: str) -> list[Run]:
 
 
 def test_the_page_has_a_file_of_each_kind_and_commands_that_use_them():
-    kinds = ("orders", "stops", "repairs", "attacks", "detectors")
+    kinds = ("orders", "stops", "repairs", "attacks", "detectors", "probes")
     assert {f"my_package/{kind}.py" for kind in kinds} < set(files())
     for path in (path for path in files() if path.endswith(".yaml")):
         assert any(re.search(rf"\b{Path(path).stem}\b", command) for command in commands())
@@ -142,6 +143,12 @@ def test_settings_reach_the_functions(left):
     assert "detector/auroc" in detected.data.metrics
     (averaged,) = of(left, "average")
     assert {"average/clean_accuracy", "pruned/clean_accuracy"} <= averaged.data.metrics.keys()
+    (probed,) = of(left, "probe=")
+    assert probed.data.params["probe"] == "[relearn,dose,noise]"
+    assert probed.data.params["probe.noise.deviation"] == "20"
+    rates = probed.data.metrics
+    assert rates["dose/badnet/1/attack_success_rate"] == rates["badnet/attack_success_rate"]
+    assert rates["dose/1/attack_success_rate"] == rates["repaired/attack_success_rate"]
 
 
 # What these runs left, on docs/reference.md
@@ -157,7 +164,8 @@ def told(heading: str) -> list[str]:
 
 def pattern(name: str) -> re.Pattern:
     """What a name stands for: words in capitals are any name, A a number, KIND as it stands."""
-    parts = {"A": r"\d+", "STEP": r"(?:finetune|average)", "KIND": r"(?:mask|additive)"}
+    parts = {"A": r"\d+(?:\.\d+)?", "STEP": r"(?:finetune|average)", "KIND": r"(?:mask|additive)"}
+    parts |= {"PROBE": "noise"}
     return re.compile(re.sub(r"[A-Z]+", lambda word: parts.get(word[0], r"\w+"), re.escape(name)))
 
 
@@ -216,7 +224,7 @@ def test_every_tag_of_a_run_is_told_and_no_others(left):
 def test_params_are_the_config_and_the_choices(left):
     (run,) = of(left, "first_loss")
     keys = [name for row in REFERENCE.splitlines() for name in re.findall(r"^\| `([\w.]+)` ", row)]
-    choices = {"data", "attack", "badnet", "prune.order", "prune.stop", "repair"}
+    choices = {"data", "attack", "badnet", "prune.order", "prune.stop", "repair", "probe"}
     own = {"prune.stop.images"}  # of the example
     parts = {name for name in run.data.params if name.endswith("_target_")}
     assert set(run.data.params) - parts - own <= set(keys) | choices

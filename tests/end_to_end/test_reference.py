@@ -24,6 +24,8 @@ PAGE = (ROOT / "docs" / "reference.md").read_text()
 HYDRAS = {"_target_", "_partial_", "_convert_"}
 #: Groups whose choices bring keys of their own, by the heading of the page's column.
 GROUPS = ("data", "attack", "badnet", "prune/order", "prune/stop", "repair", "goodnet", "detector")
+GROUPS += ("probe",)
+LISTS = ("repair", "probe")  # of which several may be chosen
 
 Row = dict[str, str]
 
@@ -82,7 +84,7 @@ def written(value: Any) -> str:
 
 def keys_of(group: str, choice: str) -> dict[str, str]:
     """The keys and defaults that `group=choice` brings."""
-    value = f"[{choice}]" if group == "repair" else choice
+    value = f"[{choice}]" if group in LISTS else choice
     config = OmegaConf.to_container(composed(f"{group}={value}"), resolve=False)
     prefix = f"{group.replace('/', '.')}."
     return {key: default for key, default in flat(config) if key.startswith(prefix)}
@@ -157,7 +159,7 @@ def test_groups_stand_with_their_default_and_all_their_choices():
     assert {codes(row["group"])[0] for row in table} == there
     for row in table:
         group, default = codes(row["group"])[0], codes(row["default"])[0]
-        assert default == ("[]" if group == "repair" else written(hydra[group]))
+        assert default == ("[]" if group in LISTS else written(hydra[group]))
         assert set(choices(group)) <= set(codes(row["choices"]))
 
 

@@ -261,8 +261,13 @@ def test_functions_of_equal_names_are_told_apart_and_one_in_place_of_a_choice_is
     assert [row.order for row in table] == ["one.mine", "two.mine"]
     table = cells_of([["prune/order=clp", keys[0]], ["prune/order=l1_norm", keys[0]]], [])
     assert distinct_values(table, "prune/order") == ["clp:mine", "l1_norm:mine"]
-    (row,) = cells_of([["attack.trigger._target_=my.frame", "+repair.a._target_=my.b"]], [])
-    assert row.overrides == {"attack": "frame", "repair.a": "b"}
+    given = [
+        "attack.trigger._target_=my.frame",
+        "+repair.a._target_=my.b",
+        "+probe.c._target_=my.d",
+    ]
+    (row,) = cells_of([given], [])
+    assert row.overrides == {"attack": "frame", "repair.a": "b", "probe.c": "d"}
 
 
 def test_published_numbers_stand_under_the_measured_ones_of_their_cell(printed):
@@ -720,3 +725,67 @@ def test_detectors_have_a_table_of_their_own_and_cells_without_are_not_in_it(pri
     assert sum(line.startswith("ted") for line in lines) == 1
     assert max(map(len, lines)) <= 80
     assert not any("AUROC" in line for line in printed(print_comparison, cells[1:]))
+
+
+def probed(**rates: float) -> dict[str, float]:
+    """The rates of a cell that was probed: those of B, of the twin, and some of B'."""
+    twin = {"relearn/twin/5/clean_accuracy": 0.8, "relearn/twin/5/attack_success_rate": 0.01}
+    twin |= {"relearn/twin/50/clean_accuracy": 0.7, "relearn/twin/50/attack_success_rate": 0.02}
+    doses = {"dose/badnet/0.5/attack_success_rate": 0.6, "dose/badnet/1/attack_success_rate": 0.9}
+    named = {name.replace("__", "/"): rate for name, rate in rates.items()}
+    return {"repaired/clean_accuracy": 0.9} | twin | doses | named
+
+
+RELEARNED = {"relearn__5__clean_accuracy": 0.85, "relearn__5__attack_success_rate": 0.3}
+RELEARNED |= {"relearn__50__clean_accuracy": 0.86, "relearn__50__attack_success_rate": 0.4}
+DOSED = {"dose__0.5__attack_success_rate": 0.04, "dose__1__attack_success_rate": 0.05}
+
+
+def table_of(lines: list[str], probe: str) -> list[list[str]]:
+    """The rows below the heading of a probe's table, words apart, to the empty line behind it."""
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"{probe}  "))
+    return [line.split() for line in lines[start : lines.index("", start)]]
+
+
+def test_what_probes_found_stands_beside_the_twin_and_b(printed):
+    metrics = probed(**RELEARNED, **DOSED)
+    lines = printed(print_comparison, [Cell(0, {}, status="FINISHED", metrics=metrics, error="")])
+    assert table_of(lines, "relearn") == [
+        ["relearn", "5", "5", "50", "50"],
+        ["clean", "ASR", "clean", "ASR"],
+        ["twin", "80.00", "1.00", "70.00", "2.00"],
+        ["B'", "85.00", "30.00", "86.00", "40.00"],
+    ]
+    assert table_of(lines, "dose")[1:] == [
+        ["ASR", "ASR"],
+        ["B", "60.00", "90.00"],
+        ["B'", "4.00", "5.00"],
+    ]
+    assert any(line.startswith("relearn: after fine-tuning") for line in lines)
+    assert any(line.startswith("dose: with so many times") for line in lines)
+
+
+def test_of_a_sweep_each_probed_cell_is_a_row_and_what_is_the_same_stands_once(printed):
+    cells = [
+        Cell(0, {"prune/order": "clp"}, status="FINISHED", metrics=probed(**RELEARNED), error=""),
+        Cell(1, {"prune/order": "anp"}, status="FAILED", error="no"),
+        Cell(2, {"prune/order": "tac"}, status="FINISHED", threat_model="oracle", error="",
+             metrics=probed(**RELEARNED | {"relearn__5__attack_success_rate": 0.2})),
+    ]  # fmt: skip
+    lines = printed(print_comparison, cells)
+    assert max(map(len, lines)) <= 80
+    assert table_of(lines, "relearn")[1:] == [
+        ["order", "clean", "ASR", "clean", "ASR"],
+        ["twin", "80.00", "1.00", "70.00", "2.00"],
+        ["clp", "85.00", "30.00", "86.00", "40.00"],
+        ["tac†", "85.00", "20.00", "86.00", "40.00"],
+    ]
+    other = replace(cells[2], metrics={**cells[2].metrics, "relearn/twin/5/clean_accuracy": 0.6})
+    names = [row[0] for row in table_of(printed(print_comparison, [*cells[:2], other]), "relearn")]
+    assert names[2:] == ["twin", "clp", "twin", "tac†"]
+
+
+def test_without_a_probe_nothing_is_said_of_any(printed):
+    metrics = {"repaired/clean_accuracy": 0.9, "tradeoff/attack_success_rate_at_1": 0.5}
+    lines = printed(print_comparison, [Cell(0, {}, status="FINISHED", metrics=metrics, error="")])
+    assert not any("relearn" in line or "dose" in line or "twin" in line for line in lines)

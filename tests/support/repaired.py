@@ -6,9 +6,12 @@ import keras
 import numpy as np
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from keras import layers
 
 import sweep
 from sweep.data import Images
+from sweep.networks.loading import as_functional
+from sweep.probes import Probe
 from sweep.repairs import applicability
 from sweep.training import Defender
 
@@ -24,6 +27,13 @@ def configured(name: str, *overrides: str) -> applicability.Repair:
         return instantiate(compose("config", [f"repair=[{name}]", *settings]).repair)[name]
 
 
+def probing(name: str, *overrides: str) -> Probe:
+    """A probe as `python run.py probe=[name]` builds it."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = [f"probe.{name}.{one}" for one in overrides]
+        return instantiate(compose("config", [f"probe=[{name}]", *settings]).probe)[name]
+
+
 def noisy_patterns(seed: int, count: int = 240) -> Images:
     """Images of four patterns in noise."""
     rng = np.random.default_rng(seed)
@@ -37,6 +47,23 @@ def stamped(pixels: np.ndarray) -> np.ndarray:
     bad = pixels.copy()
     bad[:, :2, :2] = 1
     return bad
+
+
+def small_badnet(poisoned: int = 150) -> keras.Model:
+    """A network trained on images of which some have a bright corner and the target's label."""
+    keras.utils.set_random_seed(1)
+    x = images = keras.Input(SHAPE)
+    x = layers.Conv2D(12, 3, name="conv", use_bias=False)(x)
+    x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm", momentum=0.8)(x))
+    x = layers.Flatten(name="flatten")(layers.MaxPooling2D(2, name="pool")(x))
+    network = keras.Model(images, layers.Dense(CLASSES, name="scores")(x))
+    clean = noisy_patterns(1, 600)
+    pixels = np.concatenate([clean.pixels, stamped(clean.pixels[:poisoned])])
+    labels = np.append(clean.labels, np.full(poisoned, TARGET))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(keras.optimizers.Adam(1e-2), loss)
+    network.fit(pixels, labels, batch_size=50, epochs=8, verbose=0)
+    return as_functional(network)
 
 
 def rates(network: keras.Model) -> tuple[float, float]:

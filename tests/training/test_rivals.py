@@ -1,18 +1,20 @@
 """What rivals train by, against the formulas of their papers, written out step by step."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from students import CLASSES, SHAPE, convolutional, linear, noisy_patterns
+from students import CLASSES, SHAPE, convolutional, equal, linear, noisy_patterns
 
 from sweep import BadInput, NotApplicable
 from sweep.data import Images
 from sweep.networks import outputs
 from sweep.networks.graph import Graph
 from sweep.training import Defender
-from sweep.training.rivals.attention import distilling, group_ends
+from sweep.training.rivals.attention import distilling, group_ends, plain
 from sweep.training.rivals.bounds import COST, HIGHER, LOWER, BoundedNetwork, Cost, Tightening
 from sweep.training.rivals.clipped_network import activation_nodes, clipped
 from sweep.training.rivals.descent import Course, Descent, image_units
@@ -57,11 +59,11 @@ def test_a_sharpness_aware_step_goes_down_the_gradient_at_the_moved_weights():
 
 def test_a_sharpness_aware_step_counts_one_pass_in_the_statistics():
     network = convolutional()
-    descent, plain = (Descent(defender(network), COURSE) for _ in range(2))
+    descent, once = (Descent(defender(network), COURSE) for _ in range(2))
     sharpness_aware(descent, 2.0, 0.0)(tf.constant(PIXELS), tf.constant(LABELS), RATE)
-    plain.cross_entropy(tf.constant(PIXELS), tf.constant(LABELS))
+    once.cross_entropy(tf.constant(PIXELS), tf.constant(LABELS))
     for one, other in zip(
-        descent.network.non_trainable_weights, plain.network.non_trainable_weights, strict=True
+        descent.network.non_trainable_weights, once.network.non_trainable_weights, strict=True
     ):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5)
 
@@ -120,6 +122,34 @@ def test_weights_that_are_not_finite_are_refused_in_a_sentence():
     descent = Descent(defender(convolutional()), course)
     with pytest.raises(BadInput, match=r"rate of 1e\+30 leaves no finite weights; expected a sma"):
         descent.run(sharpness_aware(descent, 2.0, 0.1), (PIXELS, LABELS), lambda done: None)
+
+
+@pytest.mark.parametrize(("activation", "comes_back"), [("linear", True), ("relu", False)])
+def test_what_was_pruned_may_come_back_where_the_course_does_not_keep_it(activation, comes_back):
+    """Behind a ReLU a channel of zeros has no gradient."""
+    images = keras.Input(SHAPE)
+    x = layers.Conv2D(4, 3, activation=activation, name="conv")(images)
+    network = keras.Model(images, layers.Dense(CLASSES, name="scores")(layers.Flatten()(x)))
+    kernel, bias = network.get_layer("conv").get_weights()
+    kernel[..., 1], bias[1] = 0, 0
+    network.get_layer("conv").set_weights([kernel, bias])
+    for keeps in (True, False):
+        course = replace(COURSE, epochs=2, keeps_pruned=keeps)
+        descent = Descent(defender(network), course)
+        after = descent.run(plain(descent), (PIXELS, LABELS), lambda done: None)
+        kernel, bias = after.get_layer("conv").get_weights()
+        assert kernel[..., 1].any() == bias[1:2].any() == (comes_back and not keeps)
+        assert kernel[..., 0].any()
+
+
+def test_a_course_that_holds_nothing_out_learns_all_images():
+    def trained(held_out: float, count: int) -> list[np.ndarray]:
+        descent = Descent(defender(linear()), replace(COURSE, held_out=held_out, epochs=2))
+        images = PIXELS[:count], LABELS[:count]
+        return descent.run(plain(descent), images, lambda done: None).get_weights()
+
+    assert equal(trained(0.0, 48), trained(0.25, 64))
+    assert not equal(trained(0.0, 64), trained(0.25, 64))
 
 
 def undropped(seed: int) -> keras.Model:

@@ -1,7 +1,7 @@
 """The comparison of cells: in the terminal, as comparison.csv, and as a figure.
 
 `table.py` is where to start; `csv_text.py` has every cell, `detectors.py` prints what detectors are
-worth, where cells have one.
+worth, where cells have one, and `probes.py` what probes found.
 """
 
 from sweep.results.comparison.csv_text import to_csv

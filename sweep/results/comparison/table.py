@@ -27,6 +27,7 @@ from sweep.results.cells import (
     short_names,
 )
 from sweep.results.comparison.detectors import print_detectors
+from sweep.results.comparison.probes import print_probes
 from sweep.results.figures.sweep import MARKS, CellRates, draw_comparison
 from sweep.tracking import SKIPPED
 
@@ -133,6 +134,7 @@ def print_comparison(cells: Sequence[Cell]) -> None:
     for error, jobs in _errors(cells).items():
         terminal.print_line(f"{_cell_numbers(jobs)} {error}")
     print_detectors(cells)
+    print_probes(cells)
 
 
 def _rows(grouped: Sequence[Group], keys: Sequence[str], several: bool) -> list[list[str]]:

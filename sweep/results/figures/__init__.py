@@ -3,8 +3,8 @@
 Arrays in, matplotlib figures out; `shared.py` keeps once what cells have alike.
 """
 
-from sweep.results.figures.run import draw_attack, draw_cell, draw_channels
-from sweep.results.figures.shared import log_shared
+from sweep.results.figures.run import draw_attack
+from sweep.results.figures.shared import log_cell, log_shared
 from sweep.results.figures.verdict import draw_verdict
 
-__all__ = ["draw_attack", "draw_cell", "draw_channels", "draw_verdict", "log_shared"]
+__all__ = ["draw_attack", "draw_verdict", "log_cell", "log_shared"]

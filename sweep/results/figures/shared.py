@@ -4,23 +4,46 @@ A cell names by a tag where its own lie, `SWEEP/KEY` each, so that they are foun
 another sweep reuses, too. A run that stands alone keeps them itself.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from sweep.evaluation import PruningCurve
+from sweep.results.figures.run import draw_cell, draw_channels
 from sweep.tracking import Log
 from sweep.tracking.servers import patience
+
+if TYPE_CHECKING:
+    from sweep.pruning import Activations
 
 TAG = "figures"
 FOLDER = "figures"
 SHORT = 12  # characters of a key that name its folder
 
 _kept: dict[str, bool] = {}  # places that this process has looked at: is there a figure?
+
+
+def log_cell(
+    log: Log, curve: PruningCurve, step: int, at_cut: Activations, ranked_by: str, *, whole: bool
+) -> None:
+    """Log the figures of one cell, stopped at a `step` of its curve.
+
+    In a sweep, unless the `whole` of them is asked for, only those of the layers where it was cut,
+    which it shares.
+    """
+    if log.sweep is None or whole:
+        locate = at_cut.cut.locate
+        log.figures(draw_cell(curve, step, at_cut.means(), locate, ranked_by))
+    else:
+        log_shared(log, at_cut.name, lambda: draw_channels(at_cut.means()))
 
 
 def log_shared(log: Log, key: str, draw: Callable[[], Mapping[str, Figure]]) -> None:

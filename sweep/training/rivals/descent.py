@@ -6,18 +6,19 @@ from 0 to 1: a kernel that reads images of another range moves as it would then.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from sweep import BadInput
-from sweep.data.images import pixel_range
+from sweep.data.images import HeldPixels, pixel_range
 from sweep.networks import forward, outputs
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Tensor
 from sweep.networks.layer_types import is_affine, makes_channels
-from sweep.training.defender import Batch, Defender
+from sweep.training.defender import Batch
 from sweep.training.fine_tuning import Progress, cosine_decay, split
 from sweep.training.trainee import free_weights, soft_cross_entropy, trainable_copy, where_free
 from sweep.training.transforms import Augmentation
@@ -27,13 +28,30 @@ from sweep.training.unlearning import MOMENTUM
 Step = Callable[[Tensor, Tensor, Tensor], None]
 
 
+class Learner(Protocol):
+    """Whoever trains: a `Defender`, or an attacker (`probes`)."""
+
+    @property
+    def network(self) -> keras.Model:
+        """The network that is copied."""
+
+    @property
+    def pixels(self) -> HeldPixels:
+        """Images, by which the range of pixels is judged."""
+
+    @property
+    def seed(self) -> int:
+        """Of all that is drawn."""
+
+
 @dataclass(frozen=True)
 class Course:
     """How a rival trains: `epochs` of batches, the rate falling to 0 on a half cosine.
 
-    held_out: share of the images that is not learned, the last ones.
+    held_out: share of the images that is not learned, the last ones; 0: none.
     shift, light: see `Augmentation`.
     weight_decay: share of each weight that is added to its gradient.
+    keeps_pruned: whether what was pruned stays pruned, which is a defender's rule.
     """
 
     epochs: int
@@ -43,20 +61,18 @@ class Course:
     shift: float
     light: float
     weight_decay: float = 0.0
+    keeps_pruned: bool = True
 
 
 class Descent:
-    """A copy of the defender's network that learns by SGD with momentum.
+    """A copy of the learner's network that learns by SGD with momentum."""
 
-    What was pruned stays pruned.
-    """
-
-    def __init__(self, defender: Defender, course: Course) -> None:
-        low, high = pixel_range(defender.pixels)
-        self.seed = defender.seed
-        self.network = trainable_copy(defender.network, self.seed)
+    def __init__(self, learner: Learner, course: Course) -> None:
+        low, high = pixel_range(learner.pixels)
+        self.seed = learner.seed
+        self.network = trainable_copy(learner.network, self.seed)
         self.variables = [variable.value for variable in self.network.trainable_variables]
-        self.free = free_weights(self.network)
+        self.free = free_weights(self.network) if course.keeps_pruned else {}
         self._course = course
         self._units = image_units(self.network, high - low)
         self._velocities = [tf.Variable(tf.zeros_like(variable)) for variable in self.variables]
@@ -98,7 +114,7 @@ class Descent:
         """
         course, rng = self._course, np.random.default_rng([self.seed, 1])
         augmentation = Augmentation(course.shift, course.light)
-        (pixels, labels), _ = split(images, course.held_out)
+        pixels, labels = split(images, course.held_out)[0] if course.held_out else images
         drawn = augmentation.draw(pixels[:1], labels[:1], rng)
 
         def learn(pixels: Tensor, labels: Tensor, drawn: Tensor, rate: Tensor) -> None:
@@ -120,7 +136,7 @@ def checked(network: keras.Model, rate: float) -> keras.Model:
     """`network`, if it has learned finite weights at this learning rate; else BadInput."""
     if not all(np.isfinite(weight).all() for weight in network.get_weights()):
         raise BadInput(
-            f"a repair at a learning rate of {rate:g} leaves no finite weights; "
+            f"training at a learning rate of {rate:g} leaves no finite weights; "
             f"expected a smaller learning_rate"
         )
     return network
