@@ -188,7 +188,7 @@ def _sentence(error: Any, several: bool) -> str:
         return f"{name} is {error['input']!r}; expected {meaning}"
     if error["type"] == "missing":
         return f"{name} is not set"
-    if error["type"] == "model_type":
+    if error["type"] in ("model_type", "too_short"):
         return f"{name} is {error['input']!r}; expected {meaning or 'keys and values'}"
     expected = error["msg"].replace("Input should be", "expected")
     expected = expected.replace("a valid i", "an i").replace("a valid ", "a ")

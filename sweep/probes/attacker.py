@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -11,9 +10,6 @@ import numpy as np
 from sweep.data import Files, Images
 from sweep.evaluation import metrics
 from sweep.networks import forward
-
-if TYPE_CHECKING:
-    from sweep.tracking import Log
 
 
 @dataclass(frozen=True)
@@ -43,16 +39,12 @@ class Attacker:
         """How many images `rates` looks at."""
         return len(self.images["test"]) + len(self.attacked)
 
-    def probed(self, log: "Log", probes: Mapping[str, "Probe"]) -> dict[str, float]:
+    def probed(self, probes: Mapping[str, "Probe"]) -> dict[str, float]:
         """All rates of `probes`, each behind its probe's name: "relearn/5/clean_accuracy"."""
-        if not probes:
-            return {}
-        with log.stage("probe"):
-            found = {name: probe(self) for name, probe in probes.items()}
         return {
             f"{name}/{rate}": float(value)
-            for name, rates in found.items()
-            for rate, value in rates.items()
+            for name, probe in probes.items()
+            for rate, value in probe(self).items()
         }
 
     def rates(self, network: keras.Model, progress: forward.Progress) -> dict[str, float]:
