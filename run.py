@@ -100,10 +100,9 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
         rates |= implants.of_twin(log, parts, files, images, rates) if cfg.twin else {}
         if parts.detector:
             rates |= detector_rates(parts.detector, rule, defender, now.network, images, learned)
+        attacker = parts.attacker(badnet, now.network, files, images, cfg.seed)
         with log.stage("probe"):
-            rates |= parts.attacker(badnet, now.network, files, images, cfg.seed).probed(
-                parts.probes
-            )
+            rates |= attacker.probed(parts.probes)
         log.rates(rates | rule.metrics(), image_counts(by_step))
     if cfg.recheck:
         with log.stage("recheck"):
