@@ -97,7 +97,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
         if cfg.tracking.models:
             log.models(GoodNet(badnet, now.network, rule, files.pixel_range(images["valid"])))
         rates = evaluate(classes, by_step, now.predicted, apart, curve.rates, said)
-        rates |= implants.of_twin(log, parts, files, images, rates) if cfg.twin else {}
+        rates |= implants.of_twin(log, suspect, files, images, rates) if cfg.twin else {}
         if parts.detector:
             rates |= detector_rates(parts.detector, rule, defender, now.network, images, learned)
         attacker = parts.attacker(badnet, now.network, files, images, cfg.seed)

@@ -22,7 +22,6 @@ from sweep.files import VERSIONS
 from sweep.networks import forward
 
 if TYPE_CHECKING:
-    from sweep.cli.parts import Parts
     from sweep.tracking import Log
 
 
@@ -37,18 +36,19 @@ def require(suspect: FromFile | Trained) -> None:
 
 def of_twin(
     log: "Log",
-    parts: "Parts",
+    suspect: FromFile | Trained,
     source: Files,
     images: Mapping[str, Images],
     rates: Mapping[str, float],
 ) -> dict[str, float]:
     """The metrics `twin/...` of the clean twin, trained or recalled; the run is tagged `implant`.
 
-    `rates` are those of B. {} where B was trained without an attack, and so is its own twin: that
-    is said.
+    `source` are the files that `suspect` has poisoned, `rates` those of B. {} where B was trained
+    without an attack, and so is its own twin: that is said.
     """
-    suspect, attack = parts.suspect, parts.attack
     assert isinstance(suspect, Trained)  # which `require` has seen to
+    attack = source.attack
+    assert attack is not None
     if attack.rate <= HARMLESS_RATE:
         terminal.print_line(
             f"twin=true: with attack.rate={attack.rate:g} B is trained without the attack, so it "
@@ -58,7 +58,7 @@ def of_twin(
     with log.stage("twin"):
         twin = suspect.twin(source, attack)
         predictions = {
-            name: _predictions(twin, images[name], parts.cache) for name in ("test", "poisoned")
+            name: _predictions(twin, images[name], source.cache) for name in ("test", "poisoned")
         }
     found = twin_rates(predictions)
     log.tags({"implant": implant({**rates, **found})})

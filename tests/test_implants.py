@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -55,9 +56,9 @@ def parts(tmp_path, monkeypatch):
 
 def measured(parts, source, rates):
     """What is logged, tagged and timed of a cell's twin."""
-    log, files = Told(), parts.suspect.files(source, parts.attack)
+    log, files = Told(), parts.suspect.files(replace(source, cache=parts.cache), parts.attack)
     images = files.images((31, 31, 3), 3, seed=0)
-    return implants.of_twin(log, parts, files, images, rates), log, images
+    return implants.of_twin(log, parts.suspect, files, images, rates), log, images
 
 
 def test_the_rates_of_the_twin_are_those_of_a_plain_pass_on_test_and_stamped_images(parts, source):
