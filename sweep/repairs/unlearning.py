@@ -4,7 +4,8 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ import numpy as np
 from sweep import BadInput, terminal
 from sweep.repairs.fine_tuning import train_further
 from sweep.training import Defender, inversion, inversion_search
+from sweep.training.corruptions import CorruptionPool
 from sweep.training.fine_tuning import FineTuning
 from sweep.training.perturbations import (
     AdaptiveMasks,
@@ -38,6 +40,18 @@ class Limits:
     area: float
     count: int
     steps: int
+    corruption: float
+    pool: int
+
+
+def _corruptions(network: keras.Model, limits: Limits) -> Transform:
+    return CorruptionPool(
+        network,
+        *limits.defender.sample(limits.images),
+        size=limits.pool,
+        strength=limits.corruption,
+        seed=limits.defender.seed,
+    )
 
 
 def _universal(network: keras.Model, limits: Limits) -> Transform:
@@ -77,6 +91,7 @@ def _pursued(network: keras.Model, limits: Limits) -> Transform:
 
 #: The ways in which images are changed: each builds one for the network as it learns.
 PERTURBATIONS: dict[str, Callable[[keras.Model, Limits], Transform]] = {
+    "corruptions": _corruptions,
     "universal": _universal,
     "adversarial": _adversarial,
     "mask": _mask,
@@ -91,8 +106,11 @@ def unlearn(
     defender: Defender,
     *,
     by: str | Sequence[str],
-    classes: int,
     share: float,
+    batches: int,
+    corruption: float,
+    pool: int,
+    classes: int,
     strength: float,
     flow: float,
     area: float,
@@ -106,6 +124,8 @@ def unlearn(
     """Train B' on images of which a `share` is changed as a trigger would, labels kept.
 
     `by` says how they are changed, in one way or in several, each of an equal part of the share:
+    "corruptions", by random ones, the same for all images, `pool` at a time, of those that B' heeds
+    most (`CorruptionPool`), stripes, patterns and tints changing a pixel by at most `corruption`;
     "universal", by `count` changes that are the same for all images and are found anew while B'
     learns, `strength` and `flow` at most (`UniversalPerturbation`; I-BAU, arXiv 2110.03735);
     "adversarial", each image by its own, every pixel at most `strength`, in `steps`
@@ -113,7 +133,8 @@ def unlearn(
     of that kind of the suspect network B, those of the `classes` of the smallest (Neural Cleanse,
     Wang et al., S&P 2019); "pursued", by such masks, which grow to at most a share `area` of the
     image and go after what still turns images into their class (`AdaptiveMasks`). The other
-    images, and the training, are those of `finetune`.
+    images, and the training, are those of `finetune`; where images are few there are more epochs
+    than `epochs`, so that at least so many `batches` are learned.
     """
     names = [by] if isinstance(by, str) else list(by)
     if not names or not set(names) <= set(PERTURBATIONS):
@@ -125,8 +146,13 @@ def unlearn(
             f"at least {len(names)}, one for each of {', '.join(names)}: a larger share or "
             f"batch_size"
         )
+    settings = _with_batches(
+        settings, min(images or len(defender.images), len(defender.images)), batches
+    )
     triggers = _reversed_triggers(defender, names, classes)
-    limits = Limits(defender, images, triggers, strength, flow, area, count, steps)
+    limits = Limits(
+        defender, images, triggers, strength, flow, area, count, steps, corruption, pool
+    )
 
     def build(network: keras.Model) -> Transform:
         changes = [PERTURBATIONS[name](network, limits) for name in names]
@@ -134,7 +160,15 @@ def unlearn(
 
     made_of = {"by": names, "classes": classes, "share": share, "strength": strength, "flow": flow}
     made_of |= {"area": area, "count": count, "steps": steps, "shift": shift, "light": light}
+    made_of |= {"corruption": corruption, "pool": pool}
     return train_further("unlearn", defender, settings, images, build, made_of)
+
+
+def _with_batches(settings: FineTuning, images: int, batches: int) -> FineTuning:
+    """The same settings, with so many epochs that at least `batches` are learned."""
+    learned = images - round(settings.held_out * images)
+    each = max(1, ceil(learned / settings.batch_size))
+    return replace(settings, epochs=max(settings.epochs, ceil(batches / each)))
 
 
 def _reversed_triggers(

@@ -35,7 +35,8 @@ class FineTuning:
     """How a network is trained further.
 
     epochs: at most so many passes over the images; each has `batch_size` images a step.
-    patience: epochs without a better one after which it ends.
+    patience: epochs without a better one after which it ends, and the best is kept; None: it goes
+        on to the end, and the last is kept, as few images held out cannot tell which is better.
     held_out: share of the images that judge and are not learned.
     rates: learning rates to try, see `Trainee.train_step`, the smallest first.
     tolerance: clean accuracy on the images held out that a larger rate may cost in its first epoch.
@@ -45,7 +46,7 @@ class FineTuning:
 
     epochs: int = 20
     batch_size: int = 64
-    patience: int = 5
+    patience: int | None = 5
     held_out: float = 0.2
     rates: Sequence[float] = (0.003, 0.01, 0.03)
     tolerance: float = 0.01
@@ -76,15 +77,19 @@ def split(images: Batch, held_out: float) -> tuple[Batch, Batch]:
 
 @dataclass
 class BestEpoch:
-    """The best score so far, the weights that had it, and how many epochs have passed since."""
+    """The best score so far, the weights that had it, and how many epochs have passed since.
+
+    With `is_last` the latest finite one is taken for the best.
+    """
 
     weights: list[Array]
     score: Score = (-1.0, 0.0)
     epochs_since: int = 0
+    is_last: bool = False
 
     def update(self, score: Score, trainee: Trainee) -> None:
         """Take the weights of `trainee` where its `score` is the best; of equal ones the last."""
-        if score >= self.score:
+        if score >= self.score or (self.is_last and np.isfinite(score[1])):
             self.score, self.weights = score, trainee.network.get_weights()
             self.epochs_since = 0
         else:
@@ -129,20 +134,20 @@ class FineTuner:
         )
 
     def fit(self, rate: float) -> keras.Model:
-        """Return the network of the best epoch, the rate falling to 0 on a half cosine.
+        """Return the network of the best epoch, or the last; the rate falls on a half cosine to 0.
 
         Raises BadInput where no finite scores are left.
         """
         epochs = self._settings.epochs
         self._start_anew()
         network, rng = self._trainee.network, np.random.default_rng([self._seed, 1])
-        best = BestEpoch(network.get_weights())
+        best = BestEpoch(network.get_weights(), is_last=self._settings.patience is None)
         for epoch in range(epochs):
             first, last = (cosine_decay(rate, end / epochs) for end in (epoch, epoch + 1))
             self._train_epoch(first, last, rng)
             self._progress(1)
             best.update(self._trainee.evaluate(self._held_out), self._trainee)
-            if best.epochs_since >= self._settings.patience:
+            if best.epochs_since >= (self._settings.patience or epochs):
                 self._progress(epochs - epoch - 1)
                 break
         if not np.isfinite(best.score[1]):

@@ -92,7 +92,7 @@ class Mixture:
 
     def __call__(self, pixels: Tensor, labels: Tensor, drawn: Sequence[Tensor]) -> Tensor:
         """The images, each part changed in its way; a part of a small batch may be empty."""
-        counts = [tf.shape(numbers)[0] for numbers in drawn]
+        counts = [tf.shape(tf.nest.flatten(rows)[0])[0] for rows in drawn]
         images, classes = tf.split(pixels, counts), tf.split(labels, counts)
         return tf.concat(list(map(_changed_if_any, self._parts, images, classes, drawn)), axis=0)
 

@@ -9,10 +9,20 @@ from sweep.networks import digest
 from sweep.pruning import Cut
 from sweep.repairs import unlearning
 
-UNLEARN = (*BRIEF, "share=0.4", "strength=0.15", "flow=0.04", "classes=2", "patience=10")
+UNLEARN = (
+    *BRIEF,
+    "share=0.4",
+    "strength=0.15",
+    "flow=0.04",
+    "classes=2",
+    "patience=10",
+    "batches=1",
+)
 
 
-@pytest.mark.parametrize("by", ["universal", "mask", "pursued", "[adversarial,mask]"])
+@pytest.mark.parametrize(
+    "by", ["corruptions", "universal", "mask", "pursued", "[adversarial,mask]"]
+)
 def test_unlearn_lowers_attack_success_much_and_keeps_clean_accuracy(badnet, by):
     before = digest(badnet)
     clean, attack = rates(configured("unlearn", *UNLEARN, f"by={by}")(defender(badnet)))
@@ -32,7 +42,7 @@ def test_triggers_are_reversed_on_the_suspect_network_whatever_was_pruned_since(
 
     monkeypatch.setattr(unlearning.inversion, "invert", noted)
     pruned = Cut(badnet, "conv").pruned([0])
-    how = ("epochs=1", "by=[mask,additive]", "rates=[1e-3]")
+    how = ("epochs=1", "batches=1", "by=[mask,additive]", "rates=[1e-3]")
     network = configured("unlearn", *how)(defender(badnet).with_network(pruned))
     assert asked == [(badnet, "mask"), (badnet, "additive")]
     assert network.get_layer("norm").gamma.numpy()[0] == 0
@@ -40,7 +50,7 @@ def test_triggers_are_reversed_on_the_suspect_network_whatever_was_pruned_since(
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_last_batch_of_one_image_is_learned_too(badnet, share):
-    how = ("epochs=1", "rates=[1e-3]", "batch_size=8", "held_out=0.25")
+    how = ("epochs=1", "batches=1", "rates=[1e-3]", "batch_size=8", "held_out=0.25")
     how += ("by=[adversarial,universal]", f"share={share}")
     network = configured("unlearn", *how)(defender(badnet, count=12))  # nine: eight, and one
     assert all(np.isfinite(value).all() for value in network.get_weights())
@@ -48,10 +58,27 @@ def test_a_last_batch_of_one_image_is_learned_too(badnet, share):
 
 @pytest.mark.parametrize("by", ["magic", "[]", "[mask,magic]"])
 def test_a_way_to_unlearn_that_is_not_there_is_refused(badnet, by):
-    with pytest.raises(BadInput, match="expected some of universal, adversarial, mask, additive"):
+    with pytest.raises(
+        BadInput, match="expected some of corruptions, universal, adversarial, mask"
+    ):
         configured("unlearn", f"by={by}")(defender(badnet))
 
 
 def test_batches_too_small_to_be_changed_in_every_way_are_refused(badnet):
     with pytest.raises(BadInput, match=r"changes 0.1 of 16 images a batch; expected at least 2"):
-        configured("unlearn", "share=0.1", "batch_size=16")(defender(badnet))
+        configured("unlearn", "by=[universal,pursued]", "share=0.1", "batch_size=16")(
+            defender(badnet)
+        )
+
+
+@pytest.mark.parametrize(("count", "epochs"), [(12, 20), (40, 7), (200, 4)])
+def test_few_images_are_learned_more_often(badnet, monkeypatch, count, epochs):
+    asked = []
+
+    def noted(name, defender, settings, *others):
+        asked.append(settings.epochs)
+
+    monkeypatch.setattr(unlearning, "train_further", noted)
+    how = ("batches=20", "epochs=4", "batch_size=12", "held_out=0.25")
+    configured("unlearn", *how)(defender(badnet, count=count))
+    assert asked == [epochs]

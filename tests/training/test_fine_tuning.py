@@ -68,6 +68,13 @@ def test_the_best_epoch_is_kept_and_of_equals_the_last(monkeypatch, shares, best
     assert not equal(told.weights[0], told.weights[1])
 
 
+def test_without_patience_the_last_epoch_is_kept_that_has_finite_scores(monkeypatch):
+    told = Told(monkeypatch, [0.9, 0.1, 0.5])
+    student = fine_tuned(linear(), course=FineTuning(3, 16, None, 0.25, [1e-2]))
+    assert not told.left
+    assert equal(weights(student), told.weights[2])
+
+
 def test_patience_ends_it_and_the_progress_adds_up_all_the_same(monkeypatch):
     told, done = Told(monkeypatch, [0.9, 0.1, 0.2, 0.1, 0.1]), []
     course = FineTuning(9, 16, 2, 0.25, [1e-2])

@@ -15,7 +15,7 @@ from sweep.cli.settings.fields import (
     Weight,
 )
 
-Perturbation = Literal["universal", "adversarial", "mask", "additive", "pursued"]
+Perturbation = Literal["corruptions", "universal", "adversarial", "mask", "additive", "pursued"]
 
 
 class Augmented(Section):
@@ -29,7 +29,7 @@ class Training(Augmented):
     """What repairs take that train."""
 
     epochs: Count = Field(1, description="at most")
-    patience: Count = Field(1, description="epochs without a better one")
+    patience: Count | None = Field(1, description="epochs without a better one; null: to the end")
     held_out: Share = Field(0.5, description="share of the images that judge")
     batch_size: Count = 1
     rates: Annotated[list[Positive], Field(min_length=1)] = Field(
@@ -40,9 +40,12 @@ class Training(Augmented):
     temperature: Positive = Field(1.0, description="by which that is softened")
     images: Count | None = Field(None, description="null: all")
     by: Perturbation | Annotated[list[Perturbation], Field(min_length=1)] = Field(
-        "universal",
-        description="universal, adversarial, mask, additive or pursued, or a list of these",
+        "corruptions",
+        description="corruptions, universal, adversarial, mask, additive, pursued, or some of them",
     )
+    batches: Count = Field(1, description="at least")
+    corruption: Share = Field(0.5, description="share of the pixels' range")
+    pool: AtLeastTwo = Field(2, description="corruptions at a time")
     classes: Count = Field(1, description="with the smallest triggers")
     share: Share = Field(0.5, description="share of the images that is changed")
     strength: Positive = Field(1.0, description="share of the pixels' range")
