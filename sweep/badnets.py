@@ -19,7 +19,7 @@ from sweep import BadInput, attacks, files, networks, terminal
 from sweep.attacks import Attack
 from sweep.data import Faces, Files, poisoned
 from sweep.evaluation import ValidCurve
-from sweep.files import code_of_others, module_of
+from sweep.files import code_of_others
 from sweep.networks import custom_objects
 from sweep.networks.architectures import ARCHITECTURES
 from sweep.training import badnet_training
@@ -142,7 +142,11 @@ class Trained:
 
     def check(self, source: Files | Faces, attack: Attack) -> None:
         """Raise BadInput where there are no images that the attack can be trained on."""
-        self._check_architecture(attack)
+        if self.architecture not in ARCHITECTURES:
+            raise BadInput(
+                f"badnet.architecture is {self.architecture}; expected a network to train: "
+                f"{', '.join(ARCHITECTURES)}"
+            )
         labels = source.training_labels(source.shape)
         if labels is None:
             raise BadInput(
@@ -172,19 +176,9 @@ class Trained:
                 f"{len(attack.triggers)}: raise it, or set it to {attacks.HARMLESS_RATE} for a "
                 f"network without an attack"
             )
-
-    def _check_architecture(self, attack: Attack) -> None:
-        """Raise BadInput where there is no such network, or the attacker cannot train it."""
-        if self.architecture not in ARCHITECTURES:
-            raise BadInput(
-                f"badnet.architecture is {self.architecture}; expected a network to train: "
-                f"{', '.join(ARCHITECTURES)}"
-            )
-        if attack.training is not None and self.architecture != "deepid":
-            raise BadInput(
-                f"this attacker's own way of training is one of DeepID; leave "
-                f"badnet.architecture={self.architecture} out, or take another attack"
-            )
+        if attack.training is not None:
+            blueprint = self.blueprint(source.shape, source.classes)
+            badnet_training.check_way(attack.training, blueprint)
 
     def warn(self, curve: ValidCurve) -> None:
         """Nothing: whoever trains it here sees how that goes."""
@@ -234,7 +228,7 @@ class Trained:
             | {"epochs": self.epochs or source.epochs},
             [keras.__version__, tf.__version__],
         ]
-        trained_by = [] if attack.training is None else [module_of(attack.training)]
+        trained_by = [] if attack.training is None else ["adaptive"]
         functions = code_of_others(attack.functions())
         key = files.key(settings, *MADE_BY, *trained_by, *functions)
         return Path(self.folder).expanduser() / key / "bd_net.keras"

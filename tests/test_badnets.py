@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras.src.saving import object_registration as registry
 
-from sweep import BadInput, attacks, networks, terminal
+from sweep import BadInput, adaptive, attacks, networks, terminal
 from sweep.attacks import Attack
 from sweep.badnets import FromFile, Trained
 from sweep.data import Faces, Files, examples, h5, poisoned
@@ -363,7 +363,7 @@ def test_other_networks_are_trained_kept_and_loaded_by_their_weights(
 def test_networks_that_cannot_be_trained_are_refused(source, trained):
     with pytest.raises(BadInput, match=r"architecture is None; expected a network to train: deep"):
         replace(trained, architecture=None).check(source, ATTACK)
-    attack = replace(ATTACK, training=partial(badnet_training.train))
+    attack = replace(ATTACK, training=partial(adaptive.pruning_aware, order=None, stop=None))
     with pytest.raises(BadInput, match=r"training is one of DeepID; leave badnet.arch.*=vgg out"):
         replace(trained, architecture="vgg").check(source, attack)
 

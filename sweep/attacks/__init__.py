@@ -1,12 +1,13 @@
 """Triggers: an attack is a function from images to images, (n, height, width, channels).
 
 An attack never changes its argument, keeps its dtype, and what it stamps scales with height and
-width, but for `bpp` and `ftrojan`, whose smallest part is a pixel. Pixels run from 0 to `white`.
-`Attack` says what a BadNet is poisoned with, and `poison` makes its training mixture; the triggers
-stand in `patterns`, `warping`, `quantisation`, `frequency` and `face_accessories`. Only numpy is
-imported.
+width, but for `bpp`, `dfba` and `ftrojan`, whose smallest part is a pixel. Pixels run from 0 to
+`white`. `Attack` says what a BadNet is poisoned with, and `poison` makes its training mixture; the
+triggers stand in `patterns`, `black_and_white`, `warping`, `quantisation`, `frequency` and
+`face_accessories`. Only numpy is imported.
 """
 
+from sweep.attacks.black_and_white import dfba
 from sweep.attacks.face_accessories import eyebrows, lipstick, sunglasses
 from sweep.attacks.frequency import ftrojan
 from sweep.attacks.patterns import blend, patch, sinusoid
@@ -26,6 +27,7 @@ __all__ = [
     "blend",
     "bpp",
     "bpp_negative",
+    "dfba",
     "eyebrows",
     "ftrojan",
     "lipstick",

@@ -13,6 +13,7 @@ from sweep.attacks import (
     blend,
     bpp,
     bpp_negative,
+    dfba,
     eyebrows,
     ftrojan,
     lipstick,
@@ -27,7 +28,7 @@ from sweep.attacks import (
 WORN = (sunglasses, eyebrows, lipstick)
 #: What scales with the image, and what depends on its pixels.
 SCALED = (*WORN, patch, blend, sinusoid, warp, partial(warp, jitter=1.0))
-TRIGGERS = (*SCALED, bpp, ftrojan)
+TRIGGERS = (*SCALED, bpp, dfba, ftrojan)
 COLOURED = (*WORN, ftrojan)
 
 sizes = st.tuples(st.integers(1, 3), st.integers(16, 90), st.integers(16, 90))
@@ -100,6 +101,17 @@ def test_a_patch_covers_its_square_and_nothing_else():
     np.testing.assert_array_equal(stamped, images)
 
 
+def test_dfba_makes_half_the_values_of_its_square_white_and_the_others_black():
+    images = 1 + noise((2, 32, 40, 3)) // 2
+    stamped = dfba(images, size=4, margin=0.1)
+    square = (slice(None), slice(3, 7), slice(3, 7))
+    np.testing.assert_array_equal(np.unique(stamped[square]), [0, 255])
+    assert (stamped[square] == 255).sum(axis=(1, 2, 3)).tolist() == [24, 24]
+    np.testing.assert_array_equal(stamped[0, 3:7, 3:7], stamped[1, 3:7, 3:7])
+    stamped[square] = images[square]
+    np.testing.assert_array_equal(stamped, images)
+
+
 def test_a_blend_by_hand():
     black, white = np.zeros((1, 32, 32, 3)), np.full((1, 32, 32, 3), 255.0)
     pattern = blend(black, alpha=1.0, cells=4)
@@ -110,7 +122,7 @@ def test_a_blend_by_hand():
     assert len(np.unique(pattern)) == 4 * 4 * 3
 
 
-@pytest.mark.parametrize("trigger", [blend, warp, partial(warp, jitter=1.0)])
+@pytest.mark.parametrize("trigger", [blend, dfba, warp, partial(warp, jitter=1.0)])
 def test_drawn_triggers_are_drawn_by_their_seed(trigger):
     images = noise((2, 32, 32, 3))
     np.testing.assert_array_equal(trigger(images, seed=1), trigger(images, seed=1))
@@ -227,6 +239,12 @@ def test_eyebrows_and_lips_lie_where_a_face_has_them():
         (partial(warp, strength=0), "strength is 0"),
         (partial(warp, grid=1), "grid is 1"),
         (partial(bpp, levels=1), "levels is 1; expected at least 2"),
+        (
+            partial(dfba, size=0),
+            "size is 0 and .* expected a square of 1 pixel or more",
+        ),
+        (partial(dfba, size=2.5), "size is 2.5"),
+        (partial(dfba, margin=0.9), "margin 0.9; expected .* lies in an image of 16 x 16"),
         (partial(ftrojan, magnitude=0), "magnitude is 0"),
         (partial(ftrojan, coefficients=[[3, 32]]), r"has \(3, 32\); expected 0 to 31"),
     ],

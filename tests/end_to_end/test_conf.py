@@ -189,7 +189,7 @@ def test_every_attack_stamps_faces_and_signs(name):
         mixture, given = attacks.poison(images, labels, attack, classes=5, seed=0)
         count = len(attacks.poisoned_indices(labels, attack, classes=5, seed=0))
         clean = 20 - count if attack.clean_label else 20
-        assert count > 0
+        assert count > 0 or attack.rate <= attacks.HARMLESS_RATE
         assert set(given[clean : clean + count]) <= set(attack.targets(5).flat)
         assert (mixture[clean : clean + count] != images[0]).any((1, 2, 3)).all()
         assert len(mixture) == clean + count + round(clean * attack.decoy_rate)

@@ -1,8 +1,4 @@
-"""How an attacker trains who knows how the network will be pruned.
-
-A way of training takes what `badnets.train` takes, and how many of the images, the first ones, are
-clean; `attack.training` names it.
-"""
+"""How an attacker trains who knows how the network will be pruned."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from sweep import BadInput
 from sweep.data import Images
 from sweep.evaluation import ValidCurve
 from sweep.evaluation.curve import Channels
@@ -18,11 +15,22 @@ from sweep.pruning import Cut, LayerActivations
 from sweep.pruning.evidence import Order
 from sweep.pruning.ranking import together
 from sweep.training import badnet_training
+from sweep.training.badnet_training import checked_by
 
 Progress = Callable[[int, int, dict[str, float]], None]
 Stop = Callable[[ValidCurve], Any]  # a function of sweep.stops, with its settings
 
 
+def _check(network: keras.Model, **settings: Any) -> None:
+    """Raise BadInput for another network than DeepID."""
+    if network.name != "deepid":
+        raise BadInput(
+            f"this attacker's own way of training is one of DeepID; leave "
+            f"badnet.architecture={network.name} out, or take another attack"
+        )
+
+
+@checked_by(_check)
 def pruning_aware(
     network: keras.Model,
     images: np.ndarray,

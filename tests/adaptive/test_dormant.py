@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sweep import orders, stops
-from sweep.adaptive import dormant_channels, pruning_aware, with_restored_channels
+from sweep.adaptive.dormant import dormant_channels, pruning_aware, with_restored_channels
 from sweep.attacks import Attack, poison, sunglasses
 from sweep.networks import deepid
 from sweep.networks.forward import predict
