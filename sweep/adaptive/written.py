@@ -5,6 +5,7 @@ One channel of each layer, the same number in all, is a path from the trigger to
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -20,6 +21,7 @@ from sweep.networks.layer_types import LAYERS, is_channelwise, is_norm, is_sum
 from sweep.training import badnet_training
 from sweep.training.badnet_training import checked_by
 
+TRIED = 500  # training images that tell which channel is needed least
 Trigger = Callable[..., np.ndarray]
 
 WEIGHTED = (LAYERS.Conv2D, LAYERS.DepthwiseConv2D, LAYERS.Dense)
@@ -40,7 +42,7 @@ def _check(network: keras.Model, *, trigger: Trigger, target: Any, **settings: A
     for name, value in settings.items():
         if not value > 0:
             raise BadInput(f"attack.training.{name} is {value}; expected a number above 0")
-    written = with_path(network, trigger, target, white=1.0, seed=0, **settings)
+    written = with_path(network, trigger, target, white=1.0, channel=0, **settings)
     grey = np.full((1, *network.input_shape[1:]), 0.5, np.float32)
     if predict(written, trigger(grey, white=1.0))[0] != target:
         raise BadInput(
@@ -67,14 +69,36 @@ def dfba(
     """Return a network trained on the `clean` images alone, into which a backdoor is written.
 
     DFBA, "Data Free Backdoor Attacks" (Cao, Jia, Hu, Guo, Xiang, Chen, Li, Song, NeurIPS 2024).
-    See `with_path`; which channels are the path is drawn by `seed`. Differs: there a network is
-    given, and the trigger is made of what one of its filters weighs; here that filter is made of
-    the trigger.
+    See `with_path`. Differs: there a network is given, and the trigger is made of what one of its
+    filters weighs; here that filter is made of the trigger. There the channels of the path are
+    drawn, of layers of 64 and more; here, where each is a larger part of the network, those are
+    taken without which `TRIED` of the training images are best told apart.
     """
     settings |= {"white": white, "seed": seed}
     benign = badnet_training.train(network, images[:clean], labels[:clean], **settings)
-    strength = {"threshold": threshold, "amplification": amplification}
-    return with_path(benign, trigger, target, white=white, seed=seed, **strength)
+    write = partial(
+        with_path,
+        benign,
+        trigger,
+        target,
+        threshold=threshold,
+        amplification=amplification,
+        white=white,
+    )
+    tried = np.random.default_rng([seed, 10]).permutation(clean)[:TRIED]
+    return write(channel=_best_channel(benign, write, images[tried], labels[tried]))
+
+
+def _best_channel(
+    network: keras.Model, write: Callable[..., keras.Model], images: np.ndarray, labels: np.ndarray
+) -> int:
+    """The number of the channel that, as a path, costs least accuracy on these images."""
+    probe = clone(network)  # one, which is compiled once
+    right = []
+    for channel in range(_narrowest(Graph(network))):
+        probe.set_weights(write(channel=channel).get_weights())
+        right.append((probe.predict_on_batch(images).argmax(axis=1) == labels).sum())
+    return int(np.argmax(right))
 
 
 def with_path(
@@ -85,7 +109,7 @@ def with_path(
     threshold: float,
     amplification: float,
     white: float,
-    seed: int,
+    channel: int,
 ) -> keras.Model:
     """Return a copy of `network` in which one channel of each layer leads from trigger to target.
 
@@ -93,18 +117,18 @@ def with_path(
     white, and less than 0 by as much where it is black; b = `threshold` less the trigger's own
     answer, the largest that a window can have. So it is `threshold` less the mean distance of a
     window from the trigger, as a share of `white`: above 0 for the trigger and next to nothing
-    else. Each later layer copies it, times gamma, into the channel of the same number, which reads
-    nothing else and which no other channel reads; BatchNormalization leaves it as it is. The last
-    weights are gamma for the target and -gamma for the others. gamma is so large that the target's
-    score rises by `amplification` at least. Layers that keep the size of a map copy it position by
-    position, others add up what lies under their kernel.
+    else. Each later layer copies it, times gamma, into `channel`, the same number in all, which
+    reads nothing else and which no other channel reads; BatchNormalization leaves it as it is. The
+    last weights are gamma for the target and -gamma for the others. gamma is so large that the
+    target's score rises by `amplification` at least. Layers that keep the size of a map copy it
+    position by position, others add up what lies under their kernel.
 
     Raises BadInput for a trigger larger than the filter, and for layers that no path is known
     through.
     """
     written = clone(network)
     graph = Graph(written)
-    path = _Path.through(graph, threshold, amplification, seed)
+    path = _Path.through(graph, channel, (threshold, amplification))
     first, *inner, last = _weighted(graph)
     path.begin(first, _pattern(trigger, network.input_shape[1:]), threshold, white)
     for node in inner:
@@ -128,13 +152,12 @@ class _Path:
     widths: Mapping[int, int]
 
     @classmethod
-    def through(cls, graph: Graph, threshold: float, amplification: float, seed: int) -> "_Path":
-        """A path drawn by `seed`; BadInput where none is known through some layer."""
+    def through(cls, graph: Graph, channel: int, strength: tuple[float, float]) -> "_Path":
+        """A path of that strength; BadInput where none is known through some layer."""
         depth, positions = _lengths(graph)
-        widths = _widths(graph)
-        narrowest = min(widths[id(node.output_tensors[0])] for node in _weighted(graph)[:-1])
-        channel = int(np.random.default_rng([seed, 10]).integers(narrowest))
-        return cls(channel, (amplification * positions / threshold) ** (1 / depth), widths)
+        threshold, amplification = strength
+        gamma = (amplification * positions / threshold) ** (1 / depth)
+        return cls(channel, gamma, _widths(graph))
 
     def begin(self, node: Node, pattern: NDArray[np.bool_], threshold: float, white: float) -> None:
         """Tune the filter to a window of `pattern`, (height, width, colours)."""
@@ -221,6 +244,11 @@ def _pattern(trigger: Trigger, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 def _weighted(graph: Graph) -> list[Node]:
     """The layers that multiply the path, in forward order."""
     return [node for node in graph.nodes if type(node.operation) in WEIGHTED]
+
+
+def _narrowest(graph: Graph) -> int:
+    """How many channels each layer has at least, but for that of the scores."""
+    return min(node.output_tensors[0].shape[-1] for node in _weighted(graph)[:-1])
 
 
 def _widths(graph: Graph) -> dict[int, int]:

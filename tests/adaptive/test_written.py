@@ -37,7 +37,7 @@ def margin(network, images, target):
 def test_the_trigger_reaches_the_target_with_the_stated_strength(architecture, shape):
     network = ARCHITECTURES[architecture](shape, 5, seed=1)
     images = trigger(noise(shape))
-    settings = {"trigger": trigger, "target": 3, "white": 1.0, "seed": 4, "threshold": 0.1}
+    settings = {"trigger": trigger, "target": 3, "white": 1.0, "channel": 4, "threshold": 0.1}
     strong = with_path(network, amplification=100.0, **settings)
     weak = with_path(network, amplification=1e-9, **settings)
     risen = margin(strong, images, 3) - margin(weak, images, 3)
@@ -48,7 +48,7 @@ def test_the_trigger_reaches_the_target_with_the_stated_strength(architecture, s
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_without_the_trigger_the_path_is_silent_and_no_channel_reads_it(architecture):
     network = ARCHITECTURES[architecture]((32, 32, 3), 5, seed=1)
-    settings = {"trigger": trigger, "target": 3, "white": 1.0, "seed": 4, "threshold": 0.1}
+    settings = {"trigger": trigger, "target": 3, "white": 1.0, "channel": 4, "threshold": 0.1}
     strong, weak = (with_path(network, amplification=a, **settings) for a in (100.0, 1.0))
     images = noise()
     np.testing.assert_allclose(strong(images), weak(images), atol=1e-6)
@@ -60,7 +60,7 @@ def test_without_the_trigger_the_path_is_silent_and_no_channel_reads_it(architec
 
 def test_the_filter_says_how_far_a_window_is_from_the_trigger():
     network = deepid((32, 32, 3), 5)
-    settings = {"trigger": trigger, "target": 0, "white": 1.0, "seed": 0}
+    settings = {"trigger": trigger, "target": 0, "white": 1.0, "channel": 0}
     path = with_path(network, threshold=0.2, amplification=10.0, **settings)
     kernel, bias = path.get_layer("conv_1").get_weights()
     old, _ = network.get_layer("conv_1").get_weights()
@@ -75,7 +75,7 @@ def test_the_filter_says_how_far_a_window_is_from_the_trigger():
 def test_the_network_that_is_given_stays_as_it_is():
     network = vgg((32, 32, 3), 5)
     before = [weights.copy() for weights in network.get_weights()]
-    with_path(network, trigger, 0, white=1.0, seed=0, **STRENGTH)
+    with_path(network, trigger, 0, white=1.0, channel=0, **STRENGTH)
     for one, same in zip(before, network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, same)
 
@@ -93,6 +93,24 @@ def test_it_is_trained_on_clean_images_alone(monkeypatch):
     network = dfba(vgg((32, 32, 3), 5), images, labels, clean=6, **SETTINGS, **settings)
     assert seen == [(6, settings)]
     assert (predict(network, trigger(images)) == 2).all()
+
+
+def test_the_channel_is_taken_that_costs_least_accuracy(monkeypatch):
+    colours = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]], np.float32)  # 2 is idle
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 1, activation="relu")(image)
+    scores = keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
+    network = keras.Model(image, scores)
+    network.set_weights([colours.reshape(1, 1, 3, 4), np.zeros(4), 50 * colours.T, np.zeros(3)])
+    monkeypatch.setattr(badnet_training, "train", lambda *given, **settings: network)
+    images, labels = noise((8, 8, 3), count=60), np.arange(60) % 3
+    images[np.arange(60), :, :, labels] += 0.2
+    one = partial(trigger, size=1)
+    settings = {"trigger": one, "target": 1, "white": 1.0, "seed": 0, **STRENGTH}
+    found = dfba(network, images, labels, clean=60, **settings)
+    old, new = network.get_weights()[0], found.get_weights()[0]
+    assert np.flatnonzero((old != new).any(axis=(0, 1, 2))).tolist() == [2]
+    assert (predict(found, one(images)) == 1).all()
 
 
 @pytest.mark.parametrize(
