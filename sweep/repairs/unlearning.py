@@ -107,6 +107,7 @@ def unlearn(
     *,
     by: str | Sequence[str],
     share: float,
+    enough: int,
     batches: int,
     corruption: float,
     pool: int,
@@ -133,8 +134,11 @@ def unlearn(
     of that kind of the suspect network B, those of the `classes` of the smallest (Neural Cleanse,
     Wang et al., S&P 2019); "pursued", by such masks, which grow to at most a share `area` of the
     image and go after what still turns images into their class (`AdaptiveMasks`). The other
-    images, and the training, are those of `finetune`; where images are few there are more epochs
-    than `epochs`, so that at least so many `batches` are learned.
+    images, and the training, are those of `finetune`.
+
+    Few images are soon learned by heart. Of `m` images, fewer than `enough`, the share that is
+    changed is smaller by the root of m / `enough`, and the rates by the root of that. Of many there
+    are fewer epochs, so that at most so many `batches` are learned.
     """
     names = [by] if isinstance(by, str) else list(by)
     if not names or not set(names) <= set(PERTURBATIONS):
@@ -146,9 +150,10 @@ def unlearn(
             f"at least {len(names)}, one for each of {', '.join(names)}: a larger share or "
             f"batch_size"
         )
-    settings = _with_batches(
-        settings, min(images or len(defender.images), len(defender.images)), batches
-    )
+    taken = min(images or len(defender.images), len(defender.images))
+    less = min(1.0, taken / enough) ** 0.5
+    share = max(less * share, len(names) / settings.batch_size)
+    settings = _for_so_many(settings, taken, batches, less**0.5)
     triggers = _reversed_triggers(defender, names, classes)
     limits = Limits(
         defender, images, triggers, strength, flow, area, count, steps, corruption, pool
@@ -164,11 +169,15 @@ def unlearn(
     return train_further("unlearn", defender, settings, images, build, made_of)
 
 
-def _with_batches(settings: FineTuning, images: int, batches: int) -> FineTuning:
-    """The same settings, with so many epochs that at least `batches` are learned."""
+def _for_so_many(settings: FineTuning, images: int, batches: int, factor: float) -> FineTuning:
+    """The same settings, rates by `factor`, with no more epochs than make so many batches."""
     learned = images - round(settings.held_out * images)
     each = max(1, ceil(learned / settings.batch_size))
-    return replace(settings, epochs=max(settings.epochs, ceil(batches / each)))
+    return replace(
+        settings,
+        epochs=min(settings.epochs, ceil(batches / each)),
+        rates=[factor * rate for rate in settings.rates],
+    )
 
 
 def _reversed_triggers(

@@ -9,15 +9,8 @@ from sweep.networks import digest
 from sweep.pruning import Cut
 from sweep.repairs import unlearning
 
-UNLEARN = (
-    *BRIEF,
-    "share=0.4",
-    "strength=0.15",
-    "flow=0.04",
-    "classes=2",
-    "patience=10",
-    "batches=1",
-)
+UNLEARN = (*BRIEF, "share=0.4", "strength=0.15", "flow=0.04", "classes=2", "patience=10")
+UNLEARN += ("enough=1",)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +35,7 @@ def test_triggers_are_reversed_on_the_suspect_network_whatever_was_pruned_since(
 
     monkeypatch.setattr(unlearning.inversion, "invert", noted)
     pruned = Cut(badnet, "conv").pruned([0])
-    how = ("epochs=1", "batches=1", "by=[mask,additive]", "rates=[1e-3]")
+    how = ("epochs=1", "by=[mask,additive]", "rates=[1e-3]")
     network = configured("unlearn", *how)(defender(badnet).with_network(pruned))
     assert asked == [(badnet, "mask"), (badnet, "additive")]
     assert network.get_layer("norm").gamma.numpy()[0] == 0
@@ -50,7 +43,7 @@ def test_triggers_are_reversed_on_the_suspect_network_whatever_was_pruned_since(
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_last_batch_of_one_image_is_learned_too(badnet, share):
-    how = ("epochs=1", "batches=1", "rates=[1e-3]", "batch_size=8", "held_out=0.25")
+    how = ("epochs=1", "rates=[1e-3]", "batch_size=8", "held_out=0.25")
     how += ("by=[adversarial,universal]", f"share={share}")
     network = configured("unlearn", *how)(defender(badnet, count=12))  # nine: eight, and one
     assert all(np.isfinite(value).all() for value in network.get_weights())
@@ -71,14 +64,18 @@ def test_batches_too_small_to_be_changed_in_every_way_are_refused(badnet):
         )
 
 
-@pytest.mark.parametrize(("count", "epochs"), [(12, 20), (40, 7), (200, 4)])
-def test_few_images_are_learned_more_often(badnet, monkeypatch, count, epochs):
+@pytest.mark.parametrize(("count", "epochs"), [(12, 9), (40, 7), (200, 2)])
+def test_few_images_are_learned_gently_and_many_less_often(badnet, monkeypatch, count, epochs):
     asked = []
 
-    def noted(name, defender, settings, *others):
-        asked.append(settings.epochs)
+    def noted(name, defender, settings, images, build, made_of):
+        asked.append((settings.epochs, settings.rates, made_of["share"]))
 
     monkeypatch.setattr(unlearning, "train_further", noted)
-    how = ("batches=20", "epochs=4", "batch_size=12", "held_out=0.25")
-    configured("unlearn", *how)(defender(badnet, count=count))
-    assert asked == [epochs]
+    how = ("batches=20", "epochs=9", "batch_size=12", "held_out=0.25", "enough=160")
+    configured("unlearn", *how, "share=0.6", "rates=[0.03]")(defender(badnet, count=count))
+    less = {12: (12 / 160) ** 0.5, 40: 0.5, 200: 1}[count]
+    ((asked_epochs, (rate,), share),) = asked
+    assert asked_epochs == epochs
+    assert share == pytest.approx(0.6 * less)
+    assert rate == pytest.approx(0.03 * less**0.5)

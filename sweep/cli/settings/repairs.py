@@ -43,7 +43,8 @@ class Training(Augmented):
         "corruptions",
         description="corruptions, universal, adversarial, mask, additive, pursued, or some of them",
     )
-    batches: Count = Field(1, description="at least")
+    enough: Count = Field(1, description="images, below which share and rates are smaller")
+    batches: Count = Field(1, description="at most")
     corruption: Share = Field(0.5, description="share of the pixels' range")
     pool: AtLeastTwo = Field(2, description="corruptions at a time")
     classes: Count = Field(1, description="with the smallest triggers")
