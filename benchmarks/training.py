@@ -35,18 +35,15 @@ from omegaconf import OmegaConf
 from sweep.networks import deepid, forward, outputs
 from sweep.networks.graph import Graph
 from sweep.training import reference_network
+from sweep.training.corruptions import pool
 from sweep.training.fine_tuning import FineTuning
 from sweep.training.inversion import MANY_CLASSES, REFINE_FACTOR
 from sweep.training.inversion_search import Search
-from sweep.training.perturbations import WARM_UP_BATCH, WARM_UP_STEPS
 
 HERE = Path(__file__).resolve().parents[1]
 VALID = 4000  # clean validation images, as strategy=answer takes at most
 BATCH = 64
 STEPS = 3  # an epoch, of those measured
-UNLEARN = OmegaConf.to_container(OmegaConf.load(HERE / "conf" / "repair" / "unlearn.yaml"))
-UNLEARN = {name: value for name, value in UNLEARN.items() if not name.startswith("_")}
-SETTINGS = {"unlearn": UNLEARN, "finetune": {name: UNLEARN[name] for name in ("shift", "light")}}
 #: Kinds of steps, and how they are called in the table.
 KINDS = {
     "search": "reversed triggers, {} images",
@@ -68,11 +65,18 @@ def preactresnet18_of_signs() -> keras.Model:
 NETWORKS = {"deepid": deepid_of_faces, "preactresnet18": preactresnet18_of_signs}
 
 
+def unlearning(checkout: Path) -> dict[str, Any]:
+    """The settings of `unlearn` in a checkout."""
+    settings = OmegaConf.load(checkout / "conf" / "repair" / "unlearn.yaml")
+    return {name: value for name, value in settings.items() if not name.startswith("_")}
+
+
 @dataclass(frozen=True)
 class Project:
-    """The package of a checkout, its own copy of every module."""
+    """The package of a checkout, its own copy of every module, and its settings of `unlearn`."""
 
     modules: dict[str, ModuleType]
+    unlearn: dict[str, Any]
 
     @classmethod
     def of(cls, checkout: Path) -> "Project":
@@ -84,7 +88,7 @@ class Project:
         modules = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_ours(name)}
         sys.modules |= kept
         modules["sweep.training.perturbations"].WARM_UP_STEPS = 1  # counted below, not measured
-        return cls(modules)
+        return cls(modules, unlearning(checkout))
 
     def __getitem__(self, name: str) -> ModuleType:
         return self.modules[f"sweep.{name}"]
@@ -112,7 +116,8 @@ class Project:
         defender = self._defender(network, STEPS * BATCH + held_out)
         repair = getattr(self["repairs"], kind)
         with self._noted() as marks:
-            repair(defender, **(SETTINGS[kind] | how))
+            settings = {name: self.unlearn[name] for name in ("shift", "light")}
+            repair(defender, **((self.unlearn if kind == "unlearn" else settings) | how))
         return [seconds / STEPS for seconds in between(marks)]
 
     def _defender(self, network: keras.Model, images: int) -> Any:
@@ -231,16 +236,18 @@ def strategy(classes: int, search: float, finetune: float, unlearn: float) -> No
     refined = min(settings.refine, classes) * settings.longer * REFINE_FACTOR
     reversing = images_a_class(classes) * (classes * settings.steps + refined)
     again = images_a_class(compared) * compared * settings.steps
-    warm_up = len(UNLEARN["by"]) * WARM_UP_STEPS * WARM_UP_BATCH
+    repair = unlearning(HERE)
+    tried = pool.TRIED * pool.FEW + (4 + pool.GENERATIONS) * pool.MANY  # for each that is taken
     names = {field.name for field in fields(FineTuning)}
-    course = FineTuning(**{name: UNLEARN[name] for name in names & UNLEARN.keys()})
+    course = FineTuning(**{name: repair[name] for name in names & repair.keys()})
+    steps = min(training_steps(course), repair["batches"])
     anew = training_steps(reference_network.course(VALID))
     parts = [
         ("reversed triggers of B", reversing, "images", search),
         ("a network that learns anew", anew, "steps", finetune),
         ("reversed triggers of that one", again, "images", search),
-        ("unlearning: before it", warm_up, "images", search),
-        ("unlearning", training_steps(course), "steps", unlearn),
+        ("unlearning: corruptions tried", repair["pool"] * tried, "images", search),
+        ("unlearning", steps, "steps", unlearn),
     ]
     print(f"strategy=answer, {VALID} clean validation images, where a class stands out")
     for label, count, unit, seconds in parts:
