@@ -18,8 +18,8 @@ def dfba(
     same for all networks, and `adaptive.dfba` writes the filter into the network.
 
     >>> dfba(np.full((1, 16, 16, 1), 9, np.uint8), size=2, margin=0)[0, :3, :3, 0]
-    array([[  0, 255,   9],
-           [255,   0,   9],
+    array([[  0,   0,   9],
+           [255, 255,   9],
            [  9,   9,   9]], dtype=uint8)
     """
     images = checked(images)
