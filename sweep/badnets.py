@@ -116,12 +116,6 @@ def _none(attack: Attack) -> Attack:
     return Attack(partial(_untouched), target=0, rate=0.0, white=attack.white)
 
 
-def _is_none(attack: Attack) -> bool:
-    """Whether nothing of `attack` is trained with."""
-    others = attack.decoy is not None or attack.training is not None
-    return attack.rate <= attacks.HARMLESS_RATE and not others
-
-
 @dataclass(frozen=True)
 class Trained:
     """A network trained on the training images and an attack; kept under `folder` and reused.
@@ -202,7 +196,7 @@ class Trained:
         self, source: Files, attack: Attack, shape: Shape, classes: int, name: str
     ) -> keras.Model:
         """The network of these settings: kept, or trained by one process while others wait."""
-        attack = _none(attack) if _is_none(attack) else attack
+        attack = _none(attack) if attack.is_none else attack
         path = self._path(source, attack, classes)
         with files.lock(path, terminal.awaiting(name)):
             if not path.is_file():
@@ -213,7 +207,7 @@ class Trained:
 
     def is_there(self, source: Files, attack: Attack, classes: int) -> bool:
         """Whether the BadNet of these settings is kept; of the images the clean ones count."""
-        attack = _none(attack) if _is_none(attack) else attack
+        attack = _none(attack) if attack.is_none else attack
         return self._path(source, attack, classes).is_file()
 
     def _path(self, source: Files, attack: Attack, classes: int) -> Path:

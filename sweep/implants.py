@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput, files, networks, terminal
-from sweep.attacks import HARMLESS_RATE
 from sweep.badnets import FromFile, Trained
 from sweep.cache import Cache
 from sweep.data import Files, Images
@@ -49,7 +48,7 @@ def of_twin(
     assert isinstance(suspect, Trained)  # which `require` has seen to
     attack = source.attack
     assert attack is not None
-    if attack.rate <= HARMLESS_RATE:
+    if attack.is_none:
         terminal.print_line(
             f"twin=true: with attack.rate={attack.rate:g} B is trained without the attack, so it "
             f"is its own clean twin."

@@ -101,3 +101,11 @@ def test_a_network_without_an_attack_is_its_own_twin(parts, source, capsys):
 def test_somebody_elses_network_has_no_twin():
     with pytest.raises(BadInput, match=r"twin=true came with badnet=file, .* take badnet=trained$"):
         implants.require(FromFile("theirs.keras"))
+
+
+def test_a_network_into_which_a_backdoor_is_written_is_not_its_own_twin(parts, source):
+    written = {"rate": attacks.HARMLESS_RATE, "training": print}
+    parts.attack = Attack(partial(attacks.sunglasses), target=1, **written)
+    rates, log, _ = measured(parts, source, {"badnet/attack_success_rate": 1.0})
+    assert "twin/attack_success_rate" in rates
+    assert log.said == {"implant": "yes"}

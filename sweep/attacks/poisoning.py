@@ -60,6 +60,12 @@ class Attack:
             )
 
     @property
+    def is_none(self) -> bool:
+        """Whether nothing of it is trained with: no poisoned image, no decoy, no way of its own."""
+        others = self.decoy is not None or self.training is not None
+        return self.rate <= HARMLESS_RATE and not others
+
+    @property
     def triggers(self) -> list[Trigger]:
         return [self.trigger] if callable(self.trigger) else list(self.trigger)
 

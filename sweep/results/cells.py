@@ -182,9 +182,16 @@ def implant_of(run: Run) -> str:
 
     Where no twin was measured, as in older runs, attack success alone is judged.
     """
-    if float(run.data.params.get("attack.rate", 1)) <= HARMLESS_RATE:
+    if not is_attacked(run):
         return ""
     return run.data.tags.get("implant") or implant(run.data.metrics)
+
+
+def is_attacked(run: Run) -> bool:
+    """Whether B was given a backdoor: by poisoned images, or by a way of training of its own."""
+    params = run.data.params
+    has_own_way = any(name.startswith("attack.training.") for name in params)
+    return has_own_way or float(params.get("attack.rate", 1)) > HARMLESS_RATE
 
 
 def image_counts(run: Run) -> dict[str, int]:

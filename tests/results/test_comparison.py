@@ -359,6 +359,9 @@ def test_a_network_without_an_attack_is_not_apart():
     left = run(0, WEAK)
     left.data.params["attack.rate"] = "1e-06"
     assert cells.implant_of(left) == ""
+    left.data.params["attack.training.threshold"] = "0.1"  # written, no image being poisoned
+    assert cells.implant_of(left) == "ASR 60.00 %, below 85 %"
+    del left.data.params["attack.training.threshold"]
     left.data.params["attack.rate"] = "0.1"
     assert cells.implant_of(left) == "ASR 60.00 %, below 85 %"
 

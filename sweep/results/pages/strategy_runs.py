@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from mlflow.entities import Run
 
-from sweep.attacks import HARMLESS_RATE
 from sweep.evaluation.implant import IMPLANTED, TWIN_CLEAN
 from sweep.evaluation.significance import TOLERANCE
-from sweep.results.cells import FINISHED, implant_of
+from sweep.results.cells import FINISHED, implant_of, is_attacked
 from sweep.results.pages.strategy_names import strategy_names
 from sweep.results.pages.sweeps import case_name, overrides, runs_of_sweep, search
 from sweep.tracking import SKIPPED
@@ -109,7 +108,7 @@ class StrategyRun:
     @property
     def attacked(self) -> bool:
         """Whether B was poisoned so much that it could learn a backdoor."""
-        return _attacked(self.cell)
+        return is_attacked(self.cell)
 
     @property
     def measured(self) -> bool:
@@ -206,10 +205,6 @@ def _measured(cell: Run) -> bool:
     return "repaired/clean_accuracy" in cell.data.metrics
 
 
-def _attacked(cell: Run) -> bool:
-    return float(cell.data.params[RATE_PARAM]) > HARMLESS_RATE
-
-
 def _case(cell: Run) -> str:
     architecture = _architecture(cell)
     usual = architecture in (USUAL_ARCHITECTURE, "")
@@ -247,7 +242,7 @@ def _ledgers(oldest_first: Iterable[Run]) -> dict[tuple[str, ...], Run]:
 def _rates(cells: Iterable[Run]) -> dict[tuple[str, str], set[str]]:
     """How much was poisoned, by case and attack; networks without a backdoor aside."""
     by_attack: dict[tuple[str, str], set[str]] = {}
-    for cell in filter(_attacked, cells):
+    for cell in filter(is_attacked, cells):
         case, attack, rate, _ = _network(cell)
         by_attack.setdefault((case, attack), set()).add(rate)
     return by_attack
@@ -256,5 +251,5 @@ def _rates(cells: Iterable[Run]) -> dict[tuple[str, str], set[str]]:
 def _attack(cell: Run, rates: Mapping[tuple[str, str], set[str]]) -> str:
     """An attack by its name, and by how much was poisoned where there are several such."""
     case, attack, rate, _ = _network(cell)
-    several = _attacked(cell) and len(rates[case, attack]) > 1
+    several = is_attacked(cell) and len(rates[case, attack]) > 1
     return f"{attack}, {RATE_PARAM}={rate}" if several else attack

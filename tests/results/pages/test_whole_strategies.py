@@ -128,6 +128,12 @@ def names(*cells: Run) -> list[str]:
     return [trial.name for trial in tried(*cells)]
 
 
+def test_a_backdoor_for_which_no_image_is_poisoned_is_an_attack():
+    written = CLEAN | {"attack.training.threshold": "0.1"}
+    told = tried(cell(attack="dfba", more=written), cell(attack="blend", more=CLEAN))
+    assert {each.attack: each.attacked for each in told} == {"dfba": True, "blend": False}
+
+
 def test_what_most_cells_have_is_the_strategy_and_others_are_named_by_what_differs():
     more = {"repair": "[unlearn,shrink]", "repair.shrink._target_": "x", "data.valid_images": "9"}
     assert names(
