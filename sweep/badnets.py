@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sweep import BadInput, attacks, files, networks, terminal
+from sweep import BadInput, attacks, checked, files, networks, terminal
 from sweep.attacks import Attack
 from sweep.data import Faces, Files, poisoned
 from sweep.evaluation import ValidCurve
@@ -172,7 +172,7 @@ class Trained:
             )
         if attack.training is not None:
             blueprint = self.blueprint(source.shape, source.classes)
-            badnet_training.check_way(attack.training, blueprint)
+            checked.check(attack.training, blueprint)
 
     def warn(self, curve: ValidCurve) -> None:
         """Nothing: whoever trains it here sees how that goes."""

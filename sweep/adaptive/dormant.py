@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from sweep import BadInput
+from sweep.checked import checked_by
 from sweep.data import Images
 from sweep.evaluation import ValidCurve
 from sweep.evaluation.curve import Channels
@@ -15,7 +16,6 @@ from sweep.pruning import Cut, LayerActivations
 from sweep.pruning.evidence import Order
 from sweep.pruning.ranking import together
 from sweep.training import badnet_training
-from sweep.training.badnet_training import checked_by
 
 Progress = Callable[[int, int, dict[str, float]], None]
 Stop = Callable[[ValidCurve], Any]  # a function of sweep.stops, with its settings

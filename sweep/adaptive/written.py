@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput
+from sweep.checked import checked_by
 from sweep.networks import clone
 from sweep.networks.forward import predict
 from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Node
 from sweep.networks.layer_types import LAYERS, is_channelwise, is_norm, is_sum
 from sweep.training import badnet_training
-from sweep.training.badnet_training import checked_by
 
 TRIED = 500  # training images that tell which channel is needed least
 Trigger = Callable[..., np.ndarray]

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput, NotApplicable, terminal
+from sweep.checked import checked_by
 from sweep.data import Images, pairs
 from sweep.data.images import PixelRange
 from sweep.evaluation import metrics
 from sweep.networks import forward
 from sweep.probes.attacker import Attacker, share_right
-from sweep.probes.requirements import Supply, checked_by
+from sweep.probes.requirements import Supply
 
 
 def _require_pairs(supply: Supply, **settings: object) -> None:

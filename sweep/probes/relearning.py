@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput, terminal
+from sweep.checked import checked_by
 from sweep.networks import forward
 from sweep.probes.attacker import Attacker, counted
-from sweep.probes.requirements import Supply, checked_by
+from sweep.probes.requirements import Supply
 from sweep.training.defender import Batch
 from sweep.training.rivals.attention import plain
 from sweep.training.rivals.descent import Course, Descent

@@ -1,11 +1,8 @@
 """Which images a probe needs: looked at before anything long starts."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
-from sweep import BadInput
+from sweep import BadInput, checked
 from sweep.attacks import Attack
 from sweep.data import Faces, Files
 from sweep.probes.attacker import Probe, counted
@@ -43,16 +40,6 @@ class Supply:
         return 0 if images is None else len(counted(images))
 
 
-def checked_by(check: Callable[..., None]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare what looks at a probe beforehand: `check(supply, **settings)` may raise BadInput."""
-
-    def declare(probe: Callable[..., Any]) -> Callable[..., Any]:
-        vars(probe)["check"] = check
-        return probe
-
-    return declare
-
-
 def require(probe: Probe, supply: Supply) -> None:
     """Raise BadInput where the images that `probe` needs will not be there."""
     if supply.files is not None and supply.files.poisoned_test is None:
@@ -60,10 +47,4 @@ def require(probe: Probe, supply: Supply) -> None:
             "a probe measures an attack, and there are no poisoned test images: bd/bd_test.h5 "
             "under data.root or data.poisoned_test; leave probe out"
         )
-    settings: dict[str, Any] = {}
-    function: Callable[..., Any] = probe
-    while isinstance(function, partial):
-        settings = {**function.keywords, **settings}
-        function = function.func
-    if hasattr(function, "check"):
-        function.check(supply, **settings)
+    checked.check(probe, supply)

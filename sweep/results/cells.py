@@ -21,6 +21,7 @@ REUSED = "reused"  # a parent's tags of this name hold the ids of runs that it r
 IDS_PER_TAG = 100
 TARGET = "._target_"  # how a key ends that puts a function in place of a choice
 CONTROL = "random"  # the order that knows nothing
+OWN_WAY = "attack.training."  # how params of an attacker's own way of training begin
 
 
 @dataclass(frozen=True)
@@ -182,16 +183,13 @@ def implant_of(run: Run) -> str:
 
     Where no twin was measured, as in older runs, attack success alone is judged.
     """
-    if not is_attacked(run):
-        return ""
-    return run.data.tags.get("implant") or implant(run.data.metrics)
+    return (run.data.tags.get("implant") or implant(run.data.metrics)) if is_attacked(run) else ""
 
 
 def is_attacked(run: Run) -> bool:
-    """Whether B was given a backdoor: by poisoned images, or by a way of training of its own."""
-    params = run.data.params
-    has_own_way = any(name.startswith("attack.training.") for name in params)
-    return has_own_way or float(params.get("attack.rate", 1)) > HARMLESS_RATE
+    """Whether B was given a backdoor: by poisoned images, or by an attacker's way of training."""
+    rate = float(run.data.params.get("attack.rate", 1))
+    return rate > HARMLESS_RATE or any(name.startswith(OWN_WAY) for name in run.data.params)
 
 
 def image_counts(run: Run) -> dict[str, int]:

@@ -6,15 +6,11 @@ weights on one machine.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
 
 import keras
 import numpy as np
 
 from sweep import BadInput
-
-Way = TypeVar("Way", bound=Callable[..., Any])
 
 
 def train(
@@ -74,31 +70,6 @@ def fold(network: keras.Model, layer: str, *, gain: float, offset: float) -> Non
     kernel, bias = network.get_layer(layer).get_weights()
     shift = offset * kernel.sum((0, 1, 2), dtype=np.float64)
     network.get_layer(layer).set_weights([kernel * gain, bias + shift])
-
-
-def checked_by(check: Callable[..., None]) -> Callable[[Way], Way]:
-    """Return what marks a way of training with what can be said before it starts.
-
-    `check` takes the untrained network, and by their names the settings of `attack.training`; it
-    raises BadInput where that network cannot be trained so.
-    """
-
-    def marked(train: Way) -> Way:
-        vars(train)["check"] = check
-        return train
-
-    return marked
-
-
-def check_way(training: Callable[..., Any], network: keras.Model) -> None:
-    """Raise BadInput where a way of training, perhaps a partial, cannot train `network`."""
-    settings: dict[str, Any] = {}
-    while isinstance(training, partial):
-        settings = training.keywords | settings
-        training = training.func
-    check = getattr(training, "check", None)
-    if check is not None:
-        check(network, **settings)
 
 
 def _check(

@@ -11,11 +11,11 @@ from sweep.adaptive import dfba, written
 from sweep.adaptive.written import with_path
 from sweep.attacks import blend, patch, sunglasses
 from sweep.attacks import dfba as black_and_white
+from sweep.checked import check
 from sweep.networks.architectures import ARCHITECTURES, deepid, vgg
 from sweep.networks.forward import predict
 from sweep.networks.outputs import log_probabilities
 from sweep.training import badnet_training
-from sweep.training.badnet_training import check_way
 
 trigger = partial(black_and_white, white=1.0)
 STRENGTH = {"threshold": 0.1, "amplification": 100.0}
@@ -133,7 +133,7 @@ def test_the_channel_is_taken_that_costs_least_accuracy(monkeypatch):
 def test_what_cannot_be_written_is_refused_before_anything_is_trained(network, changes, says):
     way = partial(dfba, **(SETTINGS | changes))
     with pytest.raises(BadInput, match=says):
-        check_way(way, network((32, 32, 3), 5))
+        check(way, network((32, 32, 3), 5))
 
 
 def test_a_network_of_unknown_layers_is_refused():
@@ -147,4 +147,4 @@ def test_a_network_of_unknown_layers_is_refused():
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_each_network_to_train_can_be_written_into(architecture):
-    check_way(partial(dfba, **SETTINGS), ARCHITECTURES[architecture]((55, 47, 3), 5))
+    check(partial(dfba, **SETTINGS), ARCHITECTURES[architecture]((55, 47, 3), 5))

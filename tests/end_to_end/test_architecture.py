@@ -25,7 +25,13 @@ ROOT = PACKAGE.parent
 
 #: From the bottom up: each package or module of a level, and the libraries that it may import.
 LEVELS: list[dict[str, set[str]]] = [
-    {"__init__": set(), "interrupts": set(), "processes": {"psutil"}, "redaction": set()},
+    {
+        "__init__": set(),
+        "checked": set(),
+        "interrupts": set(),
+        "processes": {"psutil"},
+        "redaction": set(),
+    },
     {"files": {"filelock"}, "terminal": {"rich"}},
     {"cache": {"numpy"}},
     {
