@@ -162,12 +162,11 @@ def _run_if_planned(task: Task, cfg: DictConfig, plan: Plan) -> None:
 def _start_cell(
     cfg: DictConfig, plan: Plan, job: int, overrides: Sequence[str]
 ) -> Iterator[tracking.Log]:
-    """A run that claims the cell; raises Claimed where another process began it before."""
+    """A run that claims the cell; raises Claimed where another process has it, or finished it."""
     cell, name = plan.cells[job], run_name(cfg, overrides, plan.varying)
     tags = {"job": job, "sweep": plan.parent, view.SWEEPS: plan.parent, run_history.CELL: cell}
     with _start_run(plan.experiment, cfg, name, tags, plan.parent) as log:
-        if not plan.rerun:
-            claims.withdraw_if_later(log.run_id, plan.experiment, cell)
+        plan.claim(job, log.run_id)
         with claims.heartbeat(log.run_id):
             yield log
 

@@ -1,15 +1,17 @@
 """A cell under way is claimed by its run: RUNNING, with the cell's digest and a sign of life.
 
 A claim dies with its process. On this machine the process is looked up; of another machine the
-run's heartbeat tells, a tag that is renewed every `BEAT` seconds. Two processes that begin the same
-cell at the same moment see each other's run, and the one that began later withdraws. (Machines
-whose clocks differ may, within some hundredths of a second, both go on; each cell counts once.)
+run's heartbeat tells, a tag that is renewed every `BEAT` seconds. Each process first writes its run
+and then looks for others, so of two that begin the same cell at the same moment one sees the
+other, and the one that began later withdraws. One that looked before the earlier run was written
+does not: the earlier sees it stay, and withdraws itself. Where both do, the cell is tried again.
 """
 
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
@@ -19,10 +21,12 @@ from sweep.tracking import run_history
 
 BEAT = 30.0  # seconds
 DEAD_AFTER = 300.0  # seconds without a heartbeat
+LOOK = 0.1  # seconds between two looks at whether another process withdraws
+PATIENCE = 5.0  # seconds that it is given for that
 
 
 class Claimed(Exception):
-    """Another process is at work on the cell."""
+    """Another process is at work on the cell, or has finished it."""
 
 
 def is_alive(run: Run) -> bool:
@@ -43,12 +47,21 @@ def claims(experiment: str, cell: str) -> list[Run]:
 
 
 def withdraw_if_later(run_id: str, experiment: str, cell: str) -> None:
-    """Raise Claimed, and delete the run, where another process began the same cell before."""
-    others = claims(experiment, cell)
-    client = MlflowClient()
-    if others and _rank(others[0]) < _rank(client.get_run(run_id)):
-        client.delete_run(run_id)
-        raise Claimed(where(others))
+    """Raise Claimed, and delete the run, where another process began the same cell before.
+
+    Also where one that began later does not withdraw, since it began before it could see this one.
+    """
+    own, until = _rank(MlflowClient().get_run(run_id)), time.monotonic() + PATIENCE
+    while others := claims(experiment, cell):
+        if _rank(others[0]) < own or time.monotonic() > until:
+            withdraw(run_id, where(others))
+        time.sleep(LOOK)
+
+
+def withdraw(run_id: str, reason: str) -> NoReturn:
+    """Delete the run, and raise Claimed."""
+    MlflowClient().delete_run(run_id)
+    raise Claimed(reason)
 
 
 def _rank(run: Run) -> tuple[int, str]:

@@ -102,7 +102,20 @@ class Plan:
         if job not in self.todo or self.stopped or processes.is_dead(self.process):
             return False
         cell = self.cells[job]
-        return self.rerun or not (self._finished(cell) or claims.claims(self.experiment, cell))
+        if self.rerun:
+            return True
+        # In this order: a cell that is finished between the two looks is seen by the second.
+        return not claims.claims(self.experiment, cell) and not self._finished(cell)
+
+    def claim(self, job: int, run_id: str) -> None:
+        """Claim a cell by a run that has begun; raises Claimed, and deletes the run, where another
+        process is at work on the cell, or has finished it since it was wanted."""
+        if self.rerun:
+            return
+        cell = self.cells[job]
+        claims.withdraw_if_later(run_id, self.experiment, cell)
+        if finished := self._finished(cell):
+            claims.withdraw(run_id, f"finished as {finished.info.run_name}")
 
     def left(self, runs: Sequence[Run]) -> list[int]:
         """The cells that are still to be run where the sweep's `runs` have come to an end."""

@@ -1,5 +1,6 @@
 """A cell under way belongs to the run that began first, as long as its process lives."""
 
+import threading
 import time
 
 import mlflow
@@ -62,15 +63,37 @@ def test_a_claim_of_another_machine_dies_with_its_heartbeat(experiment, begin):
     assert held(experiment) == [beating, young]
 
 
+def is_withdrawn(run_id: str) -> bool:
+    return mlflow.get_run(run_id).info.lifecycle_stage == "deleted"
+
+
 def test_of_two_that_begin_at_once_the_later_withdraws(experiment, begin):
-    mine, theirs = begin(HERE, ago=2), begin(OTHER, ago=1)
-    claims.withdraw_if_later(mine, experiment, "x")
-    assert mlflow.get_run(mine).info.lifecycle_stage == "active"
-    MlflowClient().delete_run(theirs)
+    mine = begin(HERE, ago=2)
     begin(OTHER, ago=3)
     with pytest.raises(claims.Claimed, match="process 1 on "):
         claims.withdraw_if_later(mine, experiment, "x")
-    assert mlflow.get_run(mine).info.lifecycle_stage == "deleted"
+    assert is_withdrawn(mine)
+
+
+def test_of_two_that_begin_at_once_the_earlier_waits_for_the_other_to_withdraw(experiment, begin):
+    mine, theirs = begin(HERE, ago=2), begin(OTHER, ago=1)
+    other = threading.Timer(0.3, MlflowClient().delete_run, [theirs])
+    other.start()
+    claims.withdraw_if_later(mine, experiment, "x")
+    assert is_withdrawn(theirs)
+    assert not is_withdrawn(mine)
+    other.join()
+
+
+def test_of_two_the_earlier_withdraws_where_the_other_did_not_see_it(
+    experiment, begin, monkeypatch
+):
+    monkeypatch.setattr(claims, "PATIENCE", 0.3)
+    mine, theirs = begin(HERE, ago=2), begin(OTHER, ago=1)
+    with pytest.raises(claims.Claimed, match="process 1 on "):
+        claims.withdraw_if_later(mine, experiment, "x")
+    assert is_withdrawn(mine)
+    assert not is_withdrawn(theirs)
 
 
 def test_a_heartbeat_is_renewed_until_the_run_is_over(begin, monkeypatch):

@@ -67,6 +67,33 @@ def test_what_another_sweep_finished_meanwhile_is_not_wanted_any_more(known, cla
     assert [plan.wants(job) for job in range(3)] == [False, False, True]
 
 
+def test_a_cell_that_is_finished_between_two_looks_is_not_wanted(
+    known, claimed, tmp_path, monkeypatch
+):
+    plan = made(["x"]).begin(tmp_path, "parent")
+
+    def finish(experiment, cell):
+        known["x"] = "run"
+        return []
+
+    monkeypatch.setattr(claims, "claims", finish)
+    assert not plan.wants(0)
+
+
+def test_a_run_withdraws_where_the_cell_was_finished_since_it_was_wanted(known, monkeypatch):
+    monkeypatch.setattr(claims, "withdraw_if_later", lambda run_id, experiment, cell: None)
+    deleted = []
+    client = SimpleNamespace(delete_run=deleted.append)
+    monkeypatch.setattr(claims, "MlflowClient", lambda: client)
+    made(["x"]).claim(0, "mine")
+    known["x"] = SimpleNamespace(info=SimpleNamespace(run_name="theirs"))
+    made(["x"], rerun=True).claim(0, "mine")
+    assert deleted == []
+    with pytest.raises(claims.Claimed, match="finished as theirs"):
+        made(["x"]).claim(0, "mine")
+    assert deleted == ["mine"]
+
+
 def test_nothing_is_wanted_when_the_sweeps_process_is_dead(known, claimed, tmp_path):
     plan = made(["x"]).begin(tmp_path, "parent")
     dead = processes.current_process() | {"pid_started": 1.0}
