@@ -110,7 +110,10 @@ class Prune(Section):
     alpha: Share = Field(description="probability of an error")
     keep: Literal["breaching", "safe"]
     semantics: Literal["zero", "gamma"]
-    order: Order
+    order: Order = Field(description="keys and values; one is chosen by prune/order=NAME")
+    stop: Section = Field(
+        Section(), description="keys and values; one is chosen by prune/stop=NAME"
+    )
 
     @field_validator("order", mode="before")
     @classmethod

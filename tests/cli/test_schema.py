@@ -133,6 +133,8 @@ def test_a_right_value_passes(name, value):
         ("badnet.seed", -1, "greater than or equal to 0"),
         ("badnet.architecture", "lenet", "'deepid'"),
         ("badnet.custom_objects", 7, "their code runs"),
+        ("prune.order", "clp", "chosen by prune/order=NAME"),
+        ("prune.stop", "knee", "chosen by prune/stop=NAME"),
         ("prune.layer", 3, "a layer's name"),
         ("prune.layer", None, "a layer's name"),
         ("prune.layer", [], "expected a layer's name, a list of names, auto or all"),
