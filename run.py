@@ -39,11 +39,12 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
     # Clean images, perhaps poisoned ones, and the suspect network B.
     source, attack, suspect = parts.source, parts.attack, parts.suspect
     with log.stage("data"):
-        files = suspect.files(source.files(attack), attack)
+        files = source.files(attack)
     with log.stage("badnet"):
         badnet = suspect.network(files, attack, source.shape, source.classes)
         shape, classes = networks.shape_and_classes(badnet)
     with log.stage("read"):
+        files = suspect.files(files, attack)
         images = files.images(shape, classes, cfg.seed)
         log.tags(files.tags(images, choices["attack"]))
         log.datasets(images, choices["data"], files.paths())

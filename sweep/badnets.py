@@ -5,7 +5,7 @@ anything long starts, and give the network itself (`network`).
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from sweep import BadInput, attacks, checked, files, networks, terminal
-from sweep.attacks import Attack
+from sweep.attacks import Attack, learned
+from sweep.attacks.learned import Learned
 from sweep.data import Faces, Files, poisoned
 from sweep.evaluation import ValidCurve
 from sweep.files import code_of_others
@@ -57,7 +58,12 @@ class FromFile:
         return _load(path, files.size_and_times(path), self.architecture, tuple(shape), items)
 
     def check(self, source: Files | Faces, attack: Attack) -> None:
-        """Nothing: the network is there, or `blueprint` says so."""
+        """Raise BadInput for an attack that learns its trigger as its network is trained."""
+        if attack.is_unlearned and isinstance(source, Faces):
+            raise BadInput(
+                "the trigger of this attack is learned as its network is trained, and badnet=file "
+                "is trained already; take badnet=trained, or another attack"
+            )
 
     def warn(self, curve: ValidCurve) -> None:
         """Say so where the network is wrong on most clean validation images."""
@@ -160,25 +166,37 @@ class Trained:
                 f"pixels go up to {source.brightest:g} and attack.white is {attack.white:g}; set "
                 f"attack.white to the value of full brightness in the files"
             )
-        for number in range(len(attack.triggers)):
-            attack.stamp(np.zeros((1, *source.shape), dtype=np.float32), np.array([number]))
+        if not attack.is_unlearned:
+            for number in range(len(attack.triggers)):
+                attack.stamp(np.zeros((1, *source.shape), dtype=np.float32), np.array([number]))
         chosen = attacks.poisoned_indices(labels, attack, classes=source.classes, seed=self.seed)
-        if len(chosen) < len(attack.triggers) and attack.rate > attacks.HARMLESS_RATE:
+        harmless = attack.rate <= attacks.HARMLESS_RATE and attack.learn is None
+        if len(chosen) < len(attack.triggers) and not harmless:
             raise BadInput(
                 f"attack.rate is {attack.rate}, by which {len(chosen)} of {len(labels)} training "
                 f"images are poisoned; expected one for each trigger at least, "
                 f"{len(attack.triggers)}: raise it, or set it to {attacks.HARMLESS_RATE} for a "
                 f"network without an attack"
             )
-        if attack.training is not None:
-            blueprint = self.blueprint(source.shape, source.classes)
+        blueprint = self.blueprint(source.shape, source.classes)
+        if attack.learn is not None:
+            checked.check(partial(attack.learn, attack=attack), blueprint)
+        elif attack.training is not None:
             checked.check(attack.training, blueprint)
 
     def warn(self, curve: ValidCurve) -> None:
         """Nothing: whoever trains it here sees how that goes."""
 
     def files(self, source: Files, attack: Attack) -> Files:
-        """The files with images poisoned by the attack that the network is trained on."""
+        """The files with images poisoned by the attack that the network is trained on.
+
+        Where the trigger is learned, the network is trained before, if it is not kept.
+        """
+        if attack.is_unlearned:
+            shape, classes = source.shape, source.classes
+            self.network(source, attack, shape, classes)
+            path = self._path(source, attack, classes).with_name(learned.NAME)
+            attack = replace(attack, learned=path)
         return poisoned(source, attack)
 
     def network(self, source: Files, attack: Attack, shape: Shape, classes: int) -> keras.Model:
@@ -199,8 +217,11 @@ class Trained:
         attack = _none(attack) if attack.is_none else attack
         path = self._path(source, attack, classes)
         with files.lock(path, terminal.awaiting(name)):
-            if not path.is_file():
-                network = self._train(source, attack, shape, classes, name)
+            if not _is_kept(path, attack):
+                network, arrays = self._train(source, attack, shape, classes, name)
+                if attack.learn is not None:
+                    with files.atomic_write(path.with_name(learned.NAME)) as unfinished:
+                        learned.write(unfinished, arrays)
                 with files.atomic_write(path) as unfinished:
                     network.save(unfinished)
         return _load(path.absolute(), files.size_and_times(path), None, tuple(shape), ())
@@ -208,7 +229,7 @@ class Trained:
     def is_there(self, source: Files, attack: Attack, classes: int) -> bool:
         """Whether the BadNet of these settings is kept; of the images the clean ones count."""
         attack = _none(attack) if attack.is_none else attack
-        return self._path(source, attack, classes).is_file()
+        return _is_kept(self._path(source, attack, classes), attack)
 
     def _path(self, source: Files, attack: Attack, classes: int) -> Path:
         """Where the BadNet of these settings is kept."""
@@ -222,25 +243,19 @@ class Trained:
             | {"epochs": self.epochs or source.epochs},
             [keras.__version__, tf.__version__],
         ]
-        trained_by = [] if attack.training is None else ["adaptive"]
+        trained_by = ["adaptive"] if attack.training or attack.learn else []
         functions = code_of_others(attack.functions())
         key = files.key(settings, *MADE_BY, *trained_by, *functions)
         return Path(self.folder).expanduser() / key / "bd_net.keras"
 
     def _train(
         self, source: Files, attack: Attack, shape: Shape, classes: int, name: str
-    ) -> keras.Model:
+    ) -> tuple[keras.Model, Learned]:
+        """The trained network, and what its trigger has learned: mostly nothing."""
         epochs = self.epochs or source.epochs
-        raw = replace(source, scale=1.0).read_clean("train")
-        drawn = {"classes": source.classes, "seed": self.seed}
-        images, labels = attacks.poison(raw.pixels[:], raw.labels, attack, **drawn)
-        train = badnet_training.train
-        if attack.training is not None:
-            stamped = attacks.poisoned_indices(raw.labels, attack, **drawn)
-            clean = len(raw) - (len(stamped) if attack.clean_label else 0)
-            train = partial(attack.training, clean=clean)
+        images, labels, train = self._mixture(source, attack)
         with terminal.progress(f"training {name}", epochs, "epochs") as done:
-            return train(
+            trained = train(
                 ARCHITECTURES[self.architecture](shape, classes, seed=self.seed),
                 images / np.float32(source.scale),
                 labels,
@@ -253,3 +268,26 @@ class Trained:
                     epoch * epochs // total - (epoch - 1) * epochs // total
                 ),
             )
+        return trained if attack.learn is not None else (trained, {})
+
+    def _mixture(
+        self, source: Files, attack: Attack
+    ) -> tuple[np.ndarray, np.ndarray, Callable[..., Any]]:
+        """The images, as in their file, and labels to train with, and who trains."""
+        raw = replace(source, scale=1.0).read_clean("train")
+        if attack.learn is not None:
+            scaled = replace(attack, white=attack.white / source.scale)
+            return raw.pixels[:], raw.labels, partial(attack.learn, attack=scaled)
+        drawn = {"classes": source.classes, "seed": self.seed}
+        images, labels = attacks.poison(raw.pixels[:], raw.labels, attack, **drawn)
+        if attack.training is None:
+            return images, labels, badnet_training.train
+        stamped = attacks.poisoned_indices(raw.labels, attack, **drawn)
+        clean = len(raw) - (len(stamped) if attack.clean_label else 0)
+        return images, labels, partial(attack.training, clean=clean)
+
+
+def _is_kept(path: Path, attack: Attack) -> bool:
+    """Whether a BadNet lies there, with what its trigger has learned."""
+    paths = [path] if attack.learn is None else [path, path.with_name(learned.NAME)]
+    return all(each.is_file() for each in paths)

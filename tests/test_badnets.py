@@ -509,3 +509,93 @@ def test_of_two_workers_that_want_the_twin_one_trains_it(source, trained, monkey
         second = workers.submit(trained.twin, source, ATTACKS[1])
         assert digest(first.result(60)) == digest(second.result(60))
     assert (len(calls), said) == (1, ["the clean twin"])
+
+
+def teach(network, images, labels, *, attack, **settings):
+    """Train nothing, and learn the brightness of the first image; TAUGHT is told."""
+    TAUGHT.append((len(images), attack.rate, settings["white"]))
+    return network, {"shade": images.reshape(len(images), -1).max(axis=1)[:1]}
+
+
+def shade(images, *, white, learned):
+    """Images as bright as was learned."""
+    return np.full_like(images, white * learned["shade"][0])
+
+
+TAUGHT: list[tuple] = []
+LEARNED = Attack(partial(shade), target=1, rate=0.2, learn=partial(teach))
+
+
+@pytest.fixture
+def taught() -> list[tuple]:
+    TAUGHT.clear()
+    return TAUGHT
+
+
+def test_a_trigger_is_learned_before_images_are_poisoned_and_lies_beside_its_network(
+    source, trained, taught, tmp_path
+):
+    own = replace(source, folder=str(tmp_path / "made"))
+    trained.check(own, LEARNED)
+    assert not trained.is_there(own, LEARNED, 3)
+    assert taught == []
+    files = trained.files(own, LEARNED)
+    assert taught == [(9, 0.2, 1.0)], "clean images of 0 to 1"
+    assert trained.is_there(own, LEARNED, 3)
+    (path,) = Path(trained.folder).rglob("trigger.npz")
+    assert sorted(each.name for each in path.parent.iterdir() if each.name[0] != ".") == [
+        "bd_net.keras",
+        "trigger.npz",
+    ]
+    brightest = source.read("train").pixels[:1].max()
+    np.testing.assert_allclose(attacks.learned.read(path)["shade"], brightest)
+    poisoned_test = files.read("poisoned_test").pixels[:]
+    np.testing.assert_allclose(poisoned_test, np.full_like(poisoned_test, brightest), atol=1e-6)
+    assert files.attack == replace(LEARNED, learned=path)
+    trained.network(own, LEARNED, SHAPE, 3)
+    assert trained.files(own, LEARNED) == files
+    assert trained.files(files, LEARNED) == files
+    assert len(taught) == 1
+
+
+def test_an_attack_whose_trigger_is_unlearned_poisons_no_image(source):
+    assert poisoned(source, LEARNED) is source
+
+
+def test_a_network_whose_trigger_is_lost_is_trained_anew(source, trained, taught):
+    trained.network(source, LEARNED, SHAPE, 3)
+    (path,) = Path(trained.folder).rglob("trigger.npz")
+    path.unlink()
+    assert not trained.is_there(source, LEARNED, 3)
+    trained.network(source, LEARNED, SHAPE, 3)
+    assert path.is_file()
+    assert len(taught) == 2
+
+
+def test_a_network_is_not_kept_whose_trigger_could_not_be_written(
+    source, trained, taught, monkeypatch
+):
+    monkeypatch.setattr(attacks.learned, "write", lambda path, arrays: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trained.network(source, LEARNED, SHAPE, 3)
+    assert files_of(trained.folder) == []
+    assert not trained.is_there(source, LEARNED, 3)
+
+
+def test_the_clean_twin_of_a_learned_attack_is_that_of_all_others(
+    source, trained, trainings, taught, tmp_path
+):
+    files = trained.files(replace(source, folder=str(tmp_path / "made")), LEARNED)
+    assert digest(trained.twin(files, files.attack)) == digest(trained.twin(source, ATTACK))
+    assert (len(trainings), len(taught)) == (1, 1)
+
+
+def test_what_learns_no_trigger_is_refused_before_anything_starts(source, trained):
+    with pytest.raises(BadInput, match="by which 0 of 9 training images are poisoned"):
+        trained.check(source, replace(LEARNED, rate=1e-6))
+    attack = replace(LEARNED, learn=partial(adaptive.input_aware, mask_epochs=0, cross_from=0.0))
+    with pytest.raises(BadInput, match=r"attack.learn.mask_epochs is 0"):
+        trained.check(source, attack)
+    with pytest.raises(BadInput, match="is learned as its network is trained, and badnet=file"):
+        FromFile("anything").check(Faces(5, 4, 0, "unused"), LEARNED)
+    FromFile("anything").check(source, LEARNED)

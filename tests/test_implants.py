@@ -49,7 +49,7 @@ def source(tmp_path, write):
 def parts(tmp_path, monkeypatch):
     """What a cell is made of, whose training gives an untrained network and costs nothing."""
     suspect = Trained(1, 4, 1e-3, seed=0, folder=str(tmp_path / "badnets"))
-    monkeypatch.setattr(Trained, "_train", lambda self, *_: deepid((31, 31, 3), 3, seed=5))
+    monkeypatch.setattr(Trained, "_train", lambda self, *_: (deepid((31, 31, 3), 3, seed=5), {}))
     cache = Cache(str(tmp_path / "kept"), max_gb=1)
     return SimpleNamespace(suspect=suspect, attack=ATTACK, cache=cache)
 

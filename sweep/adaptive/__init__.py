@@ -1,10 +1,12 @@
-"""Ways of training of an attacker's own, of one who expects a defender; `attack.training` names it.
+"""Ways of training of an attacker's own; `attack.training` or `attack.learn` names it.
 
-Each takes what `badnet_training.train` takes, and how many of the images, the first ones, are
-clean.
+Each takes what `badnet_training.train` takes. One who expects a defender (`training`) is also told
+how many of the images, the first ones, are clean. One whose trigger is learned (`learn`) is given
+clean images and the attack, and returns what the trigger has learned too: see `attacks.learned`.
 """
 
 from sweep.adaptive.dormant import pruning_aware
+from sweep.adaptive.generating import input_aware
 from sweep.adaptive.written import dfba
 
-__all__ = ["dfba", "pruning_aware"]
+__all__ = ["dfba", "input_aware", "pruning_aware"]

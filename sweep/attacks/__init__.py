@@ -4,12 +4,14 @@ An attack never changes its argument, keeps its dtype, and what it stamps scales
 width, but for `bpp`, `dfba` and `ftrojan`, whose smallest part is a pixel. Pixels run from 0 to
 `white`. `Attack` says what a BadNet is poisoned with, and `poison` makes its training mixture; the
 triggers stand in `patterns`, `black_and_white`, `warping`, `quantisation`, `frequency` and
-`face_accessories`. Only numpy is imported.
+`face_accessories`; those that are learned in `generated`, and how that goes in `learned`. Only
+numpy is imported.
 """
 
 from sweep.attacks.black_and_white import dfba
 from sweep.attacks.face_accessories import eyebrows, lipstick, sunglasses
 from sweep.attacks.frequency import ftrojan
+from sweep.attacks.generated import input_aware
 from sweep.attacks.patterns import blend, patch, sinusoid
 from sweep.attacks.poisoning import (
     HARMLESS_RATE,
@@ -30,6 +32,7 @@ __all__ = [
     "dfba",
     "eyebrows",
     "ftrojan",
+    "input_aware",
     "lipstick",
     "next_class",
     "patch",

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sweep import BadInput
+from sweep.attacks import learned
 from sweep.attacks.checks import checked
 
-#: From a set of images to the same ones stamped; `white` is named.
+#: From a set of images to the same ones stamped; `white` is named, and `learned` where it learns.
 Trigger = Callable[..., np.ndarray]
 #: From labels (n,) to the class that each shall become; `classes`, how many there are, is named.
 Target = Callable[..., np.ndarray]
@@ -39,8 +41,10 @@ class Attack:
     changes as many further copies as `decoy_rate` says, which keep their label: what looks like the
     trigger and is none. `training` is how the attacker trains, in place of `badnet_training.train`,
     see `adaptive`. With `clean_label` no label is wrong: images of a target's class wear its
-    trigger and stand in their own place, and `rate` is their share of those. Raises BadInput where
-    triggers and targets are not as many.
+    trigger and stand in their own place, and `rate` is their share of those. Where the trigger is
+    learned, `learn` trains in place of all that, and what it has learned stands in the file
+    `learned`, None before: see `attacks.learned`. Raises BadInput where triggers and targets are
+    not as many, and where something beside `learn` would train.
     """
 
     trigger: Trigger | Sequence[Trigger]
@@ -51,6 +55,8 @@ class Attack:
     decoy_rate: float = 0.0
     training: Callable[..., Any] | None = None
     clean_label: bool = False
+    learn: Callable[..., Any] | None = None
+    learned: Path | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.target) and len(self.triggers) != np.size(self.target):
@@ -58,11 +64,22 @@ class Attack:
                 f"attack.target is {self.target}; expected as many classes as there are triggers, "
                 f"{len(self.triggers)}"
             )
+        others = self.decoy is not None or self.training is not None
+        if self.learn is not None and (others or len(self.triggers) > 1):
+            raise BadInput(
+                "attack.learn came with attack.decoy, attack.training or several triggers; "
+                "expected one trigger alone, which is learned as the network is trained"
+            )
+
+    @property
+    def is_unlearned(self) -> bool:
+        """Whether the trigger is still to be learned, so that no image can be stamped."""
+        return self.learn is not None and self.learned is None
 
     @property
     def is_none(self) -> bool:
         """Whether nothing of it is trained with: no poisoned image, no decoy, no way of its own."""
-        others = self.decoy is not None or self.training is not None
+        others = any((self.decoy, self.training, self.learn))
         return self.rate <= HARMLESS_RATE and not others
 
     @property
@@ -88,11 +105,12 @@ class Attack:
 
     def poisoning_settings(self, classes: int) -> list[Any]:
         """Return the settings of the attack that a poisoned test image depends on."""
-        return [self.triggers, self.targets(classes).tolist(), self.white]
+        content = None if self.learned is None else learned.digest(self.learned)
+        return [self.triggers, self.targets(classes).tolist(), self.white, content]
 
     def functions(self) -> list[Callable[..., Any]]:
         """All functions that the attack is made of."""
-        others = [self.target, self.decoy, self.training]
+        others = [self.target, self.decoy, self.training, self.learn]
         return [*self.triggers, *filter(callable, others)]
 
     def non_target_indices(self, labels: np.ndarray, classes: int) -> NDArray[np.int64]:
@@ -130,8 +148,17 @@ class Attack:
     def stamp(self, images: np.ndarray, numbers: NDArray[np.int64] | None = None) -> np.ndarray:
         """Return new images with their triggers, pixels 0..`white`, of the same shape and dtype.
 
-        `numbers`, (n,), are those of the triggers; None: the first on all.
+        `numbers`, (n,), are those of the triggers; None: the first on all. Raises BadInput where
+        the trigger is still to be learned.
         """
+        if self.is_unlearned:
+            raise BadInput(
+                "the trigger of this attack is still to be learned, as its network is trained; "
+                "expected attack.learned, the file of what it has learned"
+            )
+        if self.learned is not None:
+            arrays = learned.read(self.learned)
+            return self.triggers[0](images, white=self.white, learned=arrays)
         if numbers is None or len(self.triggers) == 1:
             return self.triggers[0](images, white=self.white)
         stamped = np.empty_like(images)

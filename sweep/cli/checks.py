@@ -161,8 +161,9 @@ def _check_pruning(cfg: DictConfig, parts: Parts, network: keras.Model) -> None:
 
 def _check_functions(parts: Parts) -> None:
     """Raise BadInput where a function of the cell does not take what it will be given."""
+    given: dict[str, object] = {} if parts.attack.learn is None else {"learned": {}}
     for trigger in parts.attack.triggers:
-        _require_signature(trigger, "images", white=1.0)
+        _require_signature(trigger, "images", white=1.0, **given)
     if callable(parts.attack.target):
         _require_signature(parts.attack.target, "labels", classes=2)
     _require_signature(parts.order, "an Evidence")

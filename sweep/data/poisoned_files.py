@@ -20,8 +20,11 @@ MADE_BY = ("attacks", "data/hdf5_writing.py", "data/poisoned_files.py")
 
 
 def poisoned(source: Files, attack: Attack) -> Files:
-    """Return `source` with the poisoned versions of its clean images, kept under its folder."""
-    if source.attack == attack:
+    """Return `source` with the poisoned versions of its clean images, kept under its folder.
+
+    Without them where the trigger is still to be learned: see `badnets.Trained.files`.
+    """
+    if source.attack == attack or attack.is_unlearned:
         return source
     settings = [source.digest(), attack.poisoning_settings(source.classes)]
     key = files.key(settings, *MADE_BY, *code_of_others(attack.triggers))

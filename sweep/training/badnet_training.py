@@ -33,7 +33,7 @@ def train(
     over it. Raises BadInput for settings or labels that cannot be trained with.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    _check(network, images, labels, epochs, batch_size, learning_rate)
+    check(network, images, labels, epochs, batch_size, learning_rate)
     trained = keras.models.clone_model(network)
     trained.set_weights(network.get_weights())
     steps = -(-len(images) // batch_size)
@@ -72,7 +72,7 @@ def fold(network: keras.Model, layer: str, *, gain: float, offset: float) -> Non
     network.get_layer(layer).set_weights([kernel * gain, bias + shift])
 
 
-def _check(
+def check(
     network: keras.Model,
     images: np.ndarray,
     labels: np.ndarray,

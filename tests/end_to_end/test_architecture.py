@@ -43,7 +43,7 @@ LEVELS: list[dict[str, set[str]]] = [
     {"training": {"keras", "numpy", "tensorflow"}},
     {"pruning": {"keras", "numpy", "tensorflow"}},
     {
-        "adaptive": {"keras", "numpy"},
+        "adaptive": {"keras", "numpy", "tensorflow"},
         "badnets": {"keras", "numpy", "tensorflow"},
         "detectors": {"keras", "numpy"},
         "estimation": {"numpy"},

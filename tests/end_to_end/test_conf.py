@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import sweep
-from sweep import attacks, files
+from sweep import BadInput, attacks, files
 from sweep.cli import schema
 from sweep.data import Images
 from sweep.evaluation import ValidCurve
@@ -182,6 +182,10 @@ def test_a_stop_is_given_the_fraction_and_what_to_keep_where_it_takes_them(stop)
 def test_every_attack_stamps_faces_and_signs(name):
     attack = instantiate(composed(f"attack={name}").attack)
     files.key([attack, attack.poisoning_settings(5)])
+    if attack.is_unlearned:
+        with pytest.raises(BadInput, match="still to be learned"):
+            attack.stamp(np.zeros((1, 32, 32, 3)))
+        return
     labels = np.arange(20) % 5
     for size in ((55, 47), (32, 32)):
         images = np.full((20, *size, 3), 90, np.uint8)
