@@ -87,7 +87,12 @@ def input_aware(
     """
     badnet_training.check(network, images, labels, epochs, batch_size, learning_rate)
     course = _Course(images, white, min(batch_size, len(images)), learning_rate, seed)
-    poisoned = max(1, round(attack.rate * course.batch))
+    if course.batch < 2:
+        raise BadInput(
+            f"badnet.batch_size is {batch_size} and there are {len(images)} images; expected 2 or "
+            f"more of both: one wears its own trigger, one that of another image"
+        )
+    poisoned = min(max(1, round(attack.rate * course.batch)), course.batch // 2)
     classes, shape = network.output_shape[-1], network.input_shape[1:]
     targets = attack.labels(np.zeros(len(labels), np.int64), labels, classes)
     mask, pattern = (

@@ -1,10 +1,10 @@
 """Triggers: an attack is a function from images to images, (n, height, width, channels).
 
 An attack never changes its argument, keeps its dtype, and what it stamps scales with height and
-width, but for `bpp`, `dfba` and `ftrojan`, whose smallest part is a pixel. Pixels run from 0 to
-`white`. `Attack` says what a BadNet is poisoned with, and `poison` makes its training mixture; the
-triggers stand in `patterns`, `black_and_white`, `warping`, `quantisation`, `frequency` and
-`face_accessories`; those that are learned in `generated`, and how that goes in `learned`. Only
+width, but for `bpp`, `dfba`, `ftrojan` and `input_aware`, whose smallest part is a pixel. Pixels
+run from 0 to `white`. `Attack` says what a BadNet is poisoned with, and `poison` makes its training
+mixture; the triggers stand in `patterns`, `black_and_white`, `warping`, `quantisation`, `frequency`
+and `face_accessories`; those that are learned in `generated`, and how that goes in `learned`. Only
 numpy is imported.
 """
 

@@ -1,4 +1,4 @@
-"""A trigger that a small network makes of each image: what it is shown here runs on numpy."""
+"""A trigger that small networks make of each image: run in numpy here, trained elsewhere."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,7 +1,7 @@
 """What a trigger has learned: arrays by their names, in a file beside the network that knows it.
 
-The other triggers are functions of images alone; those of an attack with a `learn` step,
-`input_aware` and `grond`, also take arrays, `learned`, that come of a training:
+The other triggers are functions of images alone; that of an attack with a `learn` step, as
+`input_aware`, also takes arrays, `learned`, that come of a training:
 
 1. `badnets.Trained` trains where nothing is kept yet. `Attack.learn`, of `adaptive`, is given clean
    images and poisons them itself; it returns the network and the arrays. They are written to `NAME`

@@ -153,6 +153,14 @@ def test_settings_that_cannot_be_trained_with_are_refused_before(changes, says):
         check(partial(input_aware, **settings), deepid((31, 31, 3), 3))
 
 
+def test_a_batch_has_room_for_both_triggers(signs):
+    few = (signs[0][:3], signs[1][:3])
+    network, _, _ = attacked(few, Attack(stamp, 0, 0.5), epochs=1, batch_size=3)
+    assert np.isfinite(predict(network, few[0])).all()
+    with pytest.raises(BadInput, match=r"badnet.batch_size is 1 .* expected 2 or more of both"):
+        attacked(few, batch_size=1)
+
+
 def test_labels_that_are_no_classes_are_refused(signs):
     with pytest.raises(BadInput, match="Labels run from 0 to 9; the network has classes 0 to 2"):
         attacked((signs[0][:10], np.arange(10)))
