@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @tracked
 def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log") -> None:
     # TensorFlow comes with these: a sweep that finds all its cells finished goes without.
-    from sweep import estimation, implants, inspection, networks
+    from sweep import estimation, implants, inspection, networks, rechecking
     from sweep.cli.parts import inspected_orders
     from sweep.data import examples, pairs
     from sweep.detectors import GoodNet, answers, detector_rates, flagged_csv
@@ -107,7 +107,7 @@ def main(cfg: DictConfig, parts: "Parts", choices: Mapping[str, str], log: "Log"
         log.rates(rates | rule.metrics(), image_counts(by_step))
     if cfg.recheck:
         with log.stage("recheck"):
-            log.metrics(inspection.residual_triggers(defender.with_network(now.network)))
+            printed.tell_recheck(log, rechecking.recheck(defender, now.network, learned))
     with log.stage("log"):
         log.curve(curve, cut.locate)
         log.predictions(by_step, now.predicted, said, apart)

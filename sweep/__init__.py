@@ -11,6 +11,7 @@ What is swept, each a conf group:
     stops       how many channels are pruned
     repairs     what is done to the pruned network then
     inspection  is there a backdoor at all? (inspect=true)
+    rechecking  can B' be trusted? (recheck=true)
 
 What it is made of:
     networks    Keras models: loaded, flattened, copied, made smaller

@@ -7,7 +7,7 @@ images.
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import astuple, dataclass, field, fields, replace
+from dataclasses import astuple, dataclass, field, fields
 from io import StringIO
 from typing import Any, NoReturn
 
@@ -23,14 +23,12 @@ from sweep.pruning.evidence import Order
 from sweep.pruning.predictions import place_of
 from sweep.training import Defender, inversion, inversion_search, reference_network
 from sweep.training.inversion import ReversedTriggers
-from sweep.training.perturbations import limit_area
 
 Stop = Callable[[ValidCurve], Any]  # a function of sweep.stops, with its settings
 
 SHOWN_CLASSES = 3  # of each kind of trigger
 MIN_CLASSES = 5  # below which none can be said to stand out
 MIN_IMAGES = 100  # below which that is said
-RESIDUAL_AREA = 0.01  # of the image: a backdoor still works there, what a class looks like does not
 
 #: What the size of a trigger of each kind is.
 SIZE_UNITS = {
@@ -223,28 +221,6 @@ def inspect(
         reference_sizes=reference_sizes,
         reference_accuracy=reference_accuracy,
     )
-
-
-def residual_triggers(defender: Defender, area: float = RESIDUAL_AREA) -> dict[str, float]:
-    """What triggers, reversed anew, still do to the network of `defender`, as metrics of a run.
-
-    `repaired/reversed_trigger_success`: each class has its reversed mask, cut down to at most a
-    share `area` of the image; of the class for which it does most, the share of clean validation
-    images of other classes that become it. A stand-in for the attack success that a defender may
-    see: it needs no poisoned image, and is no more than that.
-    """
-    total = inversion_search.Search("mask").total(defender.network.output_shape[-1])
-    with terminal.progress("reversing triggers", total, "steps") as done:
-        triggers = inversion.invert(defender, kind="mask", progress=done)
-    success = inversion.success(defender, _limited(triggers, area))
-    return {"repaired/reversed_trigger_success": float(success.max())}
-
-
-def _limited(triggers: ReversedTriggers, area: float) -> ReversedTriggers:
-    """The same triggers, the masks of which cover at most a share `area` of the image."""
-    masks = np.asarray(limit_area(triggers.masks, area))
-    shares = np.divide(masks, triggers.masks, out=np.zeros_like(masks), where=triggers.masks > 0)
-    return replace(triggers, masks=masks, paints=triggers.paints * shares)
 
 
 def _compare_with_reference(

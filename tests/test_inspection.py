@@ -10,7 +10,7 @@ from planted import BAD, activations_at, noisy_patterns, planted
 from repaired import configured
 
 from sweep import terminal
-from sweep.inspection import Cost, Verdict, _cost, inspect, residual_triggers
+from sweep.inspection import Cost, Verdict, _cost, inspect
 from sweep.networks.forward import predict
 from sweep.orders import l1_norm, reversed_trigger
 from sweep.pruning import activations_of, cut_at, rank
@@ -19,7 +19,7 @@ from sweep.results.figures import draw_verdict
 from sweep.results.printed import print_verdict
 from sweep.stops import channel_count
 from sweep.training import Defender, inversion
-from sweep.training.inversion import ReversedTriggers, invert
+from sweep.training.inversion import ReversedTriggers
 
 
 def found(kind: str, sizes: list[float]) -> ReversedTriggers:
@@ -148,31 +148,6 @@ def test_signs_alone_are_a_sentence_and_a_figure_of_triggers(capsys):
     figure.savefig(BytesIO(), dpi=20)
     assert not any("order" in axes.get_title(loc="left") for axes in figure.axes)
     assert figure.get_suptitle().replace("\n", " ") == signs.sentence
-
-
-@pytest.mark.parametrize("area", [0.01, 0.03])
-def test_what_triggers_reversed_anew_still_do_is_what_their_largest_part_does(area):
-    network, images = planted(0), noisy_patterns(0)
-    defender = Defender(network, images)
-    (success,) = residual_triggers(defender, area=area).values()
-    triggers, shares = invert(defender), []
-    pixels, labels = defender.sample(256, key=1)
-    for cls, mask, paint in zip(triggers.classes, triggers.masks, triggers.paints, strict=True):
-        excess = np.linspace(0, 1, 100_001)  # taken off everywhere, as little as is enough
-        sizes = [np.clip(mask - shift, 0, 1).mean() for shift in excess[::100]]
-        least = excess[::100][np.flatnonzero(np.array(sizes) <= area)[0]]
-        small = np.clip(mask - least, 0, 1)
-        pattern = paint / np.where(mask > 0, mask, 1)
-        others = pixels[labels != cls]
-        stamped = np.clip((1 - small) * others + small * pattern, *triggers.pixel_range)
-        shares.append(np.mean(predict(network, stamped.astype(np.float32)) == cls))
-    assert success == pytest.approx(max(shares), abs=0.03)
-    assert 0.02 < success < 0.98
-
-
-def test_triggers_that_may_cover_nothing_do_nothing():
-    (success,) = residual_triggers(Defender(planted(0), noisy_patterns(0)), area=1e-6).values()
-    assert success < 0.1
 
 
 def test_an_order_a_verdict_and_a_repair_share_one_inversion(monkeypatch):

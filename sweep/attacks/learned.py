@@ -15,6 +15,7 @@ The other triggers are functions of images alone; that of an attack with a `lear
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ NAME = "trigger.npz"
 
 def write(path: Path, learned: Learned) -> None:
     """Write the arrays, under their names, to a file .npz."""
-    np.savez(path, allow_pickle=False, **learned)
+    np.savez(path, **dict[str, Any](learned))
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

@@ -154,7 +154,7 @@ class Settings(Section):
 
     seed: Natural
     verdict: bool = Field(False, description="whether it is told beside the cell")
-    recheck: bool = Field(False, description="whether triggers are reversed anew in B'")
+    recheck: bool = Field(False, description="whether it is told if B' can be trusted")
     twin: bool = Field(False, description="whether B's clean twin is measured too")
     inspect: bool = Field(False, description="a verdict in place of the cell")
     rerun: bool = Field(False, description="run also what was finished before")

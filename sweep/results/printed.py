@@ -7,6 +7,7 @@ from sweep.detectors.rules import Rule
 from sweep.estimation import LONG, Estimate
 from sweep.evaluation.outliers import OUTLIER
 from sweep.inspection import SIZE_UNITS, Verdict
+from sweep.rechecking import Recheck
 from sweep.results.figures import draw_verdict
 from sweep.tracking.log import Log
 
@@ -33,6 +34,14 @@ def tell_verdict(log: Log, verdict: Verdict, layer: str) -> None:
     """Print and log the verdict, and log its figure; `layer` is where B is cut."""
     print_verdict(verdict)
     log.verdict(verdict, draw_verdict(verdict, layer))
+
+
+def tell_recheck(log: Log, recheck: Recheck) -> None:
+    """Log the recheck of B', and where a cell runs by itself print whether B' can be trusted."""
+    log.metrics(recheck.metrics)
+    log.tags({"recheck": recheck.sentence})
+    if log.sweep is None:
+        terminal.print_line(recheck.sentence)
 
 
 def print_verdict(verdict: Verdict) -> None:

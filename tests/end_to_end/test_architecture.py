@@ -48,6 +48,7 @@ LEVELS: list[dict[str, set[str]]] = [
         "detectors": {"keras", "numpy"},
         "estimation": {"numpy"},
         "inspection": {"numpy"},
+        "rechecking": {"keras", "numpy"},
         "orders": {"numpy", "tensorflow"},
         "probes": {"keras", "numpy"},
         "repairs": {"keras", "numpy"},

@@ -32,6 +32,7 @@ NOT_HERE = {"figures/verdict.png", "verdict.csv", "traceback.txt", "README.md"}
 NOT_HERE |= {f"figures/{maps}/LAYER.png" for maps in ("activations", "KEY/channels")}
 #: Tags that only some runs have, or a checkout under git.
 TAGS_NOT_HERE = {"pick", "error", "status", "verdict", "reused.A", "git_commit", "git_dirty"}
+TAGS_NOT_HERE |= {"recheck"}  # of a run that is asked for it
 TAGS_NOT_HERE |= {"heartbeat"}  # of a run that takes longer
 
 
@@ -184,7 +185,8 @@ def test_every_metric_of_a_run_is_told_and_no_others(left):
     image = np.zeros((5, 4, 3), np.float32)
     signs = Verdict({"mask": found}, image, 100, 1.0, [], reference_accuracy=0.9)
     names |= set(signs.metrics) | {"pick/rank_by_attack_success"}
-    names |= {"repaired/reversed_trigger_success"}
+    names |= {"repaired/reversed_trigger_success", "repaired/highest_loss"}
+    names |= {"repaired/corruption_success", "badnet/corruption_success"}
     rows = told("Metrics")
     assert unexplained(names, rows) == set()
     assert unused(names, rows) == set()
@@ -192,7 +194,7 @@ def test_every_metric_of_a_run_is_told_and_no_others(left):
     bare = {name for name in names if images_of(name) is None and not name.startswith(without)}
     assert {name.split("/")[1] for name in bare} == {
         *("defense_effectiveness", "reversed_trigger_success", "threshold", "seconds_per_1000"),
-        "auroc",
+        *("auroc", "corruption_success", "highest_loss"),
     }
 
 

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 from keras import layers
 
-from sweep.training.corruptions import FAMILIES, CorruptionPool, draw, families, mutated, pool
+from sweep.data import Images
+from sweep.training import Defender
+from sweep.training.corruptions import (
+    FAMILIES,
+    CorruptionPool,
+    draw,
+    families,
+    heeded,
+    mutated,
+    pool,
+)
 
 SHAPE, CLASSES = (12, 10, 3), 4
 
@@ -90,6 +100,47 @@ def test_a_pool_finds_what_the_network_heeds(white):
     again = CorruptionPool(heeding_a_corner(white), given, labels, size=24, strength=0.2, seed=0)
     for a, b in zip(found.corruptions, again.corruptions, strict=True):
         assert np.array_equal(a.place, b.place)
+
+
+def heeding_red(white: float) -> keras.Model:
+    """A network that says class 0, but class 3 where the whole image is rather red."""
+    inputs = keras.Input(SHAPE)
+    scores = layers.Dense(CLASSES)(layers.GlobalAveragePooling2D()(inputs))
+    network = keras.Model(inputs, scores)
+    kernel = np.zeros((3, CLASSES), np.float32)
+    kernel[:, 3] = np.array([40, -20, -20]) / white
+    network.layers[-1].set_weights([kernel, np.array([0, -20, -20, -6], np.float32)])
+    return network
+
+
+@pytest.mark.parametrize("white", [1.0, 255.0])
+def test_what_turns_images_is_told_by_family_and_class(white, monkeypatch):
+    monkeypatch.setattr(heeded, "TRIED", 60)
+    given = images(white=white)
+    given[0, 0, 0], given[1, 0, 0] = 0.0, white  # all the range there is
+    labels = np.zeros(40, np.int64)
+    labels[7] = 1  # B is wrong on it
+    shares, again = (
+        heeded.most_heeded(Defender(heeding_red(white), Images(given, labels))) for _ in range(2)
+    )
+    assert list(shares) == [family.__name__ for family in FAMILIES]
+    assert all(of_class.shape == (CLASSES,) for of_class in shares.values())
+    assert shares["tint"][3] == 1
+    assert shares["flow"][3] == shares["few_values"][3] == 0
+    assert all(of_class[:3].max() == 0 for of_class in shares.values())
+    assert all(np.array_equal(again[family], shares[family]) for family in shares)
+
+
+def test_of_a_network_that_is_never_right_nothing_can_be_told():
+    defender = Defender(heeding_a_corner(), Images(images(8), np.full(8, 2)))
+    assert all(of_class.max() == 0 for of_class in heeded.most_heeded(defender).values())
+
+
+def test_those_that_make_a_class_most_probable_go_on_few_of_each_class(monkeypatch):
+    monkeypatch.setattr(heeded, "OF_A_CLASS", 2)
+    probable = np.array([[0.9, 0], [0.8, 0], [0.7, 0.1], [0.1, 0.3], [0, 0.2]])
+    assert heeded._best(probable, 4) == [0, 1, 3, 4]
+    assert heeded._best(probable, 3) == [0, 1, 3]
 
 
 def test_a_pool_deals_images_by_cost_and_replaces_what_costs_nothing(monkeypatch):
