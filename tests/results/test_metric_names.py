@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweep import inspection, results
+from sweep import rechecking, results
 from sweep.evaluation import evaluate
 from sweep.evaluation.curve import Predictions
 
@@ -25,7 +25,7 @@ def logged() -> dict[str, float]:
     disagreement = {name: np.array([[0.1, 0.2, 0.3]] * 2) for name in curve}
     rates = {name: np.array([0.9, 0.5]) for name in ("clean_accuracy", "attack_success_rate")}
     rates = evaluate(3, curve, repaired, disagreement, rates)
-    return rates | dict.fromkeys(RATE.findall(Path(inspection.__file__).read_text()), 0.0)
+    return rates | dict.fromkeys(RATE.findall(Path(rechecking.__file__).read_text()), 0.0)
 
 
 def test_results_name_rates():
