@@ -533,7 +533,8 @@ def rates_of(run: Run, name: str) -> dict[str, float]:
 
 
 def test_the_pruned_network_is_repaired_in_turn_and_told_before_and_after(project, sweep) -> None:
-    project.run(*SMALL, *REPAIR, "repair=[finetune,shrink]", "tracking.experiment=repairs")
+    far = ("repair.finetune.epochs=2", "repair.finetune.rates=[0.03]")  # so that rates tell it
+    project.run(*SMALL, *far, "repair=[finetune,shrink]", "tracking.experiment=repairs")
     (cell,) = project.runs("repairs")
     assert cell.data.params["repair"] == "[finetune,shrink]"
     assert cell.data.params["repair.finetune.epochs"] == "2"

@@ -159,7 +159,11 @@ def test_where_any_size_is_taken_too_small_images_are_refused(load):
     for size in ((8, 6, 3), (20, 30, 3)):
         assert len(model.predict(np.full((2, *size), 0.5))) == 2
     told = refusal(model, np.full((2, 1, 1, 3), 0.5))
-    assert told == "the networks cannot take images of shape (1, 1, 3)"
+    # TensorFlow refuses an empty map on some processors, and gives its mean, NaN, on others
+    assert told in (
+        "the networks cannot take images of shape (1, 1, 3)",
+        "B' gives these images probabilities that are NaN",
+    )
     shapes = [base64_of(png(images(1, size)[0])) for size in ((8, 6, 3), (9, 6, 3))]
     assert "several shapes" in refusal(model, shapes)
 
