@@ -3,7 +3,7 @@
 python -m sweep.results docs/results
 
 One page an experiment; text made of runs: every number in it is one of theirs. Another experiment
-adds a module with its `page`, and a row to `PAGES`.
+adds a module with its `page`, or a package of several, and a row to `PAGES`.
 """
 
 import argparse
@@ -11,18 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sweep import BadInput, files, terminal
-from sweep.results.pages import (
-    detector_panel,
-    orders_by_stops,
-    strategy_runs,
-    sweeps,
-    whole_strategies,
-)
+from sweep.results.pages import detector_panel, orders_by_stops, sweeps
+from sweep.results.pages.answer import page as answer_page
+from sweep.results.pages.answer import runs as answer_runs
 
 
 def _answer(uri: str | None, experiment: str) -> str:
-    runs = strategy_runs.read(uri, experiment)
-    return whole_strategies.page(runs) if runs else ""
+    runs = answer_runs.read(uri, experiment)
+    return answer_page.page(runs) if runs else ""
 
 
 def _strategies(uri: str | None, experiment: str) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
-from sweep.results.pages import ledger, markdown, summaries
-from sweep.results.pages.columns import CASES, INTERVALS, UNHARMED, VERDICTS, Column
-from sweep.results.pages.markdown import DASH, extremes, table, wrap
-from sweep.results.pages.strategy_runs import (
+from sweep.results.pages import markdown
+from sweep.results.pages.answer import ledger, summaries
+from sweep.results.pages.answer.columns import CASES, INTERVALS, UNHARMED, VERDICTS, Column
+from sweep.results.pages.answer.runs import (
     MAX_ACCURACY_LOSS,
     MAX_ATTACK_SUCCESS,
     MAX_FALSE_ALARMS,
@@ -18,7 +18,7 @@ from sweep.results.pages.strategy_runs import (
     Seeds,
     StrategyRun,
 )
-from sweep.results.pages.summaries import (
+from sweep.results.pages.answer.summaries import (
     ANSWER,
     TOTALS,
     by_case,
@@ -31,6 +31,7 @@ from sweep.results.pages.summaries import (
     signs_found,
     totals,
 )
+from sweep.results.pages.markdown import DASH, extremes, table, wrap
 
 TITLE = "The answer, beside other strategies"
 INTRODUCTION = (

@@ -10,8 +10,8 @@ from statistics import fmean, median
 from mlflow.entities import Run
 
 from sweep.results.cells import ORACLE
+from sweep.results.pages.answer.runs import Seeds, StrategyRun
 from sweep.results.pages.markdown import DASH, interval, metric_values, spread
-from sweep.results.pages.strategy_runs import Seeds, StrategyRun
 from sweep.terminal import percent
 
 ANSWER = "answer"

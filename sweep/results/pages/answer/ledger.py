@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from sweep.evaluation.implant import IMPLANTED, LARGEST_LOSS, LEAST_SUCCESS
+from sweep.results.pages.answer.runs import StrategyRun
+from sweep.results.pages.answer.summaries import by_name, marked_name, points
 from sweep.results.pages.markdown import DASH, table, wrap
-from sweep.results.pages.strategy_runs import StrategyRun
-from sweep.results.pages.summaries import by_name, marked_name, points
 from sweep.results.pages.sweeps import case_name
 from sweep.terminal import percent
 

@@ -10,8 +10,9 @@ import pytest
 from mlflow.entities import Run
 from runs import COMMAND, intervals, kept, parent, run, table
 
-from sweep.results.pages import PAGES, main, whole_strategies
-from sweep.results.pages.strategy_runs import StrategyRun, newest_strategy_runs
+from sweep.results.pages import PAGES, main
+from sweep.results.pages.answer.page import TITLE, page
+from sweep.results.pages.answer.runs import StrategyRun, newest_strategy_runs
 from sweep.tracking import store
 
 SWEEP = "experiment=answer case=signs data.root=/home/me/signs attack=patch,blend"
@@ -55,12 +56,11 @@ def tried(*cells: Run) -> list[StrategyRun]:
 
 
 def shown(*cells: Run) -> str:
-    return whole_strategies.page(tried(*cells))
+    return page(tried(*cells))
 
 
 MASK = {"repair.unlearn.by": "[mask]"}
 CLEAN = {"attack.rate": "1e-06"}
-STRATEGIES = whole_strategies.TITLE
 
 
 # Which cells count
@@ -228,11 +228,11 @@ def test_the_head_says_where_the_numbers_come_from():
         cell("clp", of="early", seed=9, metrics={}, status="SKIPPED"),
         cell(of="early", seed=9, more=CLEAN),
     ]
-    text = whole_strategies.page(newest_strategy_runs(runs))
+    text = page(newest_strategy_runs(runs))
     line = "python run.py experiment=answer case=signs data.root=DIR attack=patch,blend\n"
     assert text.count(line) == 1
     assert "/home" not in text
-    head = table(text, STRATEGIES)
+    head = table(text, TITLE)
     assert head["date"] == ["1970-01-01; 1970-01-02"]
     assert head["commit"] == ["`0123456789`; `0123456789`, and changes not committed"]
     assert head["Python, Keras, TensorFlow"] == ["3.12.1, 3.99, 2.98"]
@@ -251,7 +251,7 @@ def test_strategies_are_compared_by_what_they_reach_the_answer_first():
         cell("answer", "warp", 1, rates(left=0.06, passed=0.9)),
         cell("clp", seed=0, metrics=rates(left=0.5, passed=0.5)),
     )
-    found = table(text, STRATEGIES, 1)
+    found = table(text, TITLE, 1)
     assert found == {
         "strategy": ["cases", "networks", "points lost", "B' ASR", "time in s"],
         "answer": ["1 of 2", "3 of 4", "0.75 (-1.00 to 2.00)", "4.50 (2.00-6.00)", "40"],
@@ -294,14 +294,14 @@ def test_a_case_is_told_with_its_spread_over_seeds_and_by_which_it_is_reached():
     assert found["signs blend"][-1] == "2 of 2 (B' 2)"
     assert found["signs warp"][-1] == "1 of 1, 1 missing"
     assert found["signs multi_target"][-1] == "0 of 2"
-    assert table(text, STRATEGIES, 1)["answer"][:2] == ["2 of 4", "5 of 7"]
+    assert table(text, TITLE, 1)["answer"][:2] == ["2 of 4", "5 of 7"]
 
 
 def test_a_missing_seed_does_not_reach_a_case():
     reached = [cell(attack=attack, seed=seed) for attack in ("patch", "warp") for seed in (0, 1)]
-    assert table(shown(*reached), STRATEGIES, 1)["answer"][:2] == ["2 of 2", "4 of 4"]
+    assert table(shown(*reached), TITLE, 1)["answer"][:2] == ["2 of 2", "4 of 4"]
     text = shown(*reached[:-1])
-    assert table(text, STRATEGIES, 1)["answer"][:2] == ["1 of 2", "3 of 3"]
+    assert table(text, TITLE, 1)["answer"][:2] == ["1 of 2", "3 of 3"]
     assert table(text, "Every strategy on signs")["answer"] == ["**1.00 / 2.00**", "1.00 / 2.00"]
 
 
@@ -378,11 +378,11 @@ def test_networks_without_a_backdoor_stand_apart():
     told = ["95.00", "0.20", "93.00", "2.00", "1.50"]
     assert found["signs answer"] == ["2", *told]
     assert found["signs lab"] == ["1", *told]
-    assert table(text, STRATEGIES, 1)["answer"][:2] == ["0 of 1", "0 of 1"]
-    assert "lab" not in table(text, STRATEGIES, 1)
+    assert table(text, TITLE, 1)["answer"][:2] == ["0 of 1", "0 of 1"]
+    assert "lab" not in table(text, TITLE, 1)
     alone = shown(cell(more=CLEAN, metrics=judged(0)))
     assert re.findall("^#+ (.*)$", alone, re.M)[:3] == [
-        whole_strategies.TITLE,
+        TITLE,
         "Is there a backdoor?",
         "Networks without a backdoor",
     ]
@@ -409,7 +409,7 @@ def test_variants_stand_above_the_strategy_on_the_same_networks():
     assert found["answer, on the same"][:2] == ["1 of 1", "1 of 1"]
     assert found["lab, prune.frac=0.1"][:2] == ["1 of 1", "1 of 1"]
     assert found["lab, on the same"][:2] == ["0 of 1", "0 of 1"]
-    assert list(table(text, STRATEGIES, 1)) == ["strategy", "answer", "lab"]
+    assert list(table(text, TITLE, 1)) == ["strategy", "answer", "lab"]
     assert table(text, "Every strategy on signs")["strategy"] == ["patch", "warp"]
 
 
@@ -417,7 +417,7 @@ def test_skipped_cells_are_told_with_why():
     why = {"metrics": {}, "status": "SKIPPED", "error": "this order needs BN."}
     text = shown(cell(), cell("clp", **why), cell("clp", seed=1, **why))
     assert "\n\nSkipped: `clp` (2 cells): this order needs BN.\n\n" in text
-    assert "clp" not in table(text, STRATEGIES, 1)
+    assert "clp" not in table(text, TITLE, 1)
 
 
 def test_networks_on_which_strategies_do_not_compare_are_named():
@@ -431,7 +431,7 @@ def test_what_was_not_measured_is_a_dash():
     text = shown(cell(metrics={"badnet/clean_accuracy": 0.9, "repaired/clean_accuracy": 0.9}))
     row = table(text, "The answer, case by case", names=2)["signs patch"]
     assert row == ["90.00", "-", "90.00", "0.00", "-", "-", "-", "0 of 1"]
-    assert table(text, STRATEGIES, 1)["answer"][2:] == ["0.00", "-", "-"]
+    assert table(text, TITLE, 1)["answer"][2:] == ["0.00", "-", "-"]
     assert table(text, "Every strategy on signs")["answer"] == ["0.00 / -"]
 
 
@@ -479,7 +479,7 @@ def test_networks_that_do_not_count_are_in_no_mean_and_stand_apart_each_by_itsel
         cell("lab", "warp", seed=2, metrics=WEAK),
         cell(attack="blend", seed=2),
     )
-    found = table(text, STRATEGIES, 1)
+    found = table(text, TITLE, 1)
     assert found["answer"][:2] == ["1 of 2", "3 of 3"]  # blend lacks two seeds, patch none
     assert found["answer"][3] == "2.00"
     assert found["lab"][3] == "90.00"
@@ -525,7 +525,7 @@ def test_signs_are_counted_in_networks_that_count():
 
 def test_time_is_told_without_the_training_of_b_and_of_its_twin():
     text = shown(cell(metrics=rates() | {"time/twin": 25.0}))
-    assert table(text, STRATEGIES, 1)["answer"][-1] == "15"
+    assert table(text, TITLE, 1)["answer"][-1] == "15"
 
 
 def test_what_a_defender_has_is_told_where_it_is_not_as_usual():
@@ -543,7 +543,7 @@ def test_what_a_defender_has_is_told_where_it_is_not_as_usual():
 
 def test_a_page_is_of_its_experiment_alone():
     text = shown(cell())
-    assert text.startswith(f"# {whole_strategies.TITLE}\n")
+    assert text.startswith(f"# {TITLE}\n")
     assert "experiment=strategies" not in text
     assert "AUROC**" not in text
 
@@ -567,7 +567,7 @@ def test_the_command_reads_cells_of_a_sweep_that_was_killed(tmp_path, capsys):
     ]
     assert (folder / "strategies.md").read_text() == "of another machine"
     text = (folder / "answer.md").read_text()
-    assert table(text, STRATEGIES, 1)["answer"][:2] == ["0 of 1", "0 of 1"]
+    assert table(text, TITLE, 1)["answer"][:2] == ["0 of 1", "0 of 1"]
     assert text.endswith(".\n")
     old = [str(tmp_path / "docs" / "results.md"), "--uri", uri, "--experiment", "there"]
     assert main(old) == 2
@@ -575,7 +575,7 @@ def test_the_command_reads_cells_of_a_sweep_that_was_killed(tmp_path, capsys):
 
 
 def test_every_page_is_of_a_named_experiment_and_listed():
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     index = (root / "docs" / "results" / "README.md").read_text()
     for name in PAGES:
         assert (root / "conf" / "experiment" / f"{name}.yaml").is_file()
@@ -586,7 +586,7 @@ def test_every_page_is_of_a_named_experiment_and_listed():
 def test_a_seed_that_only_a_variant_or_another_strategy_has_is_not_missing():
     ours = [cell(seed=seed) for seed in (0, 1)]
     for other in (cell(seed=3, more=MASK), cell("lab", seed=3)):
-        assert table(shown(*ours, other), STRATEGIES, 1)["answer"][0] == "1 of 1"
+        assert table(shown(*ours, other), TITLE, 1)["answer"][0] == "1 of 1"
 
 
 def test_a_cell_without_a_strategy_is_no_trial():

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from sweep.evaluation.implant import IMPLANTED, TWIN_CLEAN
 from sweep.evaluation.significance import TOLERANCE
 from sweep.results.cells import FINISHED, implant_of, is_attacked
-from sweep.results.pages.strategy_names import strategy_names
+from sweep.results.pages.answer.names import strategy_names
 from sweep.results.pages.sweeps import case_name, overrides, runs_of_sweep, search
 from sweep.tracking import SKIPPED
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from sweep.results.pages.strategy_runs import StrategyRun
-from sweep.results.pages.summaries import (
+from sweep.results.pages.answer.runs import StrategyRun
+from sweep.results.pages.answer.summaries import (
     metric_interval,
     metric_spread,
     points_lost,

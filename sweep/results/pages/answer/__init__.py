@@ -1,0 +1,1 @@
+"""What whole strategies are worth: the page of `experiment=answer`, by `page` from `runs`."""
