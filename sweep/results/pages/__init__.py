@@ -13,11 +13,11 @@ from pathlib import Path
 from sweep import BadInput, files, terminal
 from sweep.results.pages import detector_panel, orders_by_stops, sweeps
 from sweep.results.pages.answer import page as answer_page
-from sweep.results.pages.answer import runs as answer_runs
+from sweep.results.pages.answer import reading
 
 
 def _answer(uri: str | None, experiment: str) -> str:
-    runs = answer_runs.read(uri, experiment)
+    runs = reading.read(uri, experiment)
     return answer_page.page(runs) if runs else ""
 
 

@@ -59,9 +59,27 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], align: str = "l")
     return "\n".join(f"| {' | '.join(row)} |" for row in [heads, rules, *rows])
 
 
-def wrap(text: str) -> str:
-    """A paragraph in lines of at most 100 characters."""
-    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+def wrap(text: str, indent: str = "") -> str:
+    """A paragraph in lines of at most 100 characters; `indent` stands before all but the first."""
+    return textwrap.fill(
+        text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def listed(start: str, ends: Sequence[str]) -> str:
+    """A sentence of `start` and its end; a list of the ends, where there are several.
+
+    >>> print(listed("It is", ["red."]))
+    It is red.
+    >>> print(listed("It is", ["red.", "round."]))
+    It is
+    <BLANKLINE>
+    - red.
+    - round.
+    """
+    if len(ends) == 1:
+        return wrap(f"{start} {ends[0]}")
+    return "\n".join([start, "", *(wrap(f"- {end}", indent="  ") for end in ends)])
 
 
 def commands(sweeps: Iterable[Run]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sweep.evaluation.implant import IMPLANTED, LARGEST_LOSS, LEAST_SUCCESS
 from sweep.results.pages.answer.runs import StrategyRun
-from sweep.results.pages.answer.summaries import by_name, marked_name, points
+from sweep.results.pages.answer.summaries import marked_name, points, ranked
 from sweep.results.pages.markdown import DASH, table, wrap
 from sweep.results.pages.sweeps import case_name
 from sweep.terminal import percent
@@ -47,19 +47,22 @@ def ledger(attacked: Sequence[StrategyRun]) -> list[str]:
 
 
 def apart(runs: Sequence[StrategyRun]) -> list[str]:
-    """What strategies did to networks that do not count as implanted: a column for each."""
+    """What strategies did to networks that do not count as implanted: a row for each."""
     if not runs:
         return []
-    by_network = {"{} {} seed {}".format(*run.network): run.network for run in runs}
-    rows = []
-    for same in by_name(runs).values():
-        texts = {run.network: _loss_and_success(run) for run in same}
-        names = (texts.get(network, DASH) for network in by_network.values())
-        rows.append([marked_name(same), *names])
+    strategies = {marked_name(same): same[0].name for same in ranked(runs)}
+    by_task: dict[tuple[str, ...], dict[str, str]] = {}
+    for run in runs:
+        texts = by_task.setdefault((run.case, run.attack, run.seed), {})
+        texts[run.name] = _loss_and_success(run)
+    rows = [
+        [*names, *(texts.get(name, DASH) for name in strategies.values())]
+        for names, texts in by_task.items()
+    ]
     return [
         "## Networks that do not count as implanted",
         "Points lost / ASR of B', each network by itself.",
-        table(["strategy", *by_network], rows),
+        table(["images", "attack", "seed", *strategies], rows, "llr"),
     ]
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from mlflow.entities import Run
 
 REPEATS = re.compile(r"^prune\.(order|stop)\.")  # prune.stop.frac is prune.frac, if not said
-#: What a defender has, beside the strategy: settings that older runs may lack, null there.
-NEWER = ("data.valid_per_class", "data.valid_changed")
+#: Of which kind the defender's clean images are, null for older runs. How many is no setting of a
+#: strategy: see `budgets`.
+KIND = "data.valid_changed"
 
 Settings = tuple[tuple[str, str], ...]
 
@@ -36,10 +37,9 @@ def strategy_names(
 
 def _settings(cell: Run) -> Settings:
     """What a strategy sets, but for classes and functions, which follow from choices."""
-    others = ("seed", "data.valid_images", "data.valid_at_most")
-    settings = [(key, cell.data.params.get(key, "None")) for key in NEWER]
+    settings = [(KIND, cell.data.params.get(KIND, "None"))]
     for key, value in cell.data.params.items():
-        if (key.startswith(("repair", "prune.")) or key in others) and not key.endswith("_"):
+        if (key.startswith(("repair", "prune.")) or key == "seed") and not key.endswith("_"):
             settings.append((key, value))
     return tuple(sorted(settings))
 

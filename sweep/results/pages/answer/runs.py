@@ -1,27 +1,22 @@
-"""What whole strategies did to networks that were backdoored for it: cells of `experiment=answer`.
-
-`read` asks MLflow; the rest looks at runs as MLflow gives them back.
-"""
+"""What whole strategies did to networks that were backdoored for it: a `StrategyRun` each."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from mlflow.entities import Run
 
-from sweep.evaluation.implant import IMPLANTED, TWIN_CLEAN
+from sweep.evaluation.implant import IMPLANTED
 from sweep.evaluation.significance import TOLERANCE
-from sweep.results.cells import FINISHED, implant_of, is_attacked
-from sweep.results.pages.answer.names import strategy_names
-from sweep.results.pages.sweeps import case_name, overrides, runs_of_sweep, search
-from sweep.tracking import SKIPPED
+from sweep.results.cells import implant_of, is_attacked
+from sweep.results.pages.answer import budgets
+from sweep.results.pages.sweeps import case_name
 
-SWEEP = "experiment=answer"
 STRATEGY_PARAM = "strategy"
 ATTACK_PARAM = "attack"
-RATE_PARAM = "attack.rate"
 BADNET_SEED_PARAM = "badnet.seed"
 ARCHITECTURE_PARAM, USUAL_ARCHITECTURE = "badnet.architecture", "deepid"
+SUSPECTS, COMPARED = "inspect/suspects", "inspect/reference_accuracy"
 
 #: The aim: at most so much attack success, at so much clean accuracy lost, at so many false alarms.
 MAX_ATTACK_SUCCESS, MAX_ACCURACY_LOSS, MAX_FALSE_ALARMS = 0.05, 0.02, 0.02
@@ -46,22 +41,30 @@ Seeds = Mapping[tuple[str, str], Set[str]]
 
 @dataclass(frozen=True)
 class StrategyRun:
-    """One strategy on one network B, which is known by its case, its attack and its seed.
+    """One strategy on one network B with one budget: the newest of equal cells.
 
     name: the strategy, and what of its settings is not as in most of its cells.
+    budget: how many clean images it was given, see `budgets`.
     ledger: the cell on that network that tells whether the attack took hold of it.
+    judged, probed: of equal cells the newest that has a verdict, and the newest that has probes.
+    seconds_probed: how long the probes of `cell` took.
     """
 
     cell: Run
     sweep: Run
     name: str
     attack: str
+    budget: str
     ledger: Run
+    judged: Run
+    probed: Run
+    seconds_probed: float = 0.0
 
     @property
     def case(self) -> str:
-        """Images and, where it is not the usual one, architecture."""
-        return _case(self.cell)
+        """Images and, where they are not the usual ones, architecture and budget."""
+        more = [] if self.budget == budgets.ALL else [budgets.words(self.budget)]
+        return ", ".join([trained(self.cell), *more])
 
     @property
     def architecture(self) -> str:
@@ -91,14 +94,20 @@ class StrategyRun:
     @property
     def network(self) -> tuple[str, str, str]:
         """What tells one network B from the others."""
-        return self.case, self.attack, self.seed
+        return trained(self.cell), self.attack, self.seed
 
     @property
-    def sort_key(self) -> tuple[str, int, str, int]:
+    def task(self) -> tuple[object, ...]:
+        """What the defender was given, a network and images: on equal tasks strategies compare."""
+        return self.attacked, self.budget, *self.network
+
+    @property
+    def sort_key(self) -> tuple[object, ...]:
         """Where it stands among others: by case, attack and seed."""
         attack = self.cell.data.params[ATTACK_PARAM]
         rank = ATTACKS.index(attack) if attack in ATTACKS else len(ATTACKS)
-        return self.case, rank, self.attack, int(self.seed)
+        about = trained(self.cell), budgets.sort_key(self.budget)
+        return *about, rank, self.attack, int(self.seed)
 
     @property
     def is_variant(self) -> bool:
@@ -113,7 +122,7 @@ class StrategyRun:
     @property
     def measured(self) -> bool:
         """Whether there are rates; else the strategy does not apply to B."""
-        return _measured(self.cell)
+        return is_measured(self.cell)
 
     @property
     def has_signs(self) -> bool | None:
@@ -122,11 +131,11 @@ class StrategyRun:
         It is not known where no verdict was asked for, or where a class stands out that was not
         compared with a network learned anew.
         """
-        metrics = self.cell.data.metrics
-        suspects = metrics.get("inspect/suspects")
+        metrics = self.judged.data.metrics
+        suspects = metrics.get(SUSPECTS)
         if suspects is None:
             return None
-        if suspects > 0 and "inspect/reference_accuracy" not in metrics:
+        if suspects > 0 and COMPARED not in metrics:
             return None
         return suspects > 0
 
@@ -134,6 +143,17 @@ class StrategyRun:
     def accuracy_loss(self) -> float:
         """How much less clean accuracy B' has than B, in [-1, 1]."""
         return self._accuracy_loss("repaired")
+
+    @property
+    def attack_success(self) -> float:
+        """The attack success rate that B' has, in [0, 1]; nan where there is none."""
+        return self._metric("repaired/attack_success_rate")
+
+    def is_ahead_of(self, rival: "StrategyRun") -> bool:
+        """Whether B' has less attack success than on the same task with `rival`, and no less clean
+        accuracy."""
+        less_success = self.attack_success < rival.attack_success - TOLERANCE
+        return less_success and self.accuracy_loss <= rival.accuracy_loss + TOLERANCE
 
     def reached_by_repaired(self) -> bool:
         """Whether B' reaches the aim."""
@@ -161,51 +181,13 @@ class StrategyRun:
         return self.cell.data.metrics.get(name, math.nan)
 
 
-def read(uri: str | None, experiment: str) -> list[StrategyRun]:
-    """Return the strategy runs of the experiment at MLflow's `uri`.
-
-    Raises BadInput where it cannot be read.
-    """
-    return newest_strategy_runs(search(uri, experiment, SWEEP))
-
-
-def newest_strategy_runs(runs: Sequence[Run]) -> list[StrategyRun]:
-    """The newest of equal cells among `runs` (parents and cells), whatever became of the parent.
-
-    In the order of cases, attacks and seeds.
-    """
-    cells: dict[str, Run] = {}
-    sweep_of: dict[str, Run] = {}
-    for sweep in runs:
-        if SWEEP in overrides(sweep):
-            for cell in runs_of_sweep(sweep, runs):
-                if STRATEGY_PARAM in cell.data.params and _ended(cell):
-                    cells[cell.info.run_id] = cell
-                    sweep_of[cell.info.run_id] = sweep
-    oldest_first = sorted(cells.values(), key=lambda cell: cell.info.start_time)
-    names = strategy_names(oldest_first, STRATEGY_PARAM, _network)
-    rates = _rates(oldest_first)
-    ledgers = _ledgers(oldest_first)
-    newest = {(*_network(cell), names[cell.info.run_id]): cell for cell in oldest_first}
-    strategy_runs = []
-    for cell in newest.values():
-        run_id = cell.info.run_id
-        about = names[run_id], _attack(cell, rates), ledgers[_network(cell)]
-        strategy_runs.append(StrategyRun(cell, sweep_of[run_id], *about))
-    return sorted(strategy_runs, key=lambda run: run.sort_key)
-
-
-def _ended(cell: Run) -> bool:
-    """Whether a cell came to its end, with rates or with a reason why not."""
-    skipped = cell.data.tags.get("status") == SKIPPED
-    return cell.info.status == FINISHED and (skipped or _measured(cell))
-
-
-def _measured(cell: Run) -> bool:
+def is_measured(cell: Run) -> bool:
+    """Whether a cell came as far as what B' is worth."""
     return "repaired/clean_accuracy" in cell.data.metrics
 
 
-def _case(cell: Run) -> str:
+def trained(cell: Run) -> str:
+    """Images and, where it is not the usual one, architecture: what networks are trained from."""
     architecture = _architecture(cell)
     usual = architecture in (USUAL_ARCHITECTURE, "")
     return case_name(cell) if usual else f"{case_name(cell)}, {architecture}"
@@ -217,39 +199,3 @@ def _architecture(cell: Run) -> str:
     if params.get("badnet") == "file":
         return ""
     return params.get(ARCHITECTURE_PARAM, USUAL_ARCHITECTURE)
-
-
-def _network(cell: Run) -> tuple[str, ...]:
-    params = cell.data.params
-    return _case(cell), params[ATTACK_PARAM], params[RATE_PARAM], params[BADNET_SEED_PARAM]
-
-
-def _ledgers(oldest_first: Iterable[Run]) -> dict[tuple[str, ...], Run]:
-    """Of each network the newest cell that measured its twin, or else the newest with its ASR."""
-    ledgers: dict[tuple[str, ...], Run] = {}
-
-    def rank(cell: Run) -> tuple[bool, bool]:
-        metrics = cell.data.metrics
-        return TWIN_CLEAN in metrics, "badnet/attack_success_rate" in metrics
-
-    for cell in oldest_first:
-        known = ledgers.setdefault(_network(cell), cell)
-        if rank(cell) >= rank(known):
-            ledgers[_network(cell)] = cell
-    return ledgers
-
-
-def _rates(cells: Iterable[Run]) -> dict[tuple[str, str], set[str]]:
-    """How much was poisoned, by case and attack; networks without a backdoor aside."""
-    by_attack: dict[tuple[str, str], set[str]] = {}
-    for cell in filter(is_attacked, cells):
-        case, attack, rate, _ = _network(cell)
-        by_attack.setdefault((case, attack), set()).add(rate)
-    return by_attack
-
-
-def _attack(cell: Run, rates: Mapping[tuple[str, str], set[str]]) -> str:
-    """An attack by its name, and by how much was poisoned where there are several such."""
-    case, attack, rate, _ = _network(cell)
-    several = is_attacked(cell) and len(rates[case, attack]) > 1
-    return f"{attack}, {RATE_PARAM}={rate}" if several else attack

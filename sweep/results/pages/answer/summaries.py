@@ -4,22 +4,31 @@ A case here is a case of the sweep and an attack; with each seed it is another n
 `runs` of what makes one cell are those of one strategy.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
 
 from mlflow.entities import Run
 
 from sweep.results.cells import ORACLE
+from sweep.results.pages.answer import budgets
 from sweep.results.pages.answer.runs import Seeds, StrategyRun
-from sweep.results.pages.markdown import DASH, interval, metric_values, spread
+from sweep.results.pages.markdown import DASH, interval, metric_values, spread, table
 from sweep.terminal import percent
 
 ANSWER = "answer"
 TRAINED = ("badnet", "twin")
-NO_SEEDS: Seeds = {}
 
-#: The columns of `totals`.
-TOTALS = ("cases", "networks", "points lost", "B' ASR", "time in s")
+Column = Callable[[Sequence[StrategyRun]], str]
+
+
+def grouped(
+    heads: Sequence[str],
+    groups: Iterable[tuple[Sequence[str], Sequence[StrategyRun]]],
+    columns: Mapping[str, Column],
+) -> str:
+    """A table with a row for each group of runs: its names, under `heads`, and its columns."""
+    rows = [[*names, *(show(runs) for show in columns.values())] for names, runs in groups]
+    return table([*heads, *columns], rows, "l" * len(heads))
 
 
 def by_name(runs: Iterable[StrategyRun]) -> dict[str, list[StrategyRun]]:
@@ -36,6 +45,36 @@ def by_case(runs: Iterable[StrategyRun]) -> dict[tuple[str, str], list[StrategyR
     for run in runs:
         groups.setdefault((run.case, run.attack), []).append(run)
     return groups
+
+
+def by_budget(runs: Iterable[StrategyRun]) -> dict[str, list[StrategyRun]]:
+    """The runs grouped by budget, in the order of these."""
+    groups: dict[str, list[StrategyRun]] = {}
+    for run in sorted(runs, key=lambda run: budgets.sort_key(run.budget)):
+        groups.setdefault(run.budget, []).append(run)
+    return groups
+
+
+def by_budget_and_name(
+    runs: Iterable[StrategyRun],
+) -> dict[tuple[str, str], list[StrategyRun]]:
+    """The runs grouped by budget and strategy, by the names that a table has for both."""
+    return {
+        (budget, marked_name(same)): same
+        for budget, given in by_budget(runs).items()
+        for same in ranked(given)
+    }
+
+
+def ranked(runs: Iterable[StrategyRun]) -> list[list[StrategyRun]]:
+    """The runs of each strategy: the answer first, then by what is reached, and by ASR."""
+
+    def rank(same: Sequence[StrategyRun]) -> tuple[bool, float, float, str]:
+        reached = fmean(run.reached() for run in same)
+        successes = rates(same, "repaired/attack_success_rate") or [1.0]
+        return same[0].strategy != ANSWER, -reached, fmean(successes), same[0].name
+
+    return sorted(by_name(runs).values(), key=rank)
 
 
 def sweeps(runs: Iterable[StrategyRun]) -> list[Run]:
@@ -61,48 +100,14 @@ def metric_interval(runs: Iterable[StrategyRun], metric: str) -> str:
     return interval([run.cell for run in runs], metric)
 
 
-def case_reached(
-    case: Sequence[StrategyRun],
-    seeds: Seeds,
-    reached: Callable[[StrategyRun], bool] = StrategyRun.reached,
-) -> bool:
-    """Whether all runs of one case have `reached` the aim, and none of the `seeds` is missing."""
-    return all(map(reached, case)) and not _missing(case, seeds)
+def case_reached(case: Sequence[StrategyRun], seeds: Seeds) -> bool:
+    """Whether all runs of one case have reached the aim, and none of the `seeds` is missing."""
+    return all(run.reached() for run in case) and not _missing(case, seeds)
 
 
 def _missing(case: Sequence[StrategyRun], seeds: Seeds) -> int:
     """How many of the seeds that one case should have are not among its runs."""
     return len(seeds.get((case[0].case, case[0].attack), set()) - {run.seed for run in case})
-
-
-def counts(
-    runs: Sequence[StrategyRun],
-    seeds: Seeds,
-    reached: Callable[[StrategyRun], bool] = StrategyRun.reached,
-) -> tuple[int, int]:
-    """In how many cases, and in how many networks, runs have `reached` the aim."""
-    cases = by_case(runs).values()
-    return sum(case_reached(case, seeds, reached) for case in cases), sum(map(reached, runs))
-
-
-def rank(runs: Sequence[StrategyRun], seeds: Seeds) -> tuple[bool, int, int, float, str]:
-    """Where a strategy stands among others: the answer first, then by what is reached, and ASR."""
-    first = runs[0]
-    cases, networks = counts(runs, seeds)
-    successes = rates(runs, "repaired/attack_success_rate") or [1.0]
-    return first.strategy != ANSWER, -cases, -networks, fmean(successes), first.name
-
-
-def totals(runs: Sequence[StrategyRun], seeds: Seeds = NO_SEEDS) -> list[str]:
-    """The row of `TOTALS`: what a strategy is worth over all cases."""
-    cases, networks = counts(runs, seeds)
-    return [
-        f"{cases} of {len(by_case(runs))}",
-        f"{networks} of {len(runs)}",
-        points_lost(runs),
-        metric_spread(runs, "repaired/attack_success_rate"),
-        median_time(runs),
-    ]
 
 
 def marked_name(runs: Sequence[StrategyRun]) -> str:
@@ -126,19 +131,24 @@ def points(share: float) -> str:
 
 
 def median_time(runs: Sequence[StrategyRun]) -> str:
-    """The median time of a cell without the training of B and its twin, in seconds."""
-    metrics = [run.cell.data.metrics for run in runs]
-    ended = [values for values in metrics if "time/total" in values]
-    trained = [sum(values.get(f"time/{name}", 0.0) for name in TRAINED) for values in ended]
-    times = [values["time/total"] - of_b for values, of_b in zip(ended, trained, strict=True)]
+    """The median time of a cell without training B and its twin, and without probes, in seconds."""
+    times = []
+    for run in runs:
+        metrics = run.cell.data.metrics
+        if "time/total" in metrics:
+            trained = sum(metrics.get(f"time/{name}", 0.0) for name in TRAINED)
+            times.append(metrics["time/total"] - trained - run.seconds_probed)
     return f"{median(times):.0f}" if times else DASH
 
 
 def newest_verdicts(runs: Iterable[StrategyRun]) -> list[StrategyRun]:
-    """The newest run with a verdict of each network; a verdict is of the network alone."""
+    """On each task the newest run with a verdict, in which a strategy has no part.
+
+    A variant, whose clean images may be of another kind, counts where there is nothing else.
+    """
     with_verdict = [run for run in runs if run.has_signs is not None]
-    with_verdict.sort(key=lambda run: run.cell.info.start_time)
-    newest = {(run.attacked, *run.network): run for run in with_verdict}
+    with_verdict.sort(key=lambda run: (not run.is_variant, run.judged.info.start_time))
+    newest = {run.task: run for run in with_verdict}
     return sorted(newest.values(), key=lambda run: run.sort_key)
 
 
