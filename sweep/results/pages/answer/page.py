@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence, Set
 
 from sweep.results.cells import image_counts
 from sweep.results.pages import markdown
-from sweep.results.pages.answer import aim, cases, ledger, summaries, verdicts
+from sweep.results.pages.answer import aim, cases, ledger, probes, summaries, verdicts
 from sweep.results.pages.answer.runs import STRATEGY_PARAM, Seeds, StrategyRun
 from sweep.results.pages.answer.summaries import ANSWER, by_budget, by_case
 from sweep.results.pages.markdown import table
@@ -66,6 +66,8 @@ def page(runs: Sequence[StrategyRun]) -> str:
     paragraphs += cases.answer_by_case(answer, seeds)
     paragraphs += cases.every_strategy(usual, seeds)
     paragraphs += cases.intervals(answer)
+    paragraphs += probes.relearning(usual)
+    paragraphs += probes.doses(usual)
     paragraphs += verdicts.verdicts(
         summaries.newest_verdicts(run for run in measured if not run.apart)
     )
