@@ -9,12 +9,11 @@ arXiv 1906.08988), none is made of a trigger.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-
-from sweep.training.perturbations import displaced
 
 Array = NDArray[np.float32]
 Rng = np.random.Generator
@@ -88,11 +87,13 @@ def flow(images: NDArray, place: NDArray[np.float64], rng: Rng, strength: float)
     """Pixels moved along a smooth field, drawn on a grid of 2 to 5 points a side."""
     distance, points = place[:2]
     count = _whole(2, 5, points)
-    field = rng.uniform(-1, 1, (1, count, count, 2))
-    field *= _between(0.01, FARTHEST, distance) * images.shape[1] / np.abs(field).mean()
-    smooth = tf.image.resize(field, images.shape[1:3], "bicubic")
-    moved: NDArray = displaced(images.astype(np.float32), smooth).numpy()
-    return moved
+    height, width = images.shape[1:3]
+    field = rng.uniform(-1, 1, (count, count, 2))
+    field *= _between(0.01, FARTHEST, distance) * height / np.abs(field).mean()
+    down, right = (
+        _smooth(height, count) @ field[..., axis] @ _smooth(width, count).T for axis in (0, 1)
+    )
+    return _displaced(images, down, right)
 
 
 def tint(images: NDArray, place: NDArray[np.float64], rng: Rng, strength: float) -> NDArray:
@@ -162,6 +163,32 @@ def _grid(height: int, width: int) -> list[NDArray]:
     """How far down and to the right each pixel is, in 0..1."""
     sides = (np.arange(side) / side for side in (height, width))
     return list(np.meshgrid(*sides, indexing="ij"))
+
+
+@lru_cache
+def _smooth(size: int, points: int) -> NDArray[np.float64]:
+    """What draws `points` values out to `size`, bicubically, (size, points)."""
+    columns = tf.image.resize(np.eye(points)[..., np.newaxis], (size, points), "bicubic")
+    matrix: NDArray[np.float64] = columns[..., 0].numpy().astype(np.float64)
+    return matrix
+
+
+def _displaced(images: NDArray, down: NDArray, right: NDArray) -> NDArray:
+    """The images, each pixel read from so far down and to the right of it, (height, width) both.
+
+    Bilinearly; what lies beyond an edge is read from the edge.
+    """
+    height, width = down.shape
+    rows = np.clip(np.arange(height)[:, np.newaxis] + down, 0, height - 1)
+    columns = np.clip(np.arange(width) + right, 0, width - 1)
+    row = np.minimum(rows.astype(np.int64), height - 2)
+    column = np.minimum(columns.astype(np.int64), width - 2)
+    below, beside = (rows - row)[..., np.newaxis], (columns - column)[..., np.newaxis]
+    upper, lower = (
+        images[:, at, column] * (1 - beside) + images[:, at, column + 1] * beside
+        for at in (row, row + 1)
+    )
+    return upper * (1 - below) + lower * below
 
 
 def _signed(numbers: list[float], channels: int) -> NDArray[np.float64]:

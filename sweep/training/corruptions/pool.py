@@ -78,9 +78,8 @@ class CorruptionPool:
 
     def draw(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> list[NDArray]:
         """The images, each with a corruption of the pool, and the number of that, (n,)."""
-        for _ in range(REPLACED):
-            self._replace_cheapest(rng)
-        costs = np.maximum(self._costs.numpy(), 1e-3)
+        costs = self._replace_cheapest(rng)
+        costs = np.maximum(costs, 1e-3)
         chances = (1 - EVENLY) * costs / costs.sum() + EVENLY / len(costs)
         numbers = rng.choice(len(costs), size=len(labels), p=chances / chances.sum())
         corruptions, corrupted = self.corruptions, np.empty_like(pixels)
@@ -132,19 +131,25 @@ class CorruptionPool:
         corrupted = corruption((pixels - self._low) / span, self._strength)
         return (self._low + span * corrupted).astype(np.float32)
 
-    def _replace_cheapest(self, rng: np.random.Generator) -> None:
-        """Put another in the place of the cheapest of a family, at the median cost of that."""
-        family = rng.choice(self._families.numpy())
-        rows = np.flatnonzero(self._families.numpy() == family)
-        costs = self._costs.numpy()[rows]
-        better = rows[costs >= np.median(costs)]
-        parent = self.corruptions[rng.choice(better)]
-        is_new = rng.random() < ANEW
-        born = draw(parent.family, rng) if is_new else mutated(parent, rng)
-        place = int(rows[costs.argmin()])
-        self._places[place].assign(born.place)
-        self._seeds[place].assign(born.seed)
-        self._costs[place].assign(np.median(costs))
+    def _replace_cheapest(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Put `REPLACED` others in the places of the cheapest of their families; all costs then.
+
+        Each is taken to cost the median of its family.
+        """
+        families, corruptions = self._families.numpy(), self.corruptions
+        costs: NDArray[np.float32] = self._costs.numpy()
+        for _ in range(REPLACED):
+            rows = np.flatnonzero(families == rng.choice(families))
+            median = np.median(costs[rows])
+            parent = corruptions[rng.choice(rows[costs[rows] >= median])]
+            is_new = rng.random() < ANEW
+            place = rows[costs[rows].argmin()]
+            corruptions[place] = draw(parent.family, rng) if is_new else mutated(parent, rng)
+            costs[place] = median
+        self._places.assign(np.stack([each.place for each in corruptions]))
+        self._seeds.assign([each.seed for each in corruptions])
+        self._costs.assign(costs)
+        return costs
 
 
 def _quotas(size: int) -> dict[Family, int]:
