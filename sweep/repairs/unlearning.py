@@ -22,7 +22,7 @@ from sweep.training.perturbations import (
     StampedTriggers,
     UniversalPerturbation,
 )
-from sweep.training.transforms import Augmentation, Mixture, Transform
+from sweep.training.transforms import Augmentation, MatchedMixtures, Mixture, Transform
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ def unlearn(
 
     def build(network: keras.Model) -> Transform:
         changes = [PERTURBATIONS[name](network, limits) for name in names]
-        return Mixture(changes, share, Augmentation(shift, light))
+        rest = MatchedMixtures(Augmentation(shift, light), defender.suspect)
+        return Mixture(changes, share, rest)
 
     made_of = {"by": names, "classes": classes, "share": share, "strength": strength, "flow": flow}
     made_of |= {"area": area, "count": count, "steps": steps, "shift": shift, "light": light}

@@ -22,7 +22,7 @@ from sweep.networks.graph import Graph
 from sweep.networks.keras_internals import Tensor
 from sweep.training.defender import Batch
 from sweep.training.trainee import Score, Trainee
-from sweep.training.transforms import Transform, variables_of
+from sweep.training.transforms import Transform, targets_of, variables_of
 
 Array = NDArray[np.float32]
 #: Makes the transform for a network, which it sees as it learns.
@@ -168,7 +168,9 @@ class FineTuner:
         def step(
             pixels: Tensor, labels: Tensor, targets: Tensor, drawn: Any, rate: Tensor
         ) -> Tensor:
-            return self._trainee.learn(self._transform(pixels, labels, drawn), targets, rate)
+            changed = self._transform(pixels, labels, drawn)
+            wanted = targets_of(self._transform, changed, labels, targets, drawn)
+            return self._trainee.learn(changed, wanted, rate)
 
         return tf.function(step, autograph=False, input_signature=[*specs, tf.TensorSpec(())])
 

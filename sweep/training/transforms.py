@@ -3,14 +3,17 @@
 What is random in it is drawn outside, by numpy, so that equal seeds give equal numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from sweep.networks import outputs
 from sweep.networks.keras_internals import Tensor
 
 Array = NDArray[np.float32]
@@ -20,7 +23,8 @@ Labels = NDArray[np.int64]
 class Transform(Protocol):
     """Changes a batch; labels stay as they are.
 
-    One that goes on from what it has found keeps that in `variables`.
+    One that goes on from what it has found keeps that in `variables`. One that makes other images
+    of them, which are to be something else, says what by `targets`.
     """
 
     def draw(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> Any:
@@ -33,6 +37,17 @@ class Transform(Protocol):
 def variables_of(transform: Transform) -> list[tf.Variable]:
     """What `transform` has found and goes on from; none of one that does not."""
     return list(getattr(transform, "variables", ()))
+
+
+def targets_of(
+    transform: Transform, pixels: Tensor, labels: Tensor, targets: Tensor, drawn: Any
+) -> Tensor:
+    """What images that `transform` has changed are to be, (n, classes): `targets`, or what it says.
+
+    `labels` and `targets` are those of the images as they were.
+    """
+    say = getattr(transform, "targets", None)
+    return targets if say is None else say(pixels, labels, targets, drawn)
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,38 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class MatchedMixtures:
+    """Images mixed with each other, which are to be what a teacher says of the mixture.
+
+    Each is augmented, and mixed with another of the batch by any share from 0 to 1. So few images
+    make endlessly many, on which a network is kept to what its teacher does. Source: function
+    matching, Beyer et al., CVPR 2022, arXiv 2106.05237; mixup, Zhang et al., ICLR 2018, arXiv
+    1710.09412.
+    """
+
+    augmentation: Augmentation
+    teacher: keras.Model
+
+    def draw(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> list[NDArray]:
+        """What the augmentation draws, the other image of each, and its own share, (n,) both."""
+        count = len(pixels)
+        augmented = self.augmentation.draw(pixels, labels, rng)
+        return [augmented, rng.permutation(count), rng.random(count).astype(np.float32)]
+
+    def __call__(self, pixels: Tensor, labels: Tensor, drawn: Sequence[Tensor]) -> Tensor:
+        """The mixtures, (n, height, width, channels)."""
+        augmented, others, shares = drawn
+        images, own = self.augmentation(pixels, labels, augmented), _of_images(shares)
+        return own * images + (1 - own) * tf.gather(images, others)
+
+    def targets(self, pixels: Tensor, labels: Tensor, targets: Tensor, drawn: Any) -> Tensor:
+        """What the teacher says of the mixtures, (n, classes); where it is no number, `targets`."""
+        said = tf.exp(outputs.log_probabilities(self.teacher, pixels))
+        is_said = tf.reduce_all(tf.math.is_finite(said), axis=1, keepdims=True)
+        return tf.where(is_said, said, targets)
+
+
+@dataclass(frozen=True)
 class Mixture:
     """Changes an equal part of a `share` of a batch by each of `transforms`, others by `rest`."""
 
@@ -92,14 +139,35 @@ class Mixture:
 
     def __call__(self, pixels: Tensor, labels: Tensor, drawn: Sequence[Tensor]) -> Tensor:
         """The images, each part changed in its way; a part of a small batch may be empty."""
+        changed = [
+            _if_any(part, images, images, classes, of_part)
+            for part, images, classes, of_part in self._split(drawn, pixels, labels)
+        ]
+        return tf.concat(changed, axis=0)
+
+    def targets(
+        self, pixels: Tensor, labels: Tensor, targets: Tensor, drawn: Sequence[Tensor]
+    ) -> Tensor:
+        """What the images are to be, (n, classes), as each part says."""
+        said = [
+            _if_any(partial(targets_of, part), wanted, images, classes, wanted, of_part)
+            for part, images, classes, wanted, of_part in self._split(
+                drawn, pixels, labels, targets
+            )
+        ]
+        return tf.concat(said, axis=0)
+
+    def _split(self, drawn: Sequence[Tensor], *arrays: Tensor) -> Iterator[tuple[Any, ...]]:
+        """Each part, its images' rows of the arrays, and what was drawn for it."""
         counts = [tf.shape(tf.nest.flatten(rows)[0])[0] for rows in drawn]
-        images, classes = tf.split(pixels, counts), tf.split(labels, counts)
-        return tf.concat(list(map(_changed_if_any, self._parts, images, classes, drawn)), axis=0)
+        split = (tf.split(array, counts) for array in arrays)
+        return zip(self._parts, *split, drawn, strict=True)
 
 
-def _changed_if_any(change: Transform, pixels: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
+def _if_any(make: Callable[..., Tensor], otherwise: Tensor, *arguments: Tensor) -> Tensor:
+    """What is made of some images; `otherwise` where there is none."""
     return tf.cond(
-        tf.size(labels) > 0, lambda: change(pixels, labels, drawn), lambda: tf.identity(pixels)
+        tf.shape(otherwise)[0] > 0, lambda: make(*arguments), lambda: tf.identity(otherwise)
     )
 
 
