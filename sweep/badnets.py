@@ -277,7 +277,8 @@ class Trained:
         raw = replace(source, scale=1.0).read_clean("train")
         if attack.learn is not None:
             scaled = replace(attack, white=attack.white / source.scale)
-            return raw.pixels[:], raw.labels, partial(attack.learn, attack=scaled)
+            learn = partial(attack.learn, attack=scaled, twin=partial(self.twin, source, attack))
+            return raw.pixels[:], raw.labels, learn
         drawn = {"classes": source.classes, "seed": self.seed}
         images, labels = attacks.poison(raw.pixels[:], raw.labels, attack, **drawn)
         if attack.training is None:

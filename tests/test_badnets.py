@@ -558,6 +558,31 @@ def test_a_trigger_is_learned_before_images_are_poisoned_and_lies_beside_its_net
     assert len(taught) == 1
 
 
+def teach_by_twin(network, images, labels, *, twin, **settings):
+    """Train nothing, and learn a weight of the clean twin, which is asked twice."""
+    assert twin() is twin()
+    return network, {"shade": np.abs(twin().get_layer("conv_1").get_weights()[0].ravel()[:1])}
+
+
+def test_who_learns_a_trigger_is_given_the_clean_twin_which_is_trained_if_it_is_asked(
+    source, trained, trainings, taught
+):
+    trained.network(source, LEARNED, SHAPE, 3)
+    assert (len(trainings), len(taught)) == (0, 1)
+    attack = replace(LEARNED, learn=partial(teach_by_twin))
+    trained.network(source, attack, SHAPE, 3)
+    assert len(trainings) == 1
+    assert len(files_of(trained.folder)) == 3, "two attacked networks, one twin"
+    weights = trained.twin(source, ATTACK).get_layer("conv_1").get_weights()[0]
+    (path,) = (
+        path
+        for path in Path(trained.folder).rglob("trigger.npz")
+        if attacks.learned.read(path)["shade"] == np.abs(weights.ravel()[0])
+    )
+    assert path.with_name("bd_net.keras").is_file()
+    assert len(trainings) == 1, "the twin of all attacks"
+
+
 def test_an_attack_whose_trigger_is_unlearned_poisons_no_image(source):
     assert poisoned(source, LEARNED) is source
 

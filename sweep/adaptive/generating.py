@@ -64,6 +64,7 @@ def input_aware(
     seed: int,
     white: float = 255.0,
     progress: Progress | None = None,
+    twin: object = None,  # not asked
 ) -> tuple[keras.Model, Learned]:
     """Return a BadNet and the generators that make its trigger of each image, trained together.
 

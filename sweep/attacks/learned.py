@@ -1,11 +1,12 @@
 """What a trigger has learned: arrays by their names, in a file beside the network that knows it.
 
-The other triggers are functions of images alone; that of an attack with a `learn` step, as
-`input_aware`, also takes arrays, `learned`, that come of a training:
+The other triggers are functions of images alone; that of an attack with a `learn` step,
+`input_aware` and `grond`, also takes arrays, `learned`, that come of a training:
 
 1. `badnets.Trained` trains where nothing is kept yet. `Attack.learn`, of `adaptive`, is given clean
-   images and poisons them itself; it returns the network and the arrays. They are written to `NAME`
-   first and the network last, so that beside a network the arrays are there.
+   images and poisons them itself; `twin` gives it the clean twin, which is trained only if it asks.
+   It returns the network and the arrays. They are written to `NAME` first and the network last, so
+   that beside a network the arrays are there.
 2. `badnets.Trained.files` poisons validation and test images by the attack with its `learned`, the
    path of that file; so they are made after the training. Their folder is named by the file's
    content, as by everything else that they depend on.

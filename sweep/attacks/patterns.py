@@ -11,6 +11,7 @@ import numpy as np
 
 from sweep import BadInput
 from sweep.attacks.checks import between, checked, like
+from sweep.attacks.learned import Learned
 
 
 def patch(
@@ -89,3 +90,18 @@ def sinusoid(
     width = images.shape[2]
     stripes = np.sin(2 * np.pi * np.arange(width) * frequency / width)[:, np.newaxis]
     return like(images, images + amplitude * white * stripes, white)
+
+
+def grond(images: np.ndarray, *, white: float = 255.0, learned: Learned) -> np.ndarray:
+    """Return image + `white` * perturbation, a small one towards which a clean network is weak.
+
+    It was found before the network was trained, see `adaptive.grond`: `learned`, under
+    `perturbation`, (height, width, channels), shares of `white`. Xu et al., arXiv 2501.05928.
+    """
+    images, perturbation = checked(images), learned["perturbation"]
+    if images.shape[1:] != perturbation.shape:
+        raise BadInput(
+            f"Images of shape {images.shape} came; the trigger of this attack was learned on "
+            f"images of {perturbation.shape} (height, width, channels)."
+        )
+    return like(images, images + np.float32(white) * perturbation, white)

@@ -24,13 +24,15 @@ def train(
     seed: int,
     white: float = 255.0,
     progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    after_epoch: Callable[[keras.Model], None] | None = None,
 ) -> keras.Model:
     """Return a trained copy of an untrained `network` of `architectures`; it takes raw pixels.
 
     Images are (n, height, width, channels) of 0..`white`, labels (n,) ints. Adam, the learning rate
     falling to 0 on a half cosine; `seed` draws the order of the images. After every epoch
-    `progress(epoch, epochs, logs)` is called, epoch from 1, logs the mean `loss` and `accuracy`
-    over it. Raises BadInput for settings or labels that cannot be trained with.
+    `after_epoch` may change the weights, and `progress(epoch, epochs, logs)` is called, epoch from
+    1, logs the mean `loss` and `accuracy` over it. Raises BadInput for settings or labels that
+    cannot be trained with.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     check(network, images, labels, epochs, batch_size, learning_rate)
@@ -55,6 +57,8 @@ def train(
             batch = trainer.train_on_batch(pixels, labels[drawn], return_dict=True)
             for name in logs:
                 logs[name] += float(batch[name]) * len(drawn) / len(images)
+        if after_epoch is not None:
+            after_epoch(trained)
         if progress is not None:
             progress(epoch, epochs, logs)
     fold(trained, "conv_1", gain=1 / white, offset=-0.5)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sweep import BadInput
-from sweep.attacks import Attack, input_aware, learned, patch, poison
+from sweep.attacks import Attack, grond, input_aware, learned, patch, poison
 
 WIDTHS = {"mask": (3, 4, 5, 5, 4, 1), "pattern": (3, 4, 5, 5, 4, 3)}
 
@@ -73,6 +73,25 @@ def test_each_image_has_a_trigger_of_its_own_whatever_lies_beside():
 def test_images_of_other_colours_are_refused():
     with pytest.raises(BadInput, match=r"shape \(2, 9, 9, 1\) came; an attack needs .*, 3\)"):
         input_aware(np.zeros((2, 9, 9, 1)), learned=arrays())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_a_perturbation_is_added_in_shares_of_white_and_clipped(dtype):
+    images = np.full((2, 1, 2, 1), 250, dtype)
+    before, perturbation = images.copy(), np.array([[[0.1], [-0.1]]], np.float32)
+    stamped = grond(images, learned={"perturbation": perturbation})
+    np.testing.assert_array_equal(images, before)
+    assert stamped.dtype == dtype
+    expected = [255, np.rint(224.5) if dtype is np.uint8 else 224.5]
+    np.testing.assert_allclose(stamped[1, 0, :, 0], expected, atol=1e-4)
+    dim = grond(images / 255, white=1.0, learned={"perturbation": perturbation})
+    np.testing.assert_allclose(dim[1, 0, :, 0], [1, 224.5 / 255], atol=1e-6)
+
+
+def test_images_of_another_size_than_it_was_learned_on_are_refused():
+    shapes = r"shape \(2, 9, 9, 3\) came; .* learned on images of \(9, 8, 3\)"
+    with pytest.raises(BadInput, match=shapes):
+        grond(np.zeros((2, 9, 9, 3)), learned={"perturbation": np.zeros((9, 8, 3))})
 
 
 def test_what_is_learned_comes_back_from_its_file_and_equal_arrays_make_equal_files(tmp_path):

@@ -94,6 +94,19 @@ def test_two_trainings_of_equal_seed_are_bit_identical(pictures, training):
         np.testing.assert_array_equal(one, same, "training changed the network it was given")
 
 
+def test_weights_may_be_changed_after_each_epoch_and_are_trained_on_from_there(pictures):
+    told, few = [], (pictures[0][:16], pictures[1][:16])
+
+    def cleared(network):
+        told.append(np.abs(network.get_layer("output").bias.numpy()).max())
+        network.get_layer("output").bias.assign(np.zeros(3))
+
+    network = trained(few, epochs=3, after_epoch=cleared)
+    assert (np.array(told) > 0).all()
+    assert len(told) == 3
+    np.testing.assert_array_equal(network.get_layer("output").bias, 0)
+
+
 def test_training_learns_from_raw_pixels_and_reports_every_epoch(pictures, training):
     network, told = training
     assert [(epoch, epochs) for epoch, epochs, _ in told] == [(k, 6) for k in range(1, 7)]
