@@ -78,9 +78,8 @@ def grond(
     Source: Xu, Liu, Koffas, Picek, "Towards Backdoor Stealthiness in Model Parameter Space" (Grond,
     CCS 2025), arXiv 2501.05928.
 
-    Differs: there the perturbation is at most 8/255 of full brightness, found in passes through all
-    training images, and the network is trained by SGD for 200 epochs on augmented images. For
-    networks without BatchNormalization nothing is said there.
+    Differs: the network is trained as all BadNets here are, for few epochs; for one without
+    BatchNormalization channels are brought to level otherwise, as `level` says.
     """
     badnet_training.check(network, images, labels, epochs, batch_size, learning_rate)
     target: Any = attack.target
