@@ -136,9 +136,11 @@ def unlearn(
     image and go after what still turns images into their class (`AdaptiveMasks`). The other
     images, and the training, are those of `finetune`.
 
-    Few images are soon learned by heart. Of `m` images, fewer than `enough`, the share that is
-    changed is smaller by the root of m / `enough`, and the rates by the root of that. Of many there
-    are fewer epochs, so that at most so many `batches` are learned.
+    Few images are soon learned by heart, and B knows more than they tell. So of `m` images, fewer
+    than `enough`, those that are not changed are mixed with each other and are to be what B says of
+    the mixture (`MatchedMixtures`); the share that is changed is smaller by the root of m /
+    `enough`, and the rates by the root of that. Of many there are fewer epochs, so that at most so
+    many `batches` are learned.
     """
     names = [by] if isinstance(by, str) else list(by)
     if not names or not set(names) <= set(PERTURBATIONS):
@@ -161,8 +163,8 @@ def unlearn(
 
     def build(network: keras.Model) -> Transform:
         changes = [PERTURBATIONS[name](network, limits) for name in names]
-        rest = MatchedMixtures(Augmentation(shift, light), defender.suspect)
-        return Mixture(changes, share, rest)
+        few = MatchedMixtures(defender.suspect)
+        return Mixture(changes, share, few if taken < enough else Augmentation(shift, light))
 
     made_of = {"by": names, "classes": classes, "share": share, "strength": strength, "flow": flow}
     made_of |= {"area": area, "count": count, "steps": steps, "shift": shift, "light": light}

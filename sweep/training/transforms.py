@@ -79,18 +79,21 @@ class Augmentation:
         return tf.clip_by_value(middle + (images - middle) * factor + added, low, high)
 
 
+MUCH = Augmentation(shift=0.1, light=0.4)
+
+
 @dataclass(frozen=True)
 class MatchedMixtures:
     """Images mixed with each other, which are to be what a teacher says of the mixture.
 
-    Each is augmented, and mixed with another of the batch by any share from 0 to 1. So few images
-    make endlessly many, on which a network is kept to what its teacher does. Source: function
-    matching, Beyer et al., CVPR 2022, arXiv 2106.05237; mixup, Zhang et al., ICLR 2018, arXiv
-    1710.09412.
+    Each is augmented, much, and mixed with another of the batch by any share from 0 to 1. So few
+    images make endlessly many, on which a network is kept to what its teacher does. Source:
+    function matching, Beyer et al., CVPR 2022, arXiv 2106.05237; mixup, Zhang et al., ICLR 2018,
+    arXiv 1710.09412.
     """
 
-    augmentation: Augmentation
     teacher: keras.Model
+    augmentation: Augmentation = MUCH
 
     def draw(self, pixels: Array, labels: Labels, rng: np.random.Generator) -> list[NDArray]:
         """What the augmentation draws, the other image of each, and its own share, (n,) both."""
