@@ -8,6 +8,7 @@ from sweep import BadInput
 from sweep.networks import digest
 from sweep.pruning import Cut
 from sweep.repairs import unlearning
+from sweep.training.transforms import Augmentation, MatchedMixtures
 
 UNLEARN = (*BRIEF, "share=0.4", "strength=0.15", "flow=0.04", "classes=2", "patience=10")
 UNLEARN += ("enough=1",)
@@ -69,13 +70,16 @@ def test_few_images_are_learned_gently_and_many_less_often(badnet, monkeypatch, 
     asked = []
 
     def noted(name, defender, settings, images, build, made_of):
-        asked.append((settings.epochs, settings.rates, made_of["share"]))
+        rest = build(defender.network).rest
+        asked.append((settings.epochs, settings.rates, made_of["share"], type(rest)))
 
     monkeypatch.setattr(unlearning, "train_further", noted)
     how = ("batches=20", "epochs=9", "batch_size=12", "held_out=0.25", "enough=160")
-    configured("unlearn", *how, "share=0.6", "rates=[0.03]")(defender(badnet, count=count))
+    how += ("by=adversarial", "share=0.6", "rates=[0.03]")
+    configured("unlearn", *how)(defender(badnet, count=count))
     less = {12: (12 / 160) ** 0.5, 40: 0.5, 200: 1}[count]
-    ((asked_epochs, (rate,), share),) = asked
+    ((asked_epochs, (rate,), share, rest),) = asked
     assert asked_epochs == epochs
     assert share == pytest.approx(0.6 * less)
     assert rate == pytest.approx(0.03 * less**0.5)
+    assert rest is (MatchedMixtures if count < 160 else Augmentation)

@@ -246,6 +246,17 @@ def test_a_compiled_step_is_what_changing_and_then_learning_a_batch_is():
         np.testing.assert_allclose(value, one, rtol=1e-4, atol=1e-5)
 
 
+def test_what_a_change_says_of_its_images_is_learned_in_place_of_their_labels():
+    class Next(Unchanged):
+        def targets(self, pixels, labels, targets, drawn):
+            return tf.roll(targets, 1, axis=1)
+
+    pixels, labels = noisy_patterns(0)
+    course = FineTuning(8, 16, None, 0.25, [0.1])
+    student = fine_tune(convolutional(norm=False), (pixels, labels), course, Next, 0)
+    assert accuracy(student, (pixels, (labels + 1) % CLASSES)) > 0.9
+
+
 def test_without_a_teacher_the_labels_alone_are_wanted():
     pixels, labels = noisy_patterns(0)
     np.testing.assert_array_equal(soft_targets(linear(), (pixels, labels), 0, 2), one_hot(labels))

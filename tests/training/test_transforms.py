@@ -3,11 +3,18 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from students import Unchanged, changed
+from students import Unchanged, changed, linear, noisy_patterns, one_hot
 
-from sweep.training.transforms import Augmentation, Mixture, variables_of
+from sweep.training.transforms import (
+    Augmentation,
+    MatchedMixtures,
+    Mixture,
+    targets_of,
+    variables_of,
+)
 
 RNG = np.random.default_rng
+AS_THEY_ARE = Augmentation(0, 0)
 
 
 def augment(pixels: np.ndarray, rng, *, shift: float, light: float) -> np.ndarray:
@@ -116,3 +123,68 @@ def test_each_part_of_a_batch_is_changed_in_its_way(count, ends):
     np.testing.assert_array_equal(made, expected)
     called = [one.variables[0].numpy() for one in (first, second)]
     assert called == [ends[0] > 0, ends[1] > ends[0]]
+
+
+def test_images_are_mixed_with_each_other_by_what_was_drawn():
+    (pixels, labels), mixtures = noisy_patterns(0, 20), MatchedMixtures(linear(), AS_THEY_ARE)
+    drawn = mixtures.draw(pixels, labels, RNG(1))
+    _, others, own = drawn
+    made = mixtures(tf.constant(pixels), tf.constant(labels), drawn)
+    own = own[:, None, None, None]
+    np.testing.assert_allclose(made, own * pixels + (1 - own) * pixels[others], atol=1e-6)
+    assert sorted(others) == list(range(20))
+    assert own.min() < 0.1
+    assert own.max() > 0.9
+
+
+def test_images_are_augmented_before_they_are_mixed():
+    pixels, labels = noisy_patterns(0, 20)
+    augmentation = Augmentation(0.2, 0.3)
+    mixtures = MatchedMixtures(linear(), augmentation)
+    augmented, others, own = drawn = mixtures.draw(pixels, labels, RNG(1))
+    alone = np.asarray(augmentation(tf.constant(pixels), labels, augmented))
+    own = own[:, None, None, None]
+    made = mixtures(tf.constant(pixels), tf.constant(labels), drawn)
+    np.testing.assert_allclose(made, own * alone + (1 - own) * alone[others], atol=1e-6)
+    assert np.abs(alone - pixels).max() > 0.1
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_mixtures_are_to_be_what_the_teacher_says_of_them(activation):
+    pixels, labels = noisy_patterns(0, 20)
+    mixtures = MatchedMixtures(linear(activation=activation), AS_THEY_ARE)
+    drawn = mixtures.draw(pixels, labels, RNG(1))
+    made = mixtures(tf.constant(pixels), tf.constant(labels), drawn)
+    wanted = targets_of(mixtures, made, labels, one_hot(labels), drawn)
+    scores = np.exp(np.asarray(linear()(made), np.float64))
+    np.testing.assert_allclose(wanted, scores / scores.sum(axis=1, keepdims=True), atol=1e-5)
+
+
+def test_where_the_teacher_says_no_number_the_targets_stay():
+    teacher, (pixels, labels) = linear(), noisy_patterns(0, 6)
+    pixels[2] = np.nan
+    wanted = np.asarray(
+        MatchedMixtures(teacher).targets(tf.constant(pixels), labels, one_hot(labels), None)
+    )
+    np.testing.assert_array_equal(wanted[2], one_hot(labels)[2])
+    assert np.abs(wanted - one_hot(labels)).max(axis=1)[[0, 1, 3, 4, 5]].min() > 0.1
+
+
+class Wanted(Unchanged):
+    """Its images are to be the class that is drawn for them."""
+
+    def targets(self, pixels, labels, targets, drawn):
+        return tf.one_hot(tf.cast(drawn, tf.int64) + tf.cast(pixels[:, 0, 0, 0], tf.int64), 9)
+
+
+@pytest.mark.parametrize("count", [20, 10, 1])
+def test_each_part_of_a_batch_says_what_it_is_to_be(count):
+    labels = np.arange(count)
+    pixels = np.full((count, 2, 2, 1), 5, np.float32)
+    targets = np.eye(9, dtype=np.float32)[labels % 3]
+    mixture = Mixture([Unchanged(), Wanted()], 0.6, Unchanged())
+    drawn = mixture.draw(pixels, labels, RNG(0))
+    made = targets_of(mixture, pixels, labels, targets, drawn)
+    expected = targets.copy()
+    expected[round(0.3 * count) : round(0.6 * count)] = np.eye(9)[5]
+    np.testing.assert_array_equal(made, expected)
