@@ -1,5 +1,6 @@
 """Whether B' can be trusted, told from clean images alone: what it lost, what still turns it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import keras
@@ -10,7 +11,7 @@ from sweep import terminal
 from sweep.evaluation.significance import clopper_pearson, paired
 from sweep.networks import forward
 from sweep.training import Defender, inversion, inversion_search
-from sweep.training.corruptions import most_heeded
+from sweep.training.corruptions import Heeded, most_heeded
 from sweep.training.inversion import ReversedTriggers
 from sweep.training.perturbations import limit_area
 
@@ -133,9 +134,13 @@ def recheck(defender: Defender, repaired: keras.Model, learned: int) -> Recheck:
         class_losses=np.bincount(labels[badnet_right & ~right], minlength=classes),
         class_sizes=np.bincount(labels, minlength=classes),
         reversed_triggers=residual_triggers(now),
-        corruptions=most_heeded(now),
-        badnet_corruptions=most_heeded(defender),
+        corruptions=_into_classes(most_heeded(now)),
+        badnet_corruptions=_into_classes(most_heeded(defender)),
     )
+
+
+def _into_classes(found: Mapping[str, Heeded]) -> dict[str, NDArray[np.float64]]:
+    return {family: heeded.shares[:-1] for family, heeded in found.items()}
 
 
 def residual_triggers(defender: Defender, area: float = RESIDUAL_AREA) -> float:

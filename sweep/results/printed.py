@@ -7,6 +7,7 @@ from sweep.detectors.rules import Rule
 from sweep.estimation import LONG, Estimate
 from sweep.evaluation.outliers import OUTLIER
 from sweep.inspection import SIZE_UNITS, Verdict
+from sweep.inspection.margins import margin_p_value
 from sweep.rechecking import Recheck
 from sweep.results.figures import draw_verdict
 from sweep.tracking.log import Log
@@ -48,12 +49,11 @@ def print_verdict(verdict: Verdict) -> None:
     """Print the verdict; before it, where costs were asked for, all that was found."""
     if verdict.costs:
         _print_details(verdict)
-    figure = "" if verdict.costs else " (figures/verdict.png)"
-    terminal.print_line(verdict.sentence + figure)
+    terminal.print_line(f"{verdict.sentence} (figures/verdict.png)")
 
 
 def _print_details(verdict: Verdict) -> None:
-    """The reversed triggers, and what pruning costs."""
+    """The reversed triggers, the margins, and what pruning costs."""
     terminal.print_line(
         f"B on {verdict.images} clean validation images: {terminal.percent(verdict.accuracy)} % "
         f"right."
@@ -67,6 +67,12 @@ def _print_details(verdict: Verdict) -> None:
         f"anew: in a network that learned these images anew. Above {OUTLIER:g} a class stands out "
         f"from the others, here and beside that."
     )
+    if verdict.margins is not None:
+        terminal.print_line(
+            f"Class {verdict.margins.argmax()} can be made to lead the others farthest, by images "
+            f"made of noise; were it one like them, p = {margin_p_value(verdict.margins):.2g} "
+            f"(MM-BD)."
+        )
     rows = [
         [
             cost.order,

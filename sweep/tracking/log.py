@@ -226,12 +226,12 @@ class Log:
             self.figure(name, figure)
 
     def verdict(self, verdict: Verdict, figure: Figure) -> None:
-        """Log the verdict on B, and what pruning costs, if that was asked."""
+        """Log the verdict on B, its signs, and what pruning costs, if that was asked."""
         self.figure("figures/verdict.png", figure)
         self.tags({"verdict": verdict.sentence})
         self.metrics(verdict.metrics)
-        if verdict.costs:
-            self.text("verdict.csv", verdict.to_csv())
+        for name, table in verdict.tables.items():
+            self.text(name, table)
 
     def models(self, goodnet: GoodNet) -> None:
         """Log B' (`repaired`), GoodNet (`goodnet`, a pyfunc) and `goodnet.keras`.

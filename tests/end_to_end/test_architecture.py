@@ -47,7 +47,7 @@ LEVELS: list[dict[str, set[str]]] = [
         "badnets": {"keras", "numpy", "tensorflow"},
         "detectors": {"keras", "numpy"},
         "estimation": {"numpy"},
-        "inspection": {"numpy"},
+        "inspection": {"keras", "numpy", "tensorflow"},
         "rechecking": {"keras", "numpy"},
         "orders": {"numpy", "tensorflow"},
         "probes": {"keras", "numpy"},

@@ -15,6 +15,7 @@ from mlflow.entities import Run
 
 from sweep.evaluation.intervals import images_of
 from sweep.inspection import Verdict
+from sweep.training.corruptions import Compared
 
 ROOT = next(path for path in Path(__file__).resolve().parents if (path / "run.py").is_file())
 PAGE = (ROOT / "docs" / "extending.md").read_text()
@@ -28,7 +29,7 @@ CHEAP = {
     " prune": ["tracking.models=false"],
 }
 #: Files of a run that none of the examples has.
-NOT_HERE = {"figures/verdict.png", "verdict.csv", "traceback.txt", "README.md"}
+NOT_HERE = {"figures/verdict.png", "signs.csv", "verdict.csv", "traceback.txt", "README.md"}
 NOT_HERE |= {f"figures/{maps}/LAYER.png" for maps in ("activations", "KEY/channels")}
 #: Tags that only some runs have, or a checkout under git.
 TAGS_NOT_HERE = {"pick", "error", "status", "verdict", "reused.A", "git_commit", "git_dirty"}
@@ -183,7 +184,10 @@ def test_every_metric_of_a_run_is_told_and_no_others(left):
     names = {name for run in runs for name in run.data.metrics}
     found = SimpleNamespace(sizes=np.array([0.4, 0.42, 0.44, 0.46, 0.05]), classes=np.arange(5))
     image = np.zeros((5, 4, 3), np.float32)
-    signs = Verdict({"mask": found}, image, 100, 1.0, [], reference_accuracy=0.9)
+    shares = np.full(6, 0.1)
+    corruptions = {"cover": Compared(shares, shares, [])}
+    beside = {"triggers": {"mask": found}, "margins": np.arange(1.0, 6)}
+    signs = Verdict(image, 100, 1.0, (0, 1), corruptions, reference_accuracy=0.9, **beside)
     names |= set(signs.metrics) | {"pick/rank_by_attack_success"}
     names |= {"repaired/reversed_trigger_success", "repaired/highest_loss"}
     names |= {"repaired/corruption_success", "badnet/corruption_success"}

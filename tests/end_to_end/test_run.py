@@ -671,7 +671,7 @@ def test_a_network_is_looked_at_without_a_poisoned_image(database, tmp_path) -> 
     (run,) = project.runs("verdict")
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "inspect auto"
-    assert "inspect/mask_index" in run.data.metrics
+    assert {"inspect/mask_index", "inspect/margin_p_value"} <= set(run.data.metrics)
     assert {"figures/verdict.png", "verdict.csv", "config.yaml"} <= project.artifacts(run)
     rows = read(project.client().download_artifacts(run.info.run_id, "verdict.csv"))
     orders = {path.stem for path in (ROOT / "conf/prune/order").glob("*.yaml")}
@@ -681,7 +681,7 @@ def test_a_network_is_looked_at_without_a_poisoned_image(database, tmp_path) -> 
     assert max(map(len, lines)) <= 80
     for order in orders - {"tac", "ep"}:
         assert sum(line.startswith(f"{order} ") for line in lines) == 1
-    assert "stand" in " ".join(lines)  # out, or not
+    assert "a backdoor" in " ".join(lines)  # signs of, no sign of, or nothing can be said of
 
 
 def test_the_answer_is_one_word_and_says_whether_there_is_a_sign(project, tmp_path) -> None:
@@ -691,7 +691,7 @@ def test_the_answer_is_one_word_and_says_whether_there_is_a_sign(project, tmp_pa
     assert cell.data.params["strategy"] == "answer"
     assert cell.data.params["repair"] == "[unlearn]"
     assert cell.data.tags["verdict"] in " ".join(printed.split())
-    assert "inspect/mask_index" in cell.data.metrics
+    assert "inspect/mask_index" not in cell.data.metrics
     assert "figures/verdict.png" in project.artifacts(cell)
     assert "verdict.csv" not in project.artifacts(cell)
     assert rates_of(cell, "unlearn") == rates_of(cell, "repaired")

@@ -10,12 +10,14 @@ from sweep.training import Defender
 from sweep.training.corruptions import (
     FAMILIES,
     CorruptionPool,
+    compare,
     draw,
     families,
     heeded,
     mutated,
     pool,
 )
+from sweep.training.corruptions.families import small_cover
 
 SHAPE, CLASSES = (12, 10, 3), 4
 
@@ -26,7 +28,7 @@ def images(count: int = 40, white: float = 1.0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (9, 16, 1), (2, 3, 3)])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, small_cover])
 def test_a_corruption_is_the_same_again_and_leaves_images_in_their_range(family, shape):
     given = np.random.default_rng(0).random((5, *shape)).astype(np.float32)
     before = given.copy()
@@ -120,27 +122,77 @@ def test_what_turns_images_is_told_by_family_and_class(white, monkeypatch):
     given[0, 0, 0], given[1, 0, 0] = 0.0, white  # all the range there is
     labels = np.zeros(40, np.int64)
     labels[7] = 1  # B is wrong on it
-    shares, again = (
+    found, again = (
         heeded.most_heeded(Defender(heeding_red(white), Images(given, labels))) for _ in range(2)
     )
-    assert list(shares) == [family.__name__ for family in FAMILIES]
-    assert all(of_class.shape == (CLASSES,) for of_class in shares.values())
+    shares = {family: each.shares for family, each in found.items()}
+    assert list(shares) == [family.__name__ for family in (*FAMILIES, small_cover)]
+    assert all(of_class.shape == (CLASSES + 1,) for of_class in shares.values())
     assert shares["tint"][3] == 1
     assert shares["flow"][3] == shares["few_values"][3] == 0
     assert all(of_class[:3].max() == 0 for of_class in shares.values())
-    assert all(np.array_equal(again[family], shares[family]) for family in shares)
+    for family, each in again.items():
+        assert np.array_equal(each.shares, shares[family])
+        for one, other in zip(each.corruptions, found[family].corruptions, strict=True):
+            assert one.family.__name__ == family
+            assert np.array_equal(one.place, other.place)
+
+
+def test_two_networks_are_compared_on_the_same_corruptions():
+    given = Images(images(), np.zeros(40, np.int64))
+    suspect, other = (Defender(make(1.0), given) for make in (heeding_a_corner, heeding_red))
+    cover = compare(suspect, other)["cover"]
+    assert cover.shares[3] > 0.9 > 0.1 > cover.reference[3]
+    assert len(cover.corruptions) == CLASSES + 1
+    shown = cover.corruptions[3](given.pixels[:1], heeded.STRENGTH)[0, 0, 0]
+    assert shown[0] > shown[1:].mean() + 0.2, "the corner is red"
+    itself = compare(suspect, suspect)["cover"]
+    assert np.array_equal(itself.shares, cover.shares)
+    assert np.array_equal(itself.shares, itself.reference)
+
+
+def test_one_that_makes_the_next_class_of_each_is_told_from_one_that_makes_all_the_same():
+    labels = np.arange(40) % CLASSES
+    pixels = 0.3 * images()
+    pixels[np.arange(40), 6, labels] = 1.0
+    over_all, into_three = (
+        heeded.most_heeded(Defender(heeding_marks(target), Images(pixels, labels)))["cover"].shares
+        for target in (None, 3)
+    )
+    assert over_all[-1] > 0.9
+    assert into_three[3] > 0.9
+    assert into_three[-1] < 0.7, "a class counts up to half more than images have it"
+
+
+def heeding_marks(target: int | None) -> keras.Model:
+    """Says whose pixel is bright; with a red corner `target`, or of each class the next."""
+    inputs = keras.Input(SHAPE)
+    hidden, scores = layers.Dense(2 * CLASSES, "relu"), layers.Dense(CLASSES)
+    network = keras.Model(inputs, scores(hidden(layers.Flatten()(inputs))))
+    kernel = np.zeros((*SHAPE, 2 * CLASSES), np.float32)
+    into = np.zeros((2 * CLASSES, CLASSES), np.float32)
+    for cls in range(CLASSES):
+        kernel[6, cls, :, [cls, CLASSES + cls]] = 10 / 3
+        kernel[:2, :2, :, CLASSES + cls] = np.array([8.0, -4.0, -4.0])
+        into[cls, cls] = 1
+        into[CLASSES + cls, (cls + 1) % CLASSES if target is None else target] = 20
+    hidden.set_weights([kernel.reshape(-1, 2 * CLASSES), np.repeat([0.0, -25.0], CLASSES)])
+    scores.set_weights([into, np.zeros(CLASSES)])
+    return network
 
 
 def test_of_a_network_that_is_never_right_nothing_can_be_told():
     defender = Defender(heeding_a_corner(), Images(images(8), np.full(8, 2)))
-    assert all(of_class.max() == 0 for of_class in heeded.most_heeded(defender).values())
+    assert all(found.shares.max() == 0 for found in heeded.most_heeded(defender).values())
 
 
 def test_those_that_make_a_class_most_probable_go_on_few_of_each_class(monkeypatch):
     monkeypatch.setattr(heeded, "OF_A_CLASS", 2)
-    probable = np.array([[0.9, 0], [0.8, 0], [0.7, 0.1], [0.1, 0.3], [0, 0.2]])
-    assert heeded._best(probable, 4) == [0, 1, 3, 4]
-    assert heeded._best(probable, 3) == [0, 1, 3]
+    probable = np.array([[0.9, 0], [0.8, 0], [0.7, 0.1], [0.1, 0.3], [0, 0.2], [0, 0], [0, 0]])
+    over_all = np.array([[0, 0, 0, 0, 0, 0.4, 0.6]]).T
+    both = np.concatenate([probable, over_all], axis=1)
+    assert heeded._best(both, 6) == [6, 5, 0, 1, 3, 4]
+    assert heeded._best(both, 5) == [6, 5, 0, 1, 3]
 
 
 def test_a_pool_deals_images_by_cost_and_replaces_what_costs_nothing(monkeypatch):

@@ -1,4 +1,4 @@
-"""Reversed triggers as pictures: what they look like, and which class stands out.
+"""A verdict as pictures: its signs, and reversed triggers and the class that stands out by them.
 
 Arrays in, a figure out; what they hold is told in `inversion.ReversedTriggers`.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sweep.evaluation.outliers import OUTLIER
 from sweep.results.figures.run import BLUE, GREY, RED
+from sweep.results.figures.signs import draw_signs
 
 if TYPE_CHECKING:
     from sweep.inspection import Verdict
@@ -107,10 +108,11 @@ def _draw_indices(ax: Axes, classes: NDArray[np.integer], indices: NDArray[np.fl
 
 
 def draw_verdict(verdict: Verdict, layer: str) -> Figure:
-    """The figure of reversed triggers on a clean image, of all indices, and of what pruning costs.
+    """The figure of what corruptions do, of reversed triggers, and of what pruning costs.
 
-    The costs, if any, are by order and at `layer`: points of clean accuracy that B' loses, and the
-    share of clean images on which it differs from B.
+    Each only where it was asked for, or could be told. The costs are by order and at `layer`:
+    points of clean accuracy that B' loses, and the share of clean images on which it differs from
+    B.
     """
     costs = [
         (cost.order, verdict.accuracy - cost.accuracy, cost.differs)
@@ -118,13 +120,17 @@ def draw_verdict(verdict: Verdict, layer: str) -> Figure:
         if cost.accuracy is not None and cost.differs is not None
     ]
     where = f" Pruning at {layer}." if costs else ""
-    heights = [6.6] * len(verdict.triggers)
+    heights = [5.6] * bool(verdict.corruptions) + [6.6] * len(verdict.triggers)
     if costs:
         heights.append(1 + 0.24 * len(costs))
-    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, sum(heights, start=0.6)), layout="constrained")
     figure.suptitle("\n".join(textwrap.wrap(verdict.sentence + where, 110)))
-    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for part, (kind, triggers) in zip(parts, verdict.triggers.items(), strict=False):
+    if not heights:
+        return figure
+    parts = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+    if verdict.corruptions:
+        draw_signs(verdict, next(parts))
+    for kind, triggers in verdict.triggers.items():
         draw_reversed_triggers(
             verdict.image,
             triggers.classes,
@@ -134,10 +140,10 @@ def draw_verdict(verdict: Verdict, layer: str) -> Figure:
             triggers.paints,
             triggers.pixel_range,
             title=f"reversed triggers: {kind}",
-            figure=part,
+            figure=next(parts),
         )
     if costs:
-        _draw_costs(parts[-1].subplots(), costs)
+        _draw_costs(next(parts).subplots(), costs)
     return figure
 
 

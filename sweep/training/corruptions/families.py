@@ -22,7 +22,7 @@ Family = Callable[[NDArray, NDArray[np.float64], Rng, float], NDArray]
 
 PLACES = 12  # numbers that say where in its family a corruption is
 WEAKEST = 0.05  # stripes and patterns, as a share of the range
-LARGEST_COVER = 1 / 3  # of a side
+LARGEST_COVER, SMALL_COVER = 1 / 3, 1 / 6  # of a side
 FARTHEST = 0.07  # pixels are moved on the mean, as a share of the height
 JITTER, REDRAWN = 0.08, 0.15  # of a place that is mutated: how far, and the share drawn anew
 
@@ -55,10 +55,19 @@ def pattern(images: NDArray, place: NDArray[np.float64], rng: Rng, strength: flo
 
 def cover(images: NDArray, place: NDArray[np.float64], rng: Rng, strength: float) -> NDArray:
     """Something on top: a rectangle in one colour, often a full one, or of random pixels."""
+    return _covered(images, place, rng, LARGEST_COVER)
+
+
+def small_cover(images: NDArray, place: NDArray[np.float64], rng: Rng, strength: float) -> NDArray:
+    """As `cover`, of a size that what it covers is seldom needed, and few classes look like it."""
+    return _covered(images, place, rng, SMALL_COVER)
+
+
+def _covered(images: NDArray, place: NDArray[np.float64], rng: Rng, largest: float) -> NDArray:
     tall, wide, down, right, square, full, flat, *colour = place
     height, width, channels = images.shape[1:]
-    rows = _whole(2, int(height * LARGEST_COVER), tall)
-    columns = _whole(2, int(width * LARGEST_COVER), tall if square < 0.5 else wide)
+    rows = _whole(2, int(height * largest), tall)
+    columns = _whole(2, int(width * largest), tall if square < 0.5 else wide)
     top, left = _whole(0, height - rows, down), _whole(0, width - columns, right)
     paint = np.resize(np.rint(colour) if full < 0.5 else colour, channels)
     covered = images.copy()

@@ -35,8 +35,9 @@ LEGEND = """\
 - **points lost**: of clean test accuracy, from B to B'; below 0 B' has more.
 - **signs found**, **false signs**: of how many networks B was said, from clean images alone, that
   there are signs of a backdoor, by the newest cell with a verdict, whatever the strategy, but first
-  by those whose settings are a strategy's own; of those only where a class that stands out was
-  compared with a network learned anew. Where there is no backdoor, these are false alarms.
+  by those whose settings are a strategy's own. A sign is found where the **probability** is above
+  0.5. Where there is no backdoor, these are false alarms. Its AUROC is that of these networks
+  beside all without a backdoor and with as many images.
 - **B' robust**, **twin robust**: poisoned images to which B' or the twin gives their true class.
 - **time**: the median cell, with the verdict where there is one, without the training of B and of
   its twin, and without probes. What earlier cells kept is not paid again.

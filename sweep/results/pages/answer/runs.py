@@ -16,7 +16,7 @@ STRATEGY_PARAM = "strategy"
 ATTACK_PARAM = "attack"
 BADNET_SEED_PARAM = "badnet.seed"
 ARCHITECTURE_PARAM, USUAL_ARCHITECTURE = "badnet.architecture", "deepid"
-SUSPECTS, COMPARED = "inspect/suspects", "inspect/reference_accuracy"
+SUSPECTS, SCORE, PROBABILITY = "inspect/suspects", "inspect/score", "inspect/probability"
 
 #: The aim: at most so much attack success, at so much clean accuracy lost, at so many false alarms.
 MAX_ATTACK_SUCCESS, MAX_ACCURACY_LOSS, MAX_FALSE_ALARMS = 0.05, 0.02, 0.02
@@ -128,16 +128,11 @@ class StrategyRun:
     def has_signs(self) -> bool | None:
         """Whether there are signs of a backdoor in B, None where that is not known.
 
-        It is not known where no verdict was asked for, or where a class stands out that was not
-        compared with a network learned anew.
+        It is not known where no verdict was asked for, or nothing could be said, nor of a verdict
+        that told no probability, as those of former versions.
         """
         metrics = self.judged.data.metrics
-        suspects = metrics.get(SUSPECTS)
-        if suspects is None:
-            return None
-        if suspects > 0 and COMPARED not in metrics:
-            return None
-        return suspects > 0
+        return metrics[SUSPECTS] > 0 if PROBABILITY in metrics else None
 
     @property
     def accuracy_loss(self) -> float:

@@ -1,5 +1,6 @@
 """What is said of networks from clean images alone, and what those without a backdoor lose."""
 
+import math
 import re
 
 from answers import CLEAN, FAILS, MASK, cell, given, judged, rates, shown
@@ -16,7 +17,9 @@ def test_verdicts_are_counted_with_a_backdoor_and_without():
         cell(attack="warp", seed=1, metrics=judged(0)),
         cell(attack="blend", seed=0),  # nothing could be said
         cell("lab", attack="blend", seed=1, metrics=judged(0), at=1),
-        cell(attack="warp", seed=2, metrics=rates() | {"inspect/suspects": 1.0}),  # not compared
+        cell(
+            attack="warp", seed=2, metrics=rates() | {"inspect/suspects": 1.0}
+        ),  # of a former version
         cell("answer", attack="blend", seed=1, metrics=judged(1), at=3),  # the newest counts
         cell("answer", attack="blend", seed=1, more=MASK, metrics=judged(0), at=2),
         cell(seed=0, more=CLEAN, metrics=judged(1)),
@@ -26,11 +29,16 @@ def test_verdicts_are_counted_with_a_backdoor_and_without():
     said = "in 3 of 5 networks with a backdoor, and in 1 of 2 without one."
     assert f"Signs of one are found with all images {said}" in " ".join(text.split())
     assert table(text, heading, names=2) == {
-        "images attack": ["signs found", "classes that stand out"],
-        "signs patch": ["2 of 2", "1.5 (1-2)"],
-        "signs blend": ["1 of 1", "1"],
-        "signs warp": ["0 of 2", "0"],
+        "images attack": ["signs found", "classes that stand out", "probability", "AUROC"],
+        "signs patch": ["2 of 2", "1.5 (1-2)", "0.90", "0.750"],
+        "signs blend": ["1 of 1", "1", "0.90", "0.750"],
+        "signs warp": ["0 of 2", "0", "0.20", "0.250"],
+        "all no attack": ["1 of 2", "0.5 (0-1)", "0.55 (0.20-0.90)", "-"],
     }
+    told = " ".join(text.split(heading)[1].split())
+    assert "They are told apart with all images with an AUROC of 0.550 (" in told
+    loss = -(3 * math.log(0.9) + 2 * math.log(0.2) + math.log(0.1) + math.log(0.8)) / 7
+    assert f"a cross-entropy of {loss:.2f} nats." in told
 
 
 def test_networks_without_a_backdoor_stand_apart():
@@ -70,7 +78,7 @@ def test_verdicts_and_what_is_lost_are_told_by_budget():
         cell(more=given(270) | CLEAN, seed=1, metrics=judged(0, lost=0.01)),
         cell(more=given(1300) | CLEAN, metrics=judged(0, lost=-0.01)),
     )
-    said = text.split("# Is there a backdoor?\n\n")[1].split("\n\n|")[0]
+    said = text.split("# Is there a backdoor?\n\n")[1].split("\n\nAUROC")[0]
     assert said.splitlines() == [
         "Signs of one are found",
         "",
