@@ -27,7 +27,7 @@ USUAL: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "tint": ((1.07, 0.87), (-0.26, 0.30)),
     "small_cover": ((1.44, 0.52), (0.15, 0.37)),
 }
-INTERCEPT, SLOPE = -4.0, 1.0  # of the log-odds of a backdoor, by the score of the strongest sign
+INTERCEPT, SLOPE = -4.2, 1.5  # of the log-odds of a backdoor, by the score of the strongest sign
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def probability(strongest: float) -> float:
     Of as many networks with a backdoor as without one; another share of them before one looks makes
     it another.
 
-    >>> round(probability(4.0), 2)
+    >>> round(probability(2.8), 2)
     0.5
     """
     return float(1 / (1 + np.exp(-(INTERCEPT + SLOPE * strongest))))
