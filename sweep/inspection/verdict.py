@@ -113,7 +113,7 @@ class Verdict:
         """The verdict in words."""
         if self.probability is None:
             return self._nothing()
-        percent = f"probability {100 * self.probability:.0f} %"
+        percent = f"probability {_in_percent(self.probability)}"
         sentence = self._found(percent) if self.suspects else self._nothing_found(percent)
         if self.images < FEW_IMAGES:
             sentence += f" Told from {self.images} images only."
@@ -219,6 +219,17 @@ def in_words(sign: Sign) -> str:
         f"a corruption ({sign.family.replace('_', ' ')}) turns {100 * sign.share:.0f} % of the "
         f"images into {into}, in the other network {100 * sign.reference:.0f} %"
     )
+
+
+def _in_percent(probability: float) -> str:
+    """A probability as text, never as if it were sure.
+
+    >>> [_in_percent(probability) for probability in (0.004, 0.42, 0.9999)]
+    ['below 1 %', '42 %', 'over 99 %']
+    """
+    if not 0.01 <= probability <= 0.99:
+        return "over 99 %" if probability > 0.5 else "below 1 %"
+    return f"{100 * probability:.0f} %"
 
 
 def _percent(size: float) -> str:
