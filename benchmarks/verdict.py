@@ -30,7 +30,7 @@ WEAK = "too weak"
 
 def main() -> None:
     newest = {}
-    for entry in find(sys.argv[1:]):
+    for entry in find(sys.argv[1:], None):
         if entry.run is not None and "inspect/score" in entry.run.data.metrics:
             newest[entry.run.data.tags["network_digest"]] = entry
     groups: dict[str, list[Entry]] = {}
@@ -40,13 +40,15 @@ def main() -> None:
     print(f"no attack: {_listed(_scores(clean))}")
     usual = _scores(clean)
     for attack, entries in sorted(groups.items()):
-        scores = _scores(entries)
-        print(f"{attack}: AUROC {auroc(usual, scores):.3f}; {_listed(scores)}")
+        area = f"AUROC {auroc(usual, _scores(entries)):.3f}; " if clean else ""
+        print(f"{attack}: {area}{_listed(_scores(entries))}")
     strong = [e for attack, entries in groups.items() if WEAK not in attack for e in entries]
-    low, high = auroc_bootstrap(usual, _scores(strong))
-    area = auroc(usual, _scores(strong))
-    print(f"{len(clean)} and {len(strong)} networks: AUROC {area:.3f} ({low:.3f} to {high:.3f})")
-    _print_usual(clean)
+    if clean and strong:
+        low, high = auroc_bootstrap(usual, _scores(strong))
+        told = f"AUROC {auroc(usual, _scores(strong)):.3f} ({low:.3f} to {high:.3f})"
+        print(f"{len(clean)} networks without a backdoor, {len(strong)} with one: {told}")
+    if clean:
+        _print_usual(clean)
 
 
 def _attack(entry: Entry) -> str:
@@ -76,7 +78,7 @@ def _print_usual(clean: list[Entry]) -> None:
     largest = found.groupby(["family", "over_all", "network"])["excess"].max()
     for family in found["family"].unique():
         pairs = [
-            (largest[family, over_all].mean(), max(largest[family, over_all].std(), FEWEST))
+            (largest[family, over_all].mean(), max(FEWEST, largest[family, over_all].std()))
             for over_all in (False, True)
         ]
         print(f"{family}: " + ", ".join(f"({mean:.2f}, {spread:.2f})" for mean, spread in pairs))
