@@ -27,7 +27,9 @@ USUAL: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "tint": ((1.07, 0.87), (-0.26, 0.30)),
     "small_cover": ((1.44, 0.52), (0.15, 0.37)),
 }
-INTERCEPT, SLOPE = -4.2, 1.5  # of the log-odds of a backdoor, by the score of the strongest sign
+#: Of the log-odds of a backdoor, by the score of the strongest sign: set by hand, so that it is one
+#: half between these ten and the networks with a backdoor that were tried, too few to fit it.
+INTERCEPT, SLOPE = -4.2, 1.5
 
 
 @dataclass(frozen=True)

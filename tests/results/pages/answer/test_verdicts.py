@@ -17,9 +17,7 @@ def test_verdicts_are_counted_with_a_backdoor_and_without():
         cell(attack="warp", seed=1, metrics=judged(0)),
         cell(attack="blend", seed=0),  # nothing could be said
         cell("lab", attack="blend", seed=1, metrics=judged(0), at=1),
-        cell(
-            attack="warp", seed=2, metrics=rates() | {"inspect/suspects": 1.0}
-        ),  # of a former version
+        cell(attack="warp", seed=2, metrics=rates() | {"inspect/suspects": 1.0}),  # an old one
         cell("answer", attack="blend", seed=1, metrics=judged(1), at=3),  # the newest counts
         cell("answer", attack="blend", seed=1, more=MASK, metrics=judged(0), at=2),
         cell(seed=0, more=CLEAN, metrics=judged(1)),
