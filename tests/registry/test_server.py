@@ -37,6 +37,7 @@ def test_on_a_server_versions_point_at_models_whose_files_come_back(server, caps
         readme = mlflow.artifacts.load_text(f"{mlflow.get_run(better).info.artifact_uri}/README.md")
         assert readme.startswith("# door\n")
         server.stop()
+        capsys.readouterr()  # MLflow's bars of what was downloaded, where they are shown
         assert main([better, "door", "--uri", server.uri]) == 2
         gone = " ".join(capsys.readouterr().err.split())
         assert gone.startswith(f"prunesweep: the runs at {server.uri} cannot be reached (")
