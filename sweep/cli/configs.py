@@ -33,7 +33,7 @@ def to_dict(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
 
 
 #: Keys that say how a sweep is gone about and where files lie; config.yaml has them.
-NO_PARAMS = ("published", "cache", "register", "rerun", "fail_fast", "dry_run")
+NO_PARAMS = ("published", "search", "cache", "register", "rerun", "fail_fast", "dry_run")
 NO_PARAM = re.compile(r"_partial_$|\.folder$|^tracking\.(uri|experiment|artifacts|patience)$")
 
 

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -24,8 +24,12 @@ from sweep.tracking import run_history, store
 
 T = TypeVar("T")
 
-#: The sweeper whose cells `overrides_of_cells` gives.
-SWEEPER = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
+#: The sweepers that there are, as Hydra knows them: of a grid, whose cells `overrides_of_cells`
+#: gives, and of a search.
+SWEEPERS = {
+    "basic": f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}",
+    "search": "hydra_plugins.prunesweep.SearchSweeper",
+}
 
 _compose = ConfigLoaderImpl.load_sweep_config
 
@@ -62,19 +66,28 @@ def overrides_of_cells(config: DictConfig) -> list[list[str]]:
 
 def config_of_cell(config: DictConfig, overrides: list[str]) -> DictConfig:
     """The config of one cell of a multirun."""
+    cfg, _ = config_and_choices(config, overrides)
+    return cfg
+
+
+def config_and_choices(
+    config: DictConfig, overrides: list[str]
+) -> tuple[DictConfig, Mapping[str, object]]:
+    """The config of one cell of a multirun, and the choice of each group, as Hydra keeps them."""
     cfg = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
     require_unambiguous(cfg.hydra.runtime.choices)
-    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    return own, dict(cfg.hydra.runtime.choices)
 
 
-def require_sweeper(hydra: DictConfig) -> None:
+def require_sweeper(hydra: DictConfig, expected: str = "basic") -> None:
     """Raise BadInput where another sweeper would run other cells than those that are compared."""
     target, chosen = hydra.sweeper.get("_target_"), hydra.runtime.choices["hydra/sweeper"]
-    if target != SWEEPER:
-        came = f"._target_={target}" if chosen == "basic" else f"={chosen}"
+    if target != SWEEPERS[expected]:
+        came = f"._target_={target}" if chosen == expected else f"={chosen}"
         raise BadInput(
-            f"the sweeper came as hydra/sweeper{came}; expected hydra/sweeper=basic, whose grid is "
-            f"what is checked before and compared at the end: leave the other one out"
+            f"the sweeper came as hydra/sweeper{came}; expected hydra/sweeper={expected}, whose "
+            f"cells are what is checked before and compared at the end: leave the other one out"
         )
 
 
@@ -101,10 +114,10 @@ def check_cells(
     with terminal.progress("composing", len(cells), "cells") as done:
         for job, overrides in enumerate(cells):
             configs.append(config_of_cell(config, overrides))
-            if cell := told(job, _digest):
+            if cell := told(job, digest_of):
                 digests[job] = cell
             done(1)
-    finished = () if wrong else _finished(configs[0], set(digests.values()))
+    finished = () if wrong else finished_cells(configs[0], set(digests.values()))
     todo = [job for job, cell in digests.items() if cell not in finished]
     if todo:
         load_parts()
@@ -121,7 +134,7 @@ def check_cells(
     return configs[0], list(digests.values()), finished
 
 
-def _digest(cfg: DictConfig) -> str:
+def digest_of(cfg: DictConfig) -> str:
     """The digest of a cell; BadInput where a value cannot be, or images are not there."""
     check_values(cfg)
     return digest(cfg, Origin.from_config(cfg))
@@ -134,7 +147,7 @@ def _check(cfg: DictConfig) -> None:
         check(cfg, parts)
 
 
-def _finished(cfg: DictConfig, digests: Collection[str]) -> Collection[str]:
+def finished_cells(cfg: DictConfig, digests: Collection[str]) -> Collection[str]:
     """Which of the cells are finished and need not be run; `cfg` is that of any.
 
     What an earlier cell could not log is logged before.

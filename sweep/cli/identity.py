@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from sweep.cli.parts import Parts
 
 #: Keys that don't change a cell's numbers.
-UNCOUNTED_KEYS = ("tracking", "cache", "published", "register", "rerun", "fail_fast", "dry_run")
+UNCOUNTED_KEYS = {
+    "cache",
+    "dry_run",
+    "fail_fast",
+    "published",
+    "register",
+    "rerun",
+    "search",
+    "tracking",
+}
 #: Keys below `data` and `badnet` that hold paths: what lies there counts.
 PATHS = ("root", "folder", "path", "custom_objects", *LAYOUT)
 #: Sources that don't change a cell's numbers: they show cells, or go about them.
@@ -42,7 +51,9 @@ UNCOUNTED_SOURCES = {
     "redaction.py",
     "register.py",
     "registry",
+    "report",
     "results",
+    "search",
     "strategies.py",
     "terminal.py",
 }

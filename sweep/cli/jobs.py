@@ -24,7 +24,7 @@ from sweep.launching import claims, progress, unsent, workers
 from sweep.launching.plans import Plan
 from sweep.registry import registering
 from sweep.results import cells, comparison, descriptions
-from sweep.results.pick import NOT_COMPUTED, pick
+from sweep.results.pick import NOT_COMPUTED, Pick
 from sweep.tracking import reserve, run_history, store, view
 from sweep.tracking.servers import outages, patience
 
@@ -264,12 +264,11 @@ def require_name_of_sweep(cfg: DictConfig, differing: Collection[str]) -> None:
         terminal.print_line(f"Nothing will be registered as {cfg.register}. {NOT_COMPUTED}")
 
 
-def register_pick(table: Sequence[cells.Cell], name: str, *, cut_off: bool) -> None:
+def register_pick(chosen: Pick, name: str, *, cut_off: bool) -> None:
     """Register the pick of a sweep's cells as `name`, and say what became of it.
 
     Where there is none, or the sweep was `cut_off`, that is said; what is refused ends the program.
     """
-    chosen = pick(table)
     if cut_off or chosen.cell is None:
         why = "The sweep was cut off." if cut_off else chosen.sentence
         terminal.print_line(f"{why} Nothing is registered as {name}.")

@@ -20,11 +20,18 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from sweep import interrupts, terminal
-from sweep.cli.grid import SWEEPER
+from sweep.cli.grid import SWEEPERS
 from sweep.cli.jobs import TRACEBACKS, Stopped, exit_with_error
 from sweep.cli.sweeps import Sweep
 from sweep.launching import pools, submitted
 from sweep.tracking import store
+
+ConfigStore.instance().store(  # what experiment=search chooses
+    name="search",
+    group="hydra/sweeper",
+    node={"_target_": SWEEPERS["search"], "max_batch_size": None, "params": {}},
+    provider="prunesweep",
+)
 
 
 def launch(main: Callable[[], None]) -> None:
@@ -49,8 +56,9 @@ def launch(main: Callable[[], None]) -> None:
 
 
 def _take_over_plugins() -> None:
-    """Put `GridSweeper` in place of Hydra's own sweeper, and our own yaml in place of Ray's."""
-    Plugins.instance().class_name_to_class[SWEEPER] = GridSweeper
+    """Put `CellSweeper` in place of Hydra's own sweeper, and our own yaml in place of Ray's."""
+    for sweeper in SWEEPERS.values():
+        Plugins.instance().class_name_to_class[sweeper] = CellSweeper
     launchers = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
     launchers.pop("ray.yaml", None)  # conf/hydra/launcher/ray.yaml has all keys
 
@@ -75,9 +83,10 @@ def _run_hydra(main: Callable[[], None]) -> None:
         exit_with_error(error)
 
 
-class GridSweeper(Sweeper):
-    """In place of Hydra's own sweeper of a grid: launches only the cells that are still to be run.
+class CellSweeper(Sweeper):
+    """In place of Hydra's own sweeper: launches the cells that its `Sweep` says are to be run.
 
+    Of a grid these are those that were not finished before, of a search what is to be tried next.
     Where a cell is left, since another sweep was at work on it or a worker took it along, there is
     another round. `hydra.sweeper.max_batch_size` is how many are launched at once.
     """

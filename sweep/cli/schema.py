@@ -22,6 +22,7 @@ from sweep.cli.settings.fields import (
 )
 from sweep.cli.settings.probes import Probes
 from sweep.cli.settings.repairs import Repairs
+from sweep.cli.settings.search import Search
 
 OURS = "sweep."
 
@@ -169,6 +170,7 @@ class Settings(Section):
     goodnet: GoodNetRule
     tracking: Tracking
     cache: CacheSettings
+    search: Search = Search()
 
 
 def check(config: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """Around all cells of a multirun: checked, counted, resumed, and compared at the end."""
 
-import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any
 
 import mlflow
 from hydra.core.utils import JobReturn
+from mlflow.entities import Run
 from omegaconf import DictConfig
 
-from sweep import BadInput, processes, report, terminal, tracking
+from sweep import BadInput, report, terminal, tracking
 from sweep.cli.checks import announce, print_estimates, require_folders_inside_project
 from sweep.cli.choices import require_unambiguous
 from sweep.cli.configs import command, overrides_text, to_dict
@@ -29,19 +29,17 @@ from sweep.cli.jobs import (
     require_name_of_sweep,
     stop_on_logging_failure,
 )
-from sweep.launching import claims, progress, workers
+from sweep.launching import claims, lost, progress, workers
 from sweep.launching.launchers import Launcher
 from sweep.launching.plans import Plan
 from sweep.redaction import redact_files
 from sweep.results import browser, cells, comparison, outcome
 from sweep.results.cells import Cell
+from sweep.results.pick import Pick, pick
 from sweep.tracking import run_history, store
 
-WORKER_KILLED = "its worker was killed, by somebody or for want of memory"
-ENDED_WITH_POOL = "its worker was ended since another one was killed; it was run again"
 
-
-def _launcher(hydra: DictConfig, cells: int) -> Launcher:
+def launcher_of(hydra: DictConfig, cells: int) -> Launcher:
     """What is known of the launcher that was chosen."""
     return Launcher.of(hydra.runtime.choices["hydra/launcher"], to_dict(hydra.launcher), cells)
 
@@ -50,6 +48,7 @@ class Sweep(workers.InWorker):
     """Around all cells of a multirun."""
 
     current: "Sweep | None" = None  # that has started, and not ended
+    sweeper = "basic"  # of Hydra's, the one that is expected
     plan: Plan
     workers: workers.Settings
 
@@ -66,7 +65,7 @@ class Sweep(workers.InWorker):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             require_folders_inside_project(config.hydra, "sweep")
-            require_sweeper(config.hydra)
+            require_sweeper(config.hydra, self.sweeper)
             self._start(config)
         except Exception as error:
             exit_with_error(error)
@@ -90,7 +89,7 @@ class Sweep(workers.InWorker):
                 self.plan.stop()
                 self._end_parent_run(status)
             if not self.launcher.in_process:
-                self._mark_workers_runs()
+                lost.mark_ended_workers(self.plan, looks=20 if self.launcher.count else 1)
             self.bar.close()
             table, paired_note = self._compare()
         except Exception as error:
@@ -107,7 +106,7 @@ class Sweep(workers.InWorker):
         self._print_comparison(table, paired_note)
         failed = comparison.print_failures(table)
         if self.name is not None:
-            register_pick(table, self.name, cut_off=status is not None)
+            register_pick(self._picked(table), self.name, cut_off=status is not None)
         return failed
 
     def _print_what_was_told(self) -> bool:
@@ -121,14 +120,19 @@ class Sweep(workers.InWorker):
 
     def rounds(self) -> Iterator[Sequence[int]]:
         """The cells to launch, again and again until none is left."""
-        left = list(self.plan.todo)
+        return self._rounds_of(self.plan.todo)
+
+    def _rounds_of(self, cells: Sequence[int]) -> Iterator[Sequence[int]]:
+        """These cells to launch, again and again until none of them is left."""
+        left = list(cells)
         while left and not self.plan.stopped:
             yield left
             self.reporter.print_new()
             runs = run_history.child_runs(self.experiment, self.parent.info.run_id)
             runs = [run for run in runs if run.info.status != "RUNNING"]
             ended = [run for run in runs if run.info.run_id not in self.cut]
-            left = [cell for cell in self.plan.left(ended) if cell not in self.lost]
+            of_plan = self.plan.left(ended)
+            left = [cell for cell in of_plan if cell in cells and cell not in self.lost]
             left = self.plan.await_free(left)
 
     def begin_jobs(self, cells: Sequence[int]) -> int:
@@ -139,37 +143,16 @@ class Sweep(workers.InWorker):
 
     def lose_worker(self, ended_by_pool: Collection[int]) -> None:
         """Mark the runs of workers that are dead; those in `ended_by_pool` (pids) are run again."""
-        for run in run_history.mark_dead_runs(self.experiment):
-            if run.data.tags.get("sweep") != self.parent.info.run_id:
-                continue
-            if int(run.data.tags["pid"]) in ended_by_pool:
-                self.cut.add(run.info.run_id)
-                run_history.kill(run, ENDED_WITH_POOL)
-            else:
-                run_history.kill(run, WORKER_KILLED)
-                name = overrides_text(self.overrides[int(run.data.tags["job"])], self.plan.varying)
-                progress.tell(Path(self.plan.folder), f"{name}: KILLED: {WORKER_KILLED}", done=True)
+        self.cut |= lost.mark_killed_workers(self.plan, self._names(), ended_by_pool)
 
     def lose_jobs(self, cells: Sequence[int]) -> None:
         """Mark the runs of jobs that have ended without a result; they are not launched again."""
-        runs = self.plan.own_runs(run_history.child_runs(self.experiment, self.parent.info.run_id))
-        for cell in cells:
-            self.lost.add(cell)
-            error = f"its job ended without a result; {self.launcher.logs} holds its output"
-            if cell in runs and runs[cell].info.status == "RUNNING":
-                run_history.kill(runs[cell], error)
-            name = overrides_text(self.overrides[cell], self.plan.varying)
-            progress.tell(Path(self.plan.folder), f"{name}: KILLED: {error}", done=True)
+        self.lost |= set(cells)
+        lost.mark_failed_jobs(self.plan, self._names(), cells, self.launcher.logs)
 
-    def _mark_workers_runs(self) -> None:
-        """Mark the runs of workers that have ended with the sweep, which may take a moment."""
-        for _ in range(20 if self.launcher.count else 1):
-            run_history.mark_dead_runs(self.experiment)
-            runs = run_history.child_runs(self.experiment, self.parent.info.run_id)
-            running = [run for run in runs if run.info.status == "RUNNING"]
-            if not any(processes.is_here(run.data.tags) for run in running):
-                return
-            time.sleep(0.2)
+    def _names(self) -> list[str]:
+        """What the cells are called, by what tells them apart."""
+        return [overrides_text(overrides, self.plan.varying) for overrides in self.overrides]
 
     def _print_running(self, table: Sequence[Cell]) -> None:
         """Say which cells may still run, and where their output lies."""
@@ -185,46 +168,60 @@ class Sweep(workers.InWorker):
         self.config, self.overrides = config, overrides_of_cells(config)
         table = cells.cells_of(self.overrides)
         varying = cells.distinguishing_keys(table)
-        self._require_launcher(config)
+        self._require_launcher(config, self.overrides[0], len(table))
         cfg, digests, finished = check_cells(config, self.overrides, varying)
+        self._connect(cfg, cells.differing_keys(table))
+        self._plan(cfg, digests, varying, finished)
+        self.launcher = launcher_of(config.hydra, len(self.plan.todo))
+        terminal.print_line(self.plan.sentence)
+        if cfg.dry_run:
+            self._print_plan()
+            raise SystemExit(0)
+        if self.launcher.in_process:  # elsewhere this process keeps its hands off the GPUs
+            announce(self._todo())
+        swept = [f"{key}={','.join(cells.distinct_values(table, key))}" for key in varying]
+        self._begin("sweep " + ", ".join(swept), len(self.plan.todo), {"cells": len(table)})
+
+    def _connect(self, cfg: DictConfig, differing: Collection[str]) -> None:
+        """Connect to MLflow by the config of any cell, and mark there what has died."""
         self.experiment = connect(cfg)
-        require_name_of_sweep(cfg, cells.differing_keys(table))
+        require_name_of_sweep(cfg, differing)
         self.published, self.name = cfg.published, cfg.register
         dead_count = len(run_history.mark_dead_runs(self.experiment))
         if dead_count:
             runs = "run" if dead_count == 1 else "runs"
             terminal.print_line(f"{dead_count} {runs} whose process had died: now KILLED")
+
+    def _plan(
+        self,
+        cfg: DictConfig,
+        digests: Sequence[str],
+        varying: Sequence[str],
+        finished: Collection[str],
+    ) -> None:
+        """Plan the cells of these digests; `cfg` is the config of any."""
+        models = cfg.tracking.models
         self.plan = Plan.of(
-            self.experiment,
-            digests,
-            varying,
-            finished,
-            rerun=cfg.rerun,
-            models=cfg.tracking.models,
+            self.experiment, digests, varying, finished, rerun=cfg.rerun, models=models
         )
-        self.launcher = _launcher(config.hydra, len(self.plan.todo))
-        terminal.print_line(self.plan.sentence)
-        if cfg.dry_run:
-            self._print_plan(varying)
-            raise SystemExit(0)
-        if self.launcher.in_process:  # elsewhere this process keeps its hands off the GPUs
-            announce(self._todo())
-        swept = [f"{key}={','.join(cells.distinct_values(table, key))}" for key in varying]
-        tags = tracking.source_tags()
-        tags |= {"overrides": " ".join(config.hydra.overrides.task), "cells": len(table)}
+
+    def _begin(self, name: str, count: int, tags: Mapping[str, object]) -> None:
+        """Create the parent run, and begin: `count` cells are to be run."""
+        tags = {**tracking.source_tags(), **tags}
+        tags["overrides"] = " ".join(self.config.hydra.overrides.task)
         self.parent = mlflow.MlflowClient().create_run(
             self.experiment,
-            run_name="sweep " + ", ".join(swept),
+            run_name=name,
             tags={key: tracking.tag_value(value) for key, value in tags.items()},
         )
-        self._watch(config.hydra)
+        self._watch(self.config.hydra, count)
 
-    def _require_launcher(self, config: DictConfig) -> None:
-        """Raise BadInput where the launcher cannot run these cells, or not log what they find."""
-        uri = config_of_cell(config, self.overrides[0]).tracking.uri or store.default_uri()
-        _launcher(config.hydra, len(self.overrides)).require(uri)
+    def _require_launcher(self, config: DictConfig, cell: list[str], count: int) -> None:
+        """Raise BadInput where the launcher cannot run such cells, or not log what they find."""
+        uri = config_of_cell(config, cell).tracking.uri or store.default_uri()
+        launcher_of(config.hydra, count).require(uri)
 
-    def _watch(self, hydra: DictConfig) -> None:
+    def _watch(self, hydra: DictConfig, count: int) -> None:
         """Begin: from now on cells may run, and what they tell is printed."""
         self.bar = ExitStack()
         self.lost: set[int] = set()  # cells whose job ended without a word
@@ -235,21 +232,17 @@ class Sweep(workers.InWorker):
         folder = Path(hydra.sweep.dir)
         self.plan = self.plan.begin(folder, self.parent.info.run_id)
         self.workers = self.launcher.settings(str(folder), terminal.console.width)
-        done = self.bar.enter_context(terminal.progress_bar("sweep", len(self.plan.todo), "cells"))
-        self.reporter = progress.Reporter(folder, len(self.plan.todo), done)
+        done = self.bar.enter_context(terminal.progress_bar("sweep", count, "cells"))
+        self.reporter = progress.Reporter(folder, count, done)
         self.bar.callback(self.reporter.close)
         if not self.launcher.in_process:
             self.reporter.watch()
 
-    def _print_plan(self, varying: list[str]) -> None:
+    def _print_plan(self) -> None:
         """Print what each cell would be: run, or reused."""
         lines = [
-            [
-                str(job),
-                "run" if job in self.plan.todo else "reused",
-                overrides_text(overrides, varying),
-            ]
-            for job, overrides in enumerate(self.overrides)
+            [str(job), "run" if job in self.plan.todo else "reused", name]
+            for job, name in enumerate(self._names())
         ]
         terminal.print_table(["cell", "", ""], lines, 3)
         print_estimates(self._todo())
@@ -275,13 +268,26 @@ class Sweep(workers.InWorker):
         repeat = command(self.config.hydra.overrides.task, "-m")
         with tracking.Log(self.parent) as log:
             log.tags(cells.reused_tags(reused))
-            paired_note = outcome.log_outcome(log, table, all_runs, repeat)
+            paired_note = self._log_outcome(log, table, all_runs, repeat)
         self.view = browser.save_view(self.parent, table, all_runs)
         report.log(self.parent)
         return table, paired_note
 
-    def _print_comparison(self, table: list[Cell], paired_note: str) -> None:
+    def _print_table(self, table: Sequence[Cell]) -> None:
         comparison.print_comparison(table)
+
+    def _picked(self, table: Sequence[Cell]) -> Pick:
+        """The cell that a defender would take."""
+        return pick(table)
+
+    def _log_outcome(
+        self, log: tracking.Log, table: Sequence[Cell], runs: Sequence[Run], repeat: str
+    ) -> str:
+        """Log what the cells came to, and return a line on paired.csv."""
+        return outcome.log_outcome(log, table, self._picked(table), runs, repeat)
+
+    def _print_comparison(self, table: list[Cell], paired_note: str) -> None:
+        self._print_table(table)
         if self.published:
             comparison.print_published(table, to_dict(self.published, resolve=False))
         if paired_note:

@@ -19,7 +19,8 @@ RAY = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
 class Launcher:
     """A launcher as it was chosen.
 
-    in_process: cells run one after the other, in the sweep's own process; count: how many workers
+    in_process: cells run one after the other, in the sweep's own process; width: how many may run
+    at once, as far as that is known; count: how many workers
     there are on this machine at once, 0 where the launcher sees to that; at_once: how many cells
     are launched together, None: all; threads: of a worker, None where nobody divides the cores;
     elsewhere: cells run on other machines; logs: where workers write down what goes wrong; writes:
@@ -28,6 +29,7 @@ class Launcher:
 
     name: str = "basic"
     in_process: bool = False
+    width: int = 1
     count: int = 0
     at_once: int | None = None
     threads: int | None = None
@@ -43,19 +45,21 @@ class Launcher:
             return cls(name, in_process=True)
         if target == JOBLIB:
             count = max(1, min(_joblib_workers(settings["n_jobs"]), cells))
-            return cls(name, count=count, threads=workers.threads_of(count))
+            return cls(name, width=count, count=count, threads=workers.threads_of(count))
         if target.startswith(SUBMITIT):
             slurm, threads = "Slurm" in target, settings["cpus_per_task"]
             logs = str(settings["submitit_folder"]).partition("/%")[0]
             if slurm:
-                return cls(name, threads=threads, elsewhere=True, logs=logs, writes=True)
+                width = int(settings.get("array_parallelism") or 1)
+                return cls(name, False, width, 0, None, threads, True, logs, writes=True)
             at_once = max(1, workers.cores() // (threads or 1))
             threads = threads or workers.threads_of(at_once)
-            return cls(name, at_once=at_once, threads=threads, logs=logs, writes=True)
+            return cls(name, False, at_once, 0, at_once, threads, logs=logs, writes=True)
         if target == RAY:
             init, remote = settings["ray"]["init"], settings["ray"]["remote"]
             threads = max(1, int(remote.get("num_cpus") or 1))
-            return cls(name, threads=threads, elsewhere=init.get("address") is not None)
+            width = max(1, int(init.get("num_cpus") or workers.cores()) // threads)
+            return cls(name, False, width, 0, None, threads, init.get("address") is not None)
         return cls(name)
 
     def require(self, uri: str) -> None:

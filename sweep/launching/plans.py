@@ -73,6 +73,14 @@ class Plan:
         plan._write()
         return plan
 
+    def extend(self, cells: Sequence[str], finished: Collection[str]) -> "Plan":
+        """The plan with more cells (digests) behind its own; `finished` need not be run."""
+        first = len(self.cells)
+        todo = [first + place for place, cell in enumerate(cells) if cell not in finished]
+        plan = replace(self, cells=[*self.cells, *cells], todo=[*self.todo, *todo])
+        plan._write()
+        return plan
+
     def launch(self, cells: Sequence[int]) -> "Plan":
         """The plan with these cells as Hydra's next jobs."""
         plan = replace(self, launched=[*self.launched, *cells])

@@ -62,6 +62,11 @@ class Reporter:
                     position = self._position() if told["done"] else ""
                     terminal.print_line(position + told["text"])
 
+    def skip(self, count: int) -> None:
+        """Move the bar on by cells that need not be run."""
+        self._total -= count
+        self._advance(count)
+
     def _new_lines(self) -> list[bytes]:
         """The whole lines that were written since the last time."""
         if not self._file.is_file():

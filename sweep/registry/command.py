@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from sweep import BadInput, terminal
 from sweep.redaction import redacted
 from sweep.registry import names, registering
-from sweep.results import sources
+from sweep.results import searches, sources
 from sweep.tracking import store
 
 
@@ -47,7 +47,7 @@ def _register(run_id: str, name: str, uri: str | None) -> str:
         if "cells" not in run.data.tags:
             return registering.register(run_id, name)
         cells = [entry.cell for entry in sources.of_sweep(run)]
-        return registering.register_pick(cells, name)
+        return registering.register_pick(searches.pick_of(run, cells), name)
     except BadInput:
         raise
     except Exception as error:  # of MLflow, and of what it stands on

@@ -7,7 +7,7 @@ made by somebody else and is left alone.
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +22,8 @@ from sweep import BadInput
 from sweep.redaction import redacted
 from sweep.registry import better, names
 from sweep.registry.card import card, description
-from sweep.results.cells import Cell, cell_of
-from sweep.results.pick import pick
+from sweep.results.cells import cell_of
+from sweep.results.pick import Pick
 from sweep.tracking import Log, artifacts, store
 from sweep.tracking.models import ABOUT
 from sweep.tracking.servers import outages
@@ -57,12 +57,11 @@ class Logged:
         return kept | {RUN: self.run.info.run_id, NETWORK: self.network}
 
 
-def register_pick(cells: Sequence[Cell], name: str) -> str:
-    """Register the pick of a sweep's `cells`, and return a line that says what became of it.
+def register_pick(chosen: Pick, name: str) -> str:
+    """Register the pick of a sweep, and return a line that says what became of it.
 
     Raises BadInput where there is no pick, or as `register`.
     """
-    chosen = pick(cells)
     if chosen.cell is None:
         raise BadInput(f"{chosen.sentence} So nothing was registered as {name}.")
     return register(chosen.cell.run_id, name, f"cell {chosen.cell.job}")

@@ -12,7 +12,8 @@ from sweep.report.aggregate import LEVEL, Rate, Versus, in_every_seed, overlap, 
 from sweep.report.data import ASR, CLEAN, COST, VALID, Group, Panel, Report
 from sweep.report.settings import SEEDS
 from sweep.results.paired import OF_BADNET, Hits
-from sweep.results.pick import LARGEST_DROP, pick
+from sweep.results.pick import LARGEST_DROP
+from sweep.results.searches import pick_of
 
 #: Points of clean validation accuracy that may be paid; None: any. The first is the project's aim.
 LARGEST = 0.1
@@ -68,7 +69,8 @@ def answer(report: Report, panel: Panel, hits: Sequence[Hits | None]) -> Answer:
             f"{percent(bound.rates[ASR].value)} % ({bound.label}, clean "
             f"{percent(bound.rates[CLEAN].value)} %)."
         )
-    picked = pick([report.entries[place].cell for group in groups for place in group.cells])
+    entries = [report.entries[place] for group in groups for place in group.cells]
+    picked = pick_of(entries[0].sweep, [entry.cell for entry in entries])
     if picked.cell is not None:
         sentences.append(picked.sentence)
     headline = _headline(chosen, choices[-1])

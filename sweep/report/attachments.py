@@ -3,18 +3,23 @@
 import base64
 import csv
 import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from sweep.evaluation.significance import TOLERANCE
+from sweep.results.searches import SEARCH
+from sweep.results.searches import TAG as SEARCH_TAG
+from sweep.results.sources import Entry
 from sweep.tracking import artifacts
 
 #: The rates of a curve that are drawn, by their names in curve.csv.
@@ -34,6 +39,31 @@ SAMPLES, TRIED = 6, 400  # pictures that are tried first, and how wide, to see w
 QUALITY = 55
 
 Scores = Mapping[str, NDArray[np.float32]]
+
+
+def searches(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """What each search among the sweeps has logged of itself, and of its trials the `cell`.
+
+    That is the place among `entries`.
+    """
+    parents = {
+        entry.sweep.info.run_id: entry.sweep
+        for entry in entries
+        if entry.whole and entry.sweep is not None and SEARCH_TAG in entry.sweep.data.tags
+    }
+    texts = artifacts.read_all([run.info.artifact_uri for run in parents.values()], SEARCH)
+    found = []
+    for sweep, text in zip(parents, texts, strict=True):
+        if text is not None:
+            places = {
+                entry.cell.job: place
+                for place, entry in enumerate(entries)
+                if entry.sweep is not None and entry.sweep.info.run_id == sweep
+            }
+            logged = json.loads(text)
+            logged["trials"] = [one | {"cell": places[one["job"]]} for one in logged["trials"]]
+            found.append(logged)
+    return found
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -146,7 +147,8 @@ def _read(entries: Sequence[Entry]) -> tuple[Report, list[Hits | None]]:
         number: place for number, place in _places(entries).items() if entries[number].cell.finished
     }
     hits = _of_all(places, paired.read_hits(list(places.values())), None, len(entries))
-    return report(entries, hits), hits
+    searches = attachments.searches(entries)
+    return replace(report(entries, hits), searches=searches), hits
 
 
 def _places(entries: Sequence[Entry]) -> dict[int, str]:

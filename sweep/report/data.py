@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sweep.report.aggregate import Rate, over_seeds, rate
 from sweep.report.settings import (
@@ -100,7 +101,7 @@ class Report:
     """All that a report says: its cells, the strategies they are of, and the panels of these.
 
     `columns` are the settings that are shown, `swept` those of them that differ, `telling` those
-    that tell strategies apart.
+    that tell strategies apart; `searches`: what each search among its sweeps has logged of itself.
     """
 
     entries: Sequence[Entry]
@@ -110,6 +111,7 @@ class Report:
     telling: Sequence[str]
     groups: Sequence[Group]
     panels: Sequence[Panel]
+    searches: Sequence[Mapping[str, Any]] = ()
 
 
 def report(entries: Sequence[Entry], hits: Sequence[Hits | None]) -> Report:

@@ -79,6 +79,7 @@ def payload(
         ],
         "cells": cells,
         "curves": [json.loads(text) for text in unique],
+        "searches": report.searches,
         "alarms": [round(alarm, 5) for alarm in ALARMS],
     }
 

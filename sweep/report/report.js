@@ -182,6 +182,51 @@ function drawScatter() {
   });
 }
 
+/** Of each search its trials and their front, its history, and what its settings explain. */
+function drawSearch() {
+  $("search").hidden = !DATA.searches.length;
+  if (!DATA.searches.length) return;
+  const [blue, orange] = colours();
+  const target = $("search-charts");
+  if (!target.children.length) {
+    target.append(...DATA.searches.flatMap(() => [0, 1, 2].map(() => element("div", { class: "chart" }))));
+  }
+  $("search-note").textContent = (DATA.searches.some((search) => search.oracle)
+    ? "It looked at true attack success, which no defender knows: a bound, never a defence. "
+    : "The proxy is what reversed triggers and corruptions, found anew on B', still do, the larger of both, on clean validation images. ") +
+    "The line is the front: no trial lost less accuracy with less success. What a setting explains is its share of the variance between the trials that have it.";
+  DATA.searches.forEach((search, at) => {
+    const [trials, history, settings] = [...target.children].slice(3 * at);
+    const success = search.oracle ? "true attack success †, %" : "proxy of attack success, %";
+    const by = new Map(search.trials.map((trial) => [trial.job, trial]));
+    const dots = (some, name, marker) => ({
+      x: some.map((t) => 100 * t.lost), y: some.map((t) => 100 * t.success), name, mode: "markers", type: "scatter", showlegend: true, marker,
+      text: some.map((t) => `<b>trial ${t.job}</b> ${escaped(cellName(DATA.cells[t.cell]))}`),
+      hovertemplate: "%{text}<br>%{x:.2f} points lost<br>%{y:.2f} %<extra></extra>",
+    });
+    const front = search.front.map((job) => by.get(job));
+    const chosen = search.pick == null ? [] : [by.get(search.pick)];
+    draw(trials, [
+      { x: front.map((t) => 100 * t.lost), y: front.map((t) => 100 * t.success), name: "front", mode: "lines", line: { shape: "hv", color: orange, width: 1.5 }, hoverinfo: "skip", showlegend: true },
+      dots(search.trials, "trial", { color: blue, size: 8 }),
+      ...(chosen.length ? [dots(chosen, "pick", { color: orange, size: 15, symbol: "star" })] : []),
+    ], {
+      height: 330, ...LEGEND, xaxis: axis("points of clean validation accuracy lost"), yaxis: axis(success),
+      shapes: [{ type: "line", x0: 100 * search.most_lost, x1: 100 * search.most_lost, yref: "paper", y0: 0, y1: 1, line: { dash: "dot", color: css("--muted"), width: 1 } }],
+    }, `${search.trials.length} trials: ${success} over points of clean accuracy lost; ${front.length} are on the front.`);
+    const numbers = search.history.map((least, job) => job).filter((job) => search.history[job] != null);
+    draw(history, [
+      { x: search.trials.map((t) => t.job), y: search.trials.map((t) => 100 * t.success), name: "each trial", mode: "markers", type: "scatter", marker: { color: "#8a8f98", size: 6 }, showlegend: true },
+      { x: numbers, y: numbers.map((job) => 100 * search.history[job]), name: `least so far, at most ${+(100 * search.most_lost).toFixed(2)} points lost`, mode: "lines", line: { shape: "hv", color: blue }, showlegend: true },
+    ], { height: 330, ...LEGEND, xaxis: axis("trial"), yaxis: axis(success) }, `What was found, trial by trial.`);
+    const shares = Object.entries(search.importances).reverse();
+    draw(settings, [
+      { x: shares.map(([, share]) => 100 * share), y: shares.map(([name]) => name), type: "bar", orientation: "h", marker: { color: blue }, hovertemplate: "%{y}: %{x:.1f} %<extra></extra>" },
+    ], { height: 330, xaxis: axis("share of the variance of trials, %", { range: [0, 100] }), yaxis: axis("") },
+    `What settings explain: ${shares.map(([name, share]) => `${name} ${percent(share, 0)} %`).reverse().join(", ")}.`);
+  });
+}
+
 /** The colour and dash of each chosen group, and a letter for its chip. */
 function styles() {
   return new Map([...state.chosen].map((number, place) => [number, {
@@ -673,6 +718,7 @@ function firstChoice() {
 }
 
 function drawCharts() {
+  drawSearch();
   drawScatter();
   drawHeat();
   drawCurves();
@@ -687,6 +733,7 @@ makeHeat();
 makeDetection();
 makeUnwell();
 drawCells();
+drawSearch();
 drawScatter();
 drawCurves();
 $("curve-x").addEventListener("change", () => drawCharts());

@@ -7,16 +7,17 @@ from mlflow.entities import Run
 from sweep.results import comparison, descriptions, paired
 from sweep.results.cells import Cell
 from sweep.results.figures.tradeoffs import tradeoff_figure
-from sweep.results.pick import pick
+from sweep.results.pick import Pick
 from sweep.tracking import Log
 
 
-def log_outcome(log: Log, cells: Sequence[Cell], runs: Sequence[Run], command: str) -> str:
+def log_outcome(
+    log: Log, cells: Sequence[Cell], chosen: Pick, runs: Sequence[Run], command: str
+) -> str:
     """Log the outcome of a sweep of these `cells`, whose `runs` there are, made by `command`.
 
     Returned is a line on paired.csv, "" where there is none.
     """
-    chosen = pick(cells)
     what = descriptions.about(runs[0].data.params) if runs else "nothing yet"
     log.describe(descriptions.of_sweep(cells, chosen, command, what))
     log.metrics(descriptions.parent_metrics(cells, chosen))

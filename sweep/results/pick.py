@@ -3,7 +3,7 @@
 Defined here once, for the comparison and for whatever registers or searches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sweep.evaluation.significance import TOLERANCE
@@ -11,14 +11,38 @@ from sweep.results.cells import Cell
 
 LARGEST_DROP = 0.02  # of B's accuracy on clean validation images, that a pick may cost
 RESIDUAL = "repaired/reversed_trigger_success"
+CORRUPTION = "repaired/corruption_success"
 ASR = "repaired/attack_success_rate"
 NOT_COMPUTED = (
     "No pick: triggers were not reversed anew in B'; give recheck=true, and the comparison names "
     "the cell on which they do least."
 )
 NONE_SAFE = (
-    "No pick: no defender's cell with recheck=true is at most 2 points below B on clean validation "
-    "images."
+    "No pick: no defender's cell with recheck=true is at most {:g} points below B on clean "
+    "validation images."
+)
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """What stands in for attack success, which no defender knows: rates that clean images tell.
+
+    Of several of the recheck's `metrics` the largest counts; `sentence` says what is least.
+    """
+
+    metrics: Sequence[str]
+    sentence: str
+
+    def of(self, metrics: Mapping[str, float]) -> float | None:
+        """The proxy of a cell's metrics, in 0..1; None where one of them is not known."""
+        known = [metrics[name] for name in self.metrics if name in metrics]
+        return max(known) if len(known) == len(self.metrics) else None
+
+
+REVERSED = Proxy([RESIDUAL], "reversed triggers do least there")
+EITHER = Proxy(
+    [RESIDUAL, CORRUPTION],
+    "reversed triggers and corruptions, of which the one counts that does more, do least there",
 )
 
 
@@ -36,25 +60,26 @@ class Pick:
     of: int = 0
 
 
-def pick(cells: Sequence[Cell]) -> Pick:
-    """Pick among the defenders' cells at most `LARGEST_DROP` below B on clean validation images.
+def pick(cells: Sequence[Cell], by: Proxy = REVERSED, largest_drop: float = LARGEST_DROP) -> Pick:
+    """Pick among the defenders' cells at most `largest_drop` below B on clean validation images.
 
-    Taken is the one on which reversed triggers, found anew in its B', do least; of equal ones the
-    more accurate on clean validation images. Never is attack success looked at.
+    Taken is the one on which the proxy, found anew in its B', is least; of equal ones the more
+    accurate on clean validation images. Never is attack success looked at.
     """
     defenders = [cell for cell in cells if cell.finished and not cell.oracle]
-    computed = [cell for cell in defenders if RESIDUAL in cell.metrics]
+    proxies = {cell.job: value for cell in defenders if (value := by.of(cell.metrics)) is not None}
+    computed = [cell for cell in defenders if cell.job in proxies]
     if not computed:
         return Pick(None, NOT_COMPUTED)
-    safe = [cell for cell in computed if drop(cell) <= LARGEST_DROP + TOLERANCE]
+    safe = [cell for cell in computed if drop(cell) <= largest_drop + TOLERANCE]
     if not safe:
-        return Pick(None, NONE_SAFE)
-    best = min(safe, key=lambda cell: (cell.metrics[RESIDUAL], drop(cell), cell.job))
+        return Pick(None, NONE_SAFE.format(100 * largest_drop))
+    best = min(safe, key=lambda cell: (proxies[cell.job], drop(cell), cell.job))
     success = [cell.metrics[ASR] for cell in defenders if ASR in cell.metrics]
     sentence = (
-        f"The pick is cell {best.job}: of the {len(safe)} defenders' cells at most 2 points below "
-        f"B on clean validation images, reversed triggers do least there "
-        f"({100 * best.metrics[RESIDUAL]:.1f} % of the images)."
+        f"The pick is cell {best.job}: of the {len(safe)} defenders' cells at most "
+        f"{100 * largest_drop:g} points below B on clean validation images, {by.sentence} "
+        f"({100 * proxies[best.job]:.1f} % of the images)."
     )
     if ASR not in best.metrics:
         return Pick(best, sentence)

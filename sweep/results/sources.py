@@ -19,6 +19,7 @@ from sweep import BadInput
 from sweep.redaction import redacted
 from sweep.results.cells import MISSING, SEED_KEY, Cell, cell_of, reused_run_ids
 from sweep.results.pages.sweeps import PARENT, overrides
+from sweep.results.searches import without_search
 from sweep.tracking import artifacts, run_history, store
 
 EXPERIMENT = "prunesweep"
@@ -55,7 +56,7 @@ class Entry:
         """The command that runs this cell alone; "" where that is not known."""
         if self.sweep is None and not self.given:
             return ""
-        words = overrides(self.sweep) if self.sweep is not None else []
+        words = without_search(overrides(self.sweep)) if self.sweep is not None else []
         keys = [word.partition("=")[0].lstrip("+") for word in filter(None, words)]
         pinned = {
             key: self.given.get(key, self.settings.get(dotted(key), word.partition("=")[2]))

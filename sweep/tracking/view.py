@@ -26,7 +26,8 @@ DETECTION, FALSE_ALARM = "goodnet/detection_rate", "goodnet/false_alarm_rate"
 CHANNELS, FRACTION = "prune/channels", "prune/fraction"
 CURVES = ("curve/attack_success_rate", "curve/clean_accuracy")
 DETECTOR = tuple(f"detector/{rate}" for rate in ("auroc", "detection_rate", "false_alarm_rate"))
-COLUMNS = (ASR, CLEAN, DETECTION, FALSE_ALARM, CHANNELS, *DETECTOR)
+LOST, SUCCESS = "search/accuracy_lost", "search/success"  # of a search's trials: its objectives
+COLUMNS = (SUCCESS, LOST, ASR, CLEAN, DETECTION, FALSE_ALARM, CHANNELS, *DETECTOR)
 TABLE, CHARTS = "TABLE", "CHART"
 
 Chart = dict[str, Any]
@@ -63,9 +64,10 @@ def page_state(
 
     params: what was swept, by its names in MLflow; metrics: all that the cells have logged;
     oracles: whether there are some among them, which a column then tells from defenders. Cells are
-    sorted by attack success, or by clean accuracy where no image was poisoned.
+    sorted by what a search goes by, else by attack success, or by clean accuracy where no image was
+    poisoned.
     """
-    attacked = ASR in metrics
+    (first, *_) = [name for name in (SUCCESS, ASR) if name in metrics] or [CLEAN]
     columns = [_column("params", name) for name in params]
     columns += [_column("tags", "threat_model")] if oracles else []
     columns += [_column("metrics", name) for name in COLUMNS if name in metrics]
@@ -75,8 +77,8 @@ def page_state(
     return {
         **PAGE,
         "searchFilter": f"tags.{SWEEPS} LIKE '%{sweep}%'",
-        "orderByKey": _column("metrics", ASR if attacked else CLEAN),
-        "orderByAsc": attacked,
+        "orderByKey": _column("metrics", first),
+        "orderByAsc": first != CLEAN,
         "selectedColumns": columns,
         "columnOrder": columns,
         "columnWidths": {column: _width(column) for column in columns},
@@ -176,15 +178,17 @@ def _sections(params: Sequence[str], metrics: Collection[str]) -> dict[str, list
 
     Titles begin with a number, by which MLflow sorts, where it does.
     """
-    rates = [rate for rate in (CLEAN, ASR) if rate in metrics]  # lines are coloured by the last
+    rates = [rate for rate in (CLEAN, ASR) if rate in metrics]
+    told = [SUCCESS] if SUCCESS in metrics else rates  # lines are coloured by the last
     if ASR in metrics:
         title, x, y = "1 What is left of the attack", CLEAN, ASR
     else:
         title, x, y = "1 What is left of the task", FRACTION, CLEAN
     sections = {
+        "0 The search": _scatter(LOST, SUCCESS, metrics),
         title: [*_scatter(x, y, metrics), *map(_bars, rates[-1:])],
         "2 The pruning curve": [_line(name) for name in CURVES if name in metrics],
-        "3 What was swept": [_parallel(params, rates)] if params and rates else [],
+        "3 What was swept": [_parallel(params, told)] if params and told else [],
         "4 GoodNet": _scatter(FALSE_ALARM, DETECTION, metrics),
     }
     return {title: charts for title, charts in sections.items() if charts}

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from sweep import BadInput, NotApplicable, interrupts
 from sweep.cli import checks, grid, hydra_errors, jobs, program, sweeps
 from sweep.launching import workers
+from sweep.results.pick import pick
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,7 +62,7 @@ def test_what_can_never_be_registered_is_refused(cell, overrides, says):
 
 
 def test_of_a_sweep_that_was_cut_off_nothing_is_registered_and_that_is_said(capsys):
-    jobs.register_pick([], "door", cut_off=True)
+    jobs.register_pick(pick([]), "door", cut_off=True)
     said = " ".join(capsys.readouterr().out.split())
     assert said == "The sweep was cut off. Nothing is registered as door."
 

@@ -37,6 +37,7 @@ LEVELS: list[dict[str, set[str]]] = [
     {
         "attacks": {"numpy"},
         "evaluation": {"numpy"},
+        "search": {"numpy", "optuna"},
         "networks": {"h5py", "keras", "numpy", "tensorflow"},
     },
     {"data": {"PIL", "h5py", "numpy"}},

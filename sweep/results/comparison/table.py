@@ -27,6 +27,7 @@ from sweep.results.cells import (
     short_names,
 )
 from sweep.results.comparison.detectors import print_detectors
+from sweep.results.comparison.errors import cell_numbers, print_errors
 from sweep.results.comparison.probes import print_probes
 from sweep.results.figures.sweep import MARKS, CellRates, draw_comparison
 from sweep.tracking import SKIPPED
@@ -62,6 +63,7 @@ FAILURES = {  # of one cell, and of several
     "UNSENT": ("could not be logged", "could not be logged"),
     "RUNNING": ("still runs elsewhere", "still run elsewhere"),
 }
+LONGEST_LABEL = 70  # characters beside a row of a figure; beyond, comparison.csv has the settings
 APART = "Apart, since the attack did not take hold of B there:"
 SEEDS = "Numbers are means over {} seeds (comparison.csv has each)."
 
@@ -74,6 +76,7 @@ def comparison_figure(cells: Sequence[Cell]) -> Figure:
         if any(cell.measured for cell in group.cells):
             first = group.first
             label = describe(keys, group.labels(keys)) or first.ranked_by
+            label = label if len(label) <= LONGEST_LABEL else f"cell {first.job}, {first.ranked_by}"
             label += " (no implant)" if group.apart else ""
             rates = {metric: group.values(metric) for metric, *_ in MARKS}
             known = {metric: values for metric, values in rates.items() if values}
@@ -129,10 +132,9 @@ def print_comparison(cells: Sequence[Cell]) -> None:
     if not all(cell.stop_reached for cell in cells):
         terminal.print_line("* The stop's criterion was never met.")
     for why, jobs in _no_implants(cells).items():
-        which = f" in {_cell_numbers(jobs)}" if len(cells) > 1 else ""
+        which = f" in {cell_numbers(jobs)}" if len(cells) > 1 else ""
         terminal.print_line(f"The attack did not take hold of B{which}: {why}.")
-    for error, jobs in _errors(cells).items():
-        terminal.print_line(f"{_cell_numbers(jobs)} {error}")
+    print_errors(cells)
     print_detectors(cells)
     print_probes(cells)
 
@@ -212,27 +214,6 @@ def _no_implants(cells: Sequence[Cell]) -> dict[str, list[int]]:
         if cell.apart:
             jobs_by_reason.setdefault(cell.implant, []).append(cell.job)
     return jobs_by_reason
-
-
-def _errors(cells: Sequence[Cell]) -> dict[str, list[int]]:
-    """The cells that each error befell, by their numbers."""
-    jobs_by_error: dict[str, list[int]] = {}
-    for cell in cells:
-        if cell.error:
-            jobs_by_error.setdefault(f"{cell.status}: {cell.error}", []).append(cell.job)
-    return jobs_by_error
-
-
-def _cell_numbers(jobs: Sequence[int]) -> str:
-    """The numbers of some cells, those that follow each other in short.
-
-    >>> _cell_numbers([3]), _cell_numbers([0, 1, 2, 5])
-    ('cell 3', 'cells 0-2, 5')
-    """
-    starts = [job for job in jobs if job - 1 not in jobs]
-    ends = [job for job in jobs if job + 1 not in jobs]
-    ranges = (str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
-    return f"cell{'s' if len(jobs) > 1 else ''} {', '.join(ranges)}"
 
 
 def print_published(cells: Sequence[Cell], published: Mapping[str, Any]) -> None:

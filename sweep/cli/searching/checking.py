@@ -1,0 +1,68 @@
+"""Every single choice of a space, composed and checked before the first trial."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from omegaconf import DictConfig
+
+from sweep import BadInput, NotApplicable, terminal
+from sweep.cli.checks import check, check_values, checked_parts, load_parts
+from sweep.cli.grid import config_of_cell
+from sweep.cli.searching.request import Request
+
+
+def checked(config: DictConfig, request: Request) -> tuple[Request, list[str]]:
+    """The request without the choices that do not apply to the network, and a line on each.
+
+    Raises BadInput, with every sentence there is, where a choice, or what comes first, cannot be.
+    """
+    wrong: dict[str, list[str]] = {}
+    space, left_out = request.space, []
+    singles = space.single_choices()
+    with terminal.progress("checking", len(singles) + len(request.first), "choices") as done:
+        load_parts()
+        for words in request.first:
+            _told(config, request, [*request.base, *words], " ".join(words), wrong)
+            done(1)
+        for setting, value, values in singles:
+            (word,) = space.without(
+                [other.name for other in space.settings if other is not setting]
+            ).overrides({setting.name: value}) or [""]
+            reason = _told(config, request, request.overrides(values), word, wrong)
+            if reason and value == setting.ends[0]:
+                wrong.setdefault(reason, []).append(word)
+            elif reason:
+                space = space.without_choice(setting.name, value)
+                left_out.append(f"{word} is left out: {reason}")
+            done(1)
+    if wrong:
+        sentences = [f"{reason}\n  (in: {'; '.join(where)})" for reason, where in wrong.items()]
+        raise BadInput("nothing was started.\n" + "\n".join(sentences))
+    return replace(request, space=space), left_out
+
+
+def _told(
+    config: DictConfig,
+    request: Request,
+    overrides: Sequence[str],
+    name: str,
+    wrong: dict[str, list[str]],
+) -> str:
+    """Why a cell does not apply to the network, "" where it does; what is wrong goes to `wrong`."""
+    try:
+        cfg = config_of_cell(config, list(overrides))
+        check_values(cfg)
+        parts = checked_parts(cfg)
+        check(cfg, parts)
+    except NotApplicable as error:
+        return str(error)
+    except BadInput as error:
+        wrong.setdefault(str(error), []).append(name)
+        return ""
+    if parts.threat_model == "oracle" and not request.oracle:
+        wrong.setdefault(
+            "an order that looks at poisoned images, which no defender has, came in a search by "
+            "what a defender may see; leave it out, or set search.objective=oracle",
+            [],
+        ).append(name)
+    return ""

@@ -1,0 +1,20 @@
+"""What a search looks through, and what it tries next: a space of settings, and Optuna's study.
+
+Settings are words of a command line and numbers; nothing here knows a network, or runs one.
+"""
+
+from sweep.search.importance import importances
+from sweep.search.space import Setting, Space, Values
+from sweep.search.study import SAMPLERS, Found, Study, Suggestion, require_optuna
+
+__all__ = [
+    "SAMPLERS",
+    "Found",
+    "Setting",
+    "Space",
+    "Study",
+    "Suggestion",
+    "Values",
+    "importances",
+    "require_optuna",
+]
