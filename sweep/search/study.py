@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 SAMPLERS = ("tpe", "random")
+AT_RANDOM = 5  # suggestions in turn that were tried before, after which they are drawn at random
+EXHAUSTED = 100  # and after which nothing new is looked for
 LOSS = "accuracy lost"  # the constraint's name
 WITHOUT = "experiment=search needs the extra search: pip install -e '.[search]' -c constraints.txt"
+
+
+#: The values of a trial as a key: the names of settings, and words of the command line.
+Row = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -127,27 +133,26 @@ def _optuna() -> Any:
     return optuna
 
 
-def replayed(
-    study: Study, table: Mapping[tuple[tuple[str, str], ...], Found], trials: int
-) -> list[Found]:
-    """What a study finds, trial by trial, where each it asks for is read off a `table`.
+def replayed(study: Study, table: Mapping[Row, Found], trials: int) -> list[Row]:
+    """The rows of a `table` that a study asks for, trial by trial, where each is read off there.
 
-    The table is by the words of all that was chosen, see `row_of`, and must hold all of the space.
-    What was tried before counts as no trial; it ends early where nothing new is found.
+    What was tried before counts as no trial, and what is not in the table has failed. It ends early
+    where nothing new is found.
     """
-    seen: dict[tuple[tuple[str, str], ...], Found] = {}
+    tried: list[Row] = []
     repeats = 0
-    while len(seen) < min(trials, len(table)):
-        suggestion = study.ask(at_random=repeats >= 10)
+    while len(tried) < trials and repeats < EXHAUSTED:
+        suggestion = study.ask(at_random=repeats >= AT_RANDOM)
         row = row_of(suggestion.values)
-        study.tell(suggestion, table[row])
-        repeats = repeats + 1 if row in seen else 0
-        seen.setdefault(row, table[row])
-        if repeats > 100 * len(table):
-            break
-    return list(seen.values())
+        study.tell(suggestion, table.get(row))
+        if row in tried:
+            repeats += 1
+        else:
+            repeats = 0
+            tried.append(row)
+    return tried
 
 
-def row_of(values: Values) -> tuple[tuple[str, str], ...]:
+def row_of(values: Values) -> Row:
     """The key of these values in a table of all."""
     return tuple(sorted((name, word(value)) for name, value in values.items()))

@@ -10,6 +10,8 @@ from sweep.cli.checks import check, check_values, checked_parts, load_parts
 from sweep.cli.grid import config_of_cell
 from sweep.cli.searching.request import Request
 
+SHOWN = 3  # choices that an error befell
+
 
 def checked(config: DictConfig, request: Request) -> tuple[Request, list[str]]:
     """The request without the choices that do not apply to the network, and a line on each.
@@ -36,7 +38,7 @@ def checked(config: DictConfig, request: Request) -> tuple[Request, list[str]]:
                 left_out.append(f"{word} is left out: {reason}")
             done(1)
     if wrong:
-        sentences = [f"{reason}\n  (in: {'; '.join(where)})" for reason, where in wrong.items()]
+        sentences = [f"{reason}\n  (in: {_listed(where)})" for reason, where in wrong.items()]
         raise BadInput("nothing was started.\n" + "\n".join(sentences))
     return replace(request, space=space), left_out
 
@@ -66,3 +68,9 @@ def _told(
             [],
         ).append(name)
     return ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of these names; what is wrong with one that all others stand beside is in all."""
+    more = len(names) - SHOWN
+    return "; ".join([*names[:SHOWN], *([f"and {more} more"] if more > 0 else [])])

@@ -27,10 +27,8 @@ from sweep.results import cells, searches
 from sweep.results.cells import Cell
 from sweep.results.pick import Pick
 from sweep.search import Found, Study, Suggestion, Values, require_optuna
+from sweep.search.study import AT_RANDOM, EXHAUSTED
 from sweep.tracking import run_history
-
-AT_RANDOM = 5  # suggestions in turn that were tried before, after which they are drawn at random
-EXHAUSTED = 100  # and after which nothing new is looked for
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from sweep import BadInput, files, terminal
 from sweep.results.pages import detector_panel, orders_by_stops, sweeps
 from sweep.results.pages.answer import page as answer_page
 from sweep.results.pages.answer import reading
+from sweep.results.pages.search import page as search_page
+from sweep.results.pages.search import reading as search_reading
 
 
 def _answer(uri: str | None, experiment: str) -> str:
@@ -26,6 +28,11 @@ def _strategies(uri: str | None, experiment: str) -> str:
     return orders_by_stops.page(cases) if cases else ""
 
 
+def _search(uri: str | None, experiment: str) -> str:
+    read = search_reading.read(uri, experiment)
+    return search_page.page(read) if read.networks else ""
+
+
 def _detectors(uri: str | None, experiment: str) -> str:
     parents, cells = detector_panel.read(uri, experiment)
     return detector_panel.page(parents, cells) if cells else ""
@@ -36,6 +43,7 @@ def _detectors(uri: str | None, experiment: str) -> str:
 PAGES: Mapping[str, Callable[[str | None, str], str]] = {
     "answer": _answer,
     "detectors": _detectors,
+    "search": _search,
     "strategies": _strategies,
 }
 
@@ -76,6 +84,14 @@ def write(folder: Path, texts: Mapping[str, str]) -> None:
             print(f"Not written: {page}: no finished cell of experiment={name} is there")
 
 
+def draw(folder: Path, uri: str | None, experiment: str) -> None:
+    """Draw the figure of the page on searches into the folder, where it has one."""
+    figure = search_page.figure(search_reading.read(uri, experiment))
+    if figure is not None:
+        with files.atomic_write(folder / search_page.FIGURE) as unfinished:
+            figure.savefig(unfinished, format="png", dpi=110)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, or 2 for bad input, told in one sentence."""
     parser = argparse.ArgumentParser(
@@ -95,5 +111,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("\n".join(texts.values()), end="")
         else:
             write(options.folder, texts)
+            draw(options.folder, options.uri, options.experiment)
 
     return terminal.exit_code(run)

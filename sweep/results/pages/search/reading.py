@@ -1,0 +1,112 @@
+"""Which runs the page is about: rechecked cells of defenders, by network, and their sweeps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlflow
+from mlflow import MlflowException
+from mlflow.entities import Run
+
+from sweep import BadInput
+from sweep.results.cells import FINISHED, reused_run_ids
+from sweep.results.pages.sweeps import PARENT, case_name
+from sweep.results.pick import ASR, EITHER
+from sweep.results.searches import ORACLE_OBJECTIVE, TAG
+from sweep.tracking import run_history, store
+
+LEAST_CELLS = 20  # of a grid, below which nothing is searched in it
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network B with its images: what it is called, and the cells there, each once."""
+
+    name: str
+    cells: Sequence[Run]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep of rechecked cells on one network: its parent run, and these."""
+
+    name: str
+    parent: Run
+    cells: Sequence[Run]
+
+
+@dataclass(frozen=True)
+class Read:
+    """All that the page tells of: networks, grids, searches."""
+
+    networks: Sequence[Network]
+    grids: Sequence[Sweep]
+    searches: Sequence[Sweep]
+
+
+def read(uri: str | None, experiment: str) -> Read:
+    """What MLflow's experiment at `uri` holds for the page; BadInput where it cannot be read."""
+    store.use_existing(uri)
+    try:
+        existing = mlflow.get_experiment_by_name(experiment)
+        if existing is None:
+            return Read([], [], [])
+        cells = run_history.cell_runs(existing.experiment_id)
+        return of_runs(cells, run_history.parents(existing.experiment_id))
+    except MlflowException as error:
+        reason, place = str(error).splitlines()[0], mlflow.get_tracking_uri()
+        raise BadInput(f"{place} cannot be read by MLflow ({reason})") from error
+
+
+def of_runs(cells: Sequence[Run], parents: Sequence[Run]) -> Read:
+    """What these runs, cells and parents of sweeps, hold for the page."""
+    rechecked = [cell for cell in cells if is_rechecked(cell)]
+    rechecked.sort(key=lambda run: run.info.start_time)
+    by_network: dict[tuple[str, str], dict[str, Run]] = {}
+    for cell in rechecked:
+        tags = cell.data.tags
+        place = (tags.get("network_digest", ""), tags.get("data_digest", ""))
+        by_network.setdefault(place, {})[tags.get(run_history.CELL, cell.info.run_id)] = cell
+    networks = [
+        Network(network_name(next(iter(same.values()))), list(same.values()))
+        for same in by_network.values()
+    ]
+    grids: list[Sweep] = []
+    searches: list[Sweep] = []
+    for parent in sorted(parents, key=lambda run: run.info.start_time):
+        sweep = _sweep(parent, rechecked)
+        if sweep is None:
+            continue
+        if TAG in parent.data.tags:
+            searches.append(sweep)
+        elif len(sweep.cells) >= LEAST_CELLS:
+            grids = [grid for grid in grids if grid.name != sweep.name]  # the latest counts
+            grids.append(sweep)
+    return Read(networks, grids, searches)
+
+
+def is_rechecked(cell: Run) -> bool:
+    """Whether both the proxy and the true attack success of a defender's cell are known."""
+    metrics, tags = cell.data.metrics, cell.data.tags
+    known = EITHER.of(metrics) is not None and ASR in metrics
+    return known and cell.info.status == FINISHED and tags.get("threat_model") != ORACLE_OBJECTIVE
+
+
+def network_name(cell: Run) -> str:
+    """What the network of a cell is called: its case, attack and seed, or its file."""
+    params = cell.data.params
+    words = [case_name(cell)]
+    if params.get("badnet") == "trained":
+        words += [params.get("attack", ""), f"seed {params.get('badnet.seed', '0')}"]
+        words += [params["badnet.architecture"]] if "badnet.architecture" in params else []
+    return " ".join(filter(None, words))
+
+
+def _sweep(parent: Run, cells: Sequence[Run]) -> Sweep | None:
+    """The sweep of these cells that `parent` is of, where it has ended well on one network."""
+    if parent.info.status != FINISHED or parent.data.tags.get("threat_model") == ORACLE_OBJECTIVE:
+        return None
+    run_id, reused = parent.info.run_id, set(reused_run_ids(parent))
+    own = [run for run in cells if run.data.tags.get(PARENT) == run_id or run.info.run_id in reused]
+    if len({run.data.tags.get("network_digest") for run in own}) != 1:
+        return None
+    return Sweep(network_name(own[0]), parent, own)
