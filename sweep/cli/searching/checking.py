@@ -9,6 +9,7 @@ from sweep import BadInput, NotApplicable, terminal
 from sweep.cli.checks import check, check_values, checked_parts, load_parts
 from sweep.cli.grid import config_of_cell
 from sweep.cli.searching.request import Request
+from sweep.search.space import word
 
 SHOWN = 3  # choices that an error befell
 
@@ -27,15 +28,13 @@ def checked(config: DictConfig, request: Request) -> tuple[Request, list[str]]:
             _told(config, request, [*request.base, *words], " ".join(words), wrong)
             done(1)
         for setting, value, values in singles:
-            (word,) = space.without(
-                [other.name for other in space.settings if other is not setting]
-            ).overrides({setting.name: value}) or [""]
-            reason = _told(config, request, request.overrides(values), word, wrong)
+            name = f"{setting.key}={word(value)}"
+            reason = _told(config, request, request.overrides(values), name, wrong)
             if reason and value == setting.ends[0]:
-                wrong.setdefault(reason, []).append(word)
+                wrong.setdefault(reason, []).append(name)
             elif reason:
                 space = space.without_choice(setting.name, value)
-                left_out.append(f"{word} is left out: {reason}")
+                left_out.append(f"{name} is left out: {reason.removeprefix(f'{name} ')}")
             done(1)
     if wrong:
         sentences = [f"{reason}\n  (in: {_listed(where)})" for reason, where in wrong.items()]
