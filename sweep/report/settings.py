@@ -141,9 +141,13 @@ def label_of(values: Mapping[str, str], telling: Sequence[str], mark: str) -> st
     'tac† u=3'
     >>> label_of({"strategy": "answer", "prune.order": "tac"}, ["strategy"], "")
     'strategy=answer'
+    >>> label_of({"strategy": "none", "prune.order": "clp"}, ["strategy"], "")
+    'clp'
     """
-    rest = [key for key in telling if key != "prune.order"]
+    rest = [key for key in telling if key != "prune.order" and values[key]]
+    if values.get("strategy") == NONE["strategy"]:  # as of most trials of a search
+        rest = [key for key in rest if key != "strategy"]
     words = describe(rest, [values[key] for key in rest])
-    if "strategy" in telling:
+    if "strategy" in rest:
         return words + mark
     return f"{values.get('prune.order', '')}{mark} {words}".strip()
