@@ -24,6 +24,7 @@ What it is made of:
     cleanup     runs that are left over: listed, ended, deleted
     registry    GoodNet in MLflow's model registry, with a card
     deployment  GoodNet of a finished run in use: images classified, ONNX
+    search      what a search tries next
     launching   which cells are to run, who runs them, how far they are
     cli         Hydra's side: configs checked, cells composed, sweeps
 
