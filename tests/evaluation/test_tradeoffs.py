@@ -69,3 +69,35 @@ def test_a_curve_of_two_lengths_and_a_drop_below_zero_are_refused():
         tradeoffs.attack_area([1, 0], [1, 0, 0])
     with pytest.raises(ValueError, match=r"a drop of -0\.1; expected at least 0"):
         tradeoffs.attack_at_drop([1, 0], [1, 0], -0.1)
+
+
+def test_the_front_has_no_trial_that_another_beats_in_both():
+    rng = np.random.default_rng(0)
+    lost, success = rng.uniform(0, 0.1, 60).round(2), rng.uniform(0, 1, 60).round(1)
+    front = tradeoffs.front(lost, success)
+    beaten = [
+        any(
+            lost[b] <= lost[a] and success[b] <= success[a]
+            and (lost[b], success[b]) != (lost[a], success[a])
+            for b in range(60)
+        )
+        for a in range(60)
+    ]  # fmt: skip
+    points = {(lost[place], success[place]) for place in range(60) if not beaten[place]}
+    assert {(lost[place], success[place]) for place in front} == points
+    assert len(front) == len(points)
+
+
+def test_the_dominated_share_is_that_of_points_drawn_at_random():
+    rng = np.random.default_rng(1)
+    lost, success = rng.uniform(-0.02, 0.12, 9), rng.uniform(0, 1, 9)
+    drawn = rng.uniform(0, 1, (200_000, 2)) * [0.1, 1]
+    no_better = ((drawn[:, None, 0] >= lost) & (drawn[:, None, 1] >= success)).any(1)
+    share = tradeoffs.dominated_share(lost, success, most=0.1)
+    assert share == pytest.approx(no_better.mean(), abs=0.005)
+
+
+def test_the_dominated_share_of_the_ideal_the_useless_and_of_nothing():
+    assert tradeoffs.dominated_share([-0.01], [0.0], most=0.1) == 1
+    assert tradeoffs.dominated_share([0.2, 0.0], [0.0, 1.0], most=0.1) == 0
+    assert tradeoffs.dominated_share([], [], most=0.1) == 0

@@ -62,6 +62,16 @@ def test_jobs_of_this_machine_are_as_many_as_their_cores_allow():
     assert (launcher.at_once, launcher.threads) == (2, 4)
 
 
+def test_how_many_cells_may_run_at_once_is_known_of_each():
+    parallel = SLURM | {"cpus_per_task": 4, "array_parallelism": 64}
+    assert Launcher.of("basic", {"_target_": BASIC}, 5).width == 1
+    assert (joblib(3).width, joblib(-1, 5).width) == (3, 5)
+    assert Launcher.of("submitit_local", LOCAL | {"cpus_per_task": 4}, 99).width == 2
+    assert Launcher.of("submitit_slurm", parallel, 99).width == 64
+    assert (ray(num_cpus=2).width, ray().width) == (4, 8)
+    assert Launcher.of("own", {"_target_": "my.Launcher"}, 99).width == 1
+
+
 def test_what_runs_elsewhere_takes_no_sqlite_file():
     slurm = Launcher.of("submitit_slurm", SLURM | {"cpus_per_task": 4}, 99)
     assert (slurm.at_once, slurm.threads) == (None, 4)

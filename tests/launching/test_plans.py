@@ -59,6 +59,13 @@ def test_a_plan_is_read_as_it_was_written(known, tmp_path):
     assert not plan.rerun
 
 
+def test_more_cells_stand_behind_those_that_there_are(known, tmp_path):
+    plan = made(["a", "b"], ("a",)).begin(tmp_path, "parent").launch([1])
+    longer = plan.extend(["c", "d"], {"c"})
+    assert (longer.cells, longer.todo, longer.launched) == (["a", "b", "c", "d"], [1, 3], [1])
+    assert Plan.read(tmp_path) == longer
+
+
 def test_what_another_sweep_finished_meanwhile_is_not_wanted_any_more(known, claimed, tmp_path):
     plan = made(["x", "y", "z"]).begin(tmp_path, "parent")
     assert plan.wants(0)

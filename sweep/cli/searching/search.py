@@ -30,6 +30,10 @@ from sweep.search import Found, Study, Suggestion, Values, require_optuna
 from sweep.search.study import AT_RANDOM, EXHAUSTED
 from sweep.tracking import run_history
 
+LEAST_BATCHES = (
+    4  # that trials come in, however wide the launcher: who is asked once learns nothing
+)
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -59,7 +63,7 @@ class Search(Sweep):
         self.cfg = config_of_cell(config, list(request.base))
         self._connect(self.cfg, ())
         self.launcher = launcher_of(config.hydra, request.trials)
-        self.width = request.batch or self.launcher.width
+        self.width = request.batch or min(self.launcher.width, -(-request.trials // LEAST_BATCHES))
         for line in left_out:
             terminal.print_line(line)
         terminal.print_line(self._sentence)
