@@ -5,6 +5,7 @@ Defined here once, for the comparison and for whatever registers or searches.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from sweep.evaluation.significance import TOLERANCE
 from sweep.results.cells import Cell
@@ -27,7 +28,8 @@ NONE_SAFE = (
 class Proxy:
     """What stands in for attack success, which no defender knows: rates that clean images tell.
 
-    Of several of the recheck's `metrics` the largest counts; `sentence` says what is least.
+    Of several of the recheck's `metrics` the mean counts: the largest would be the one of them that
+    does its most on every network, and hide what the other tells. `sentence` says what is least.
     """
 
     metrics: Sequence[str]
@@ -36,13 +38,12 @@ class Proxy:
     def of(self, metrics: Mapping[str, float]) -> float | None:
         """The proxy of a cell's metrics, in 0..1; None where one of them is not known."""
         known = [metrics[name] for name in self.metrics if name in metrics]
-        return max(known) if len(known) == len(self.metrics) else None
+        return fmean(known) if len(known) == len(self.metrics) else None
 
 
 REVERSED = Proxy([RESIDUAL], "reversed triggers do least there")
-EITHER = Proxy(
-    [RESIDUAL, CORRUPTION],
-    "reversed triggers and corruptions, of which the one counts that does more, do least there",
+BOTH = Proxy(
+    [RESIDUAL, CORRUPTION], "reversed triggers and corruptions together do least there, in the mean"
 )
 
 

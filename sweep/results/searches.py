@@ -18,7 +18,7 @@ from sweep import terminal
 from sweep.evaluation.tradeoffs import dominated_share, front
 from sweep.results import comparison
 from sweep.results.cells import ORACLE, Cell
-from sweep.results.pick import ASR, EITHER, Pick, drop, pick
+from sweep.results.pick import ASR, BOTH, Pick, drop, pick
 from sweep.search import Found, Space, importances
 from sweep.search.space import word
 from sweep.tracking import Log
@@ -36,8 +36,8 @@ LEGEND = (
     "nobody who chose."
 )
 PROXY = (
-    "proxy: clean validation images of other classes that the best reversed trigger, or the best "
-    "corruption, found anew on B', turns into a class."
+    "proxy: clean validation images of other classes that the best reversed trigger, and the best "
+    "corruption, found anew on B', turn into a class, the mean of both."
 )
 
 
@@ -75,7 +75,7 @@ class Outcome:
     @property
     def pick(self) -> Pick:
         """The trial that a defender would take."""
-        return Pick(None, NO_PICK) if self.oracle else pick(self.cells, EITHER, self.most_lost)
+        return Pick(None, NO_PICK) if self.oracle else pick(self.cells, BOTH, self.most_lost)
 
     def label(self, job: int) -> str:
         """What a trial is: the strategy that was given, or its values, but for those all have."""
@@ -111,7 +111,7 @@ class Outcome:
 def found(cell: Cell, objective: str) -> Found | None:
     """What a cell came to by the objective of its search; None where it has not finished."""
     by_attack = cell.metrics.get(ASR)
-    success = by_attack if objective == ORACLE_OBJECTIVE else EITHER.of(cell.metrics)
+    success = by_attack if objective == ORACLE_OBJECTIVE else BOTH.of(cell.metrics)
     return Found(drop(cell), success) if cell.finished and success is not None else None
 
 
@@ -122,7 +122,7 @@ def pick_of(sweep: Run | None, cells: Sequence[Cell]) -> Pick:
         return pick(cells)
     if tags.get("threat_model") == ORACLE_OBJECTIVE:
         return Pick(None, NO_PICK)
-    return pick(cells, EITHER, float(tags[MOST_LOST_TAG]))
+    return pick(cells, BOTH, float(tags[MOST_LOST_TAG]))
 
 
 def without_search(overrides: Sequence[str]) -> list[str]:

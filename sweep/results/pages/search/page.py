@@ -13,7 +13,7 @@ from sweep.results.pages.markdown import DASH, commands, commit, date, spread, t
 from sweep.results.pages.search import ranks, replays
 from sweep.results.pages.search.reading import Network, Read, Sweep
 from sweep.results.pages.search.replays import SAMPLERS, Replay
-from sweep.results.pick import ASR, CORRUPTION, EITHER, RESIDUAL
+from sweep.results.pick import ASR, BOTH, CORRUPTION, RESIDUAL
 from sweep.results.searches import pick_of
 from sweep.terminal import percent
 
@@ -24,12 +24,12 @@ INTRODUCTION = (
     "finds sooner what a grid would, and what searches came to. What they are is told in "
     "[search.md](../search.md)."
 )
-NAMES = ("proxy", "reversed", "corruptions")
+NAMES = ("proxy", "larger", "reversed", "corruptions")
 GOOD = 0.7  # of a correlation, from which the proxy is called worth something on a network
 LEGEND = """\
 - **Proxy**: of B', the share of clean validation images of other classes that the best reversed
-  trigger, or the best corruption, found anew, turns into a class; the larger of both. Each of the
-  two stands beside it.
+  trigger, and the best corruption, found anew, turn into a class; the mean of both. Each of the two
+  stands beside it, and the larger of them.
 - **Correlation**: Spearman's, over the cells of one network; 1: what does less by the proxy does
   less in truth. In brackets: 95 % intervals, by a bootstrap of the cells.
 - **Share of the grid's**: of what the grid's front dominates (at most 10 points lost, any success),
@@ -82,7 +82,8 @@ def _correlations(network: Network) -> dict[str, tuple[float, tuple[float, float
     metrics = [cell.data.metrics for cell in network.cells]
     true = [of_cell[ASR] for of_cell in metrics]
     proxies = {
-        "proxy": [EITHER.of(of_cell) or 0.0 for of_cell in metrics],
+        "proxy": [BOTH.of(of_cell) or 0.0 for of_cell in metrics],
+        "larger": [max(of_cell[RESIDUAL], of_cell[CORRUPTION]) for of_cell in metrics],
         "reversed": [of_cell[RESIDUAL] for of_cell in metrics],
         "corruptions": [of_cell[CORRUPTION] for of_cell in metrics],
     }
@@ -166,7 +167,7 @@ def _searches(searches: Sequence[Sweep]) -> str:
             (cells[run.info.run_id] for run in search.cells if _strategy(run) == "answer"), None
         )
         for name, cell in (("its pick", chosen), ("answer", answer)):
-            rates = DASH if cell is None else percent(EITHER.of(cell.metrics))
+            rates = DASH if cell is None else percent(BOTH.of(cell.metrics))
             row = [search.name, str(len(cells)), name, rates]
             rows.append([*row, *(_rate(cell, rate) for rate in (ASR, "repaired/clean_accuracy"))])
     heads = ["network", "trials", "", "proxy", "true ASR", "B' clean"]

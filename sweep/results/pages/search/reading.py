@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from sweep import BadInput
 from sweep.results.cells import FINISHED, reused_run_ids
 from sweep.results.pages.sweeps import PARENT, case_name
-from sweep.results.pick import ASR, EITHER
+from sweep.results.pick import ASR, BOTH
 from sweep.results.searches import ORACLE_OBJECTIVE, TAG
 from sweep.tracking import run_history, store
 
@@ -87,7 +87,7 @@ def of_runs(cells: Sequence[Run], parents: Sequence[Run]) -> Read:
 def is_rechecked(cell: Run) -> bool:
     """Whether both the proxy and the true attack success of a defender's cell are known."""
     metrics, tags = cell.data.metrics, cell.data.tags
-    known = EITHER.of(metrics) is not None and ASR in metrics
+    known = BOTH.of(metrics) is not None and ASR in metrics
     return known and cell.info.status == FINISHED and tags.get("threat_model") != ORACLE_OBJECTIVE
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sweep.evaluation.tradeoffs import dominated_share
 from sweep.results.pages.search.reading import Sweep
 from sweep.results.pages.sweeps import overrides
-from sweep.results.pick import ASR, EITHER, LARGEST_DROP
+from sweep.results.pick import ASR, BOTH, LARGEST_DROP
 from sweep.results.searches import MOST_LOST
 from sweep.search import Found, Space, Study
 from sweep.search.space import REPAIR
@@ -116,7 +116,7 @@ def _by_proxy(cell: Run) -> Found:
     """What a defender sees of a cell."""
     metrics = cell.data.metrics
     lost = metrics["badnet/valid_accuracy"] - metrics["repaired/valid_accuracy"]
-    proxy = EITHER.of(metrics)
+    proxy = BOTH.of(metrics)
     assert proxy is not None
     return Found(lost, proxy)
 
