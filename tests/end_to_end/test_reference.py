@@ -24,7 +24,7 @@ PAGE = (ROOT / "docs" / "reference.md").read_text()
 HYDRAS = {"_target_", "_partial_", "_convert_"}
 #: Groups whose choices bring keys of their own, by the heading of the page's column.
 GROUPS = ("data", "attack", "badnet", "prune/order", "prune/stop", "repair", "goodnet", "detector")
-GROUPS += ("probe",)
+GROUPS += ("probe", "search")
 LISTS = ("repair", "probe")  # of which several may be chosen
 
 Row = dict[str, str]
@@ -87,7 +87,10 @@ def keys_of(group: str, choice: str) -> dict[str, str]:
     value = f"[{choice}]" if group in LISTS else choice
     config = OmegaConf.to_container(composed(f"{group}={value}"), resolve=False)
     prefix = f"{group.replace('/', '.')}."
-    return {key: default for key, default in flat(config) if key.startswith(prefix)}
+    keys = {key: default for key, default in flat(config) if key.startswith(prefix)}
+    space = [key for key in keys if key.startswith("search.space.")]  # one key on the page
+    keys |= {"search.space": "conf/search/"} if space else {}
+    return {key: default for key, default in keys.items() if key not in space}
 
 
 def keys_on_the_page(group: str, choice: str) -> dict[str, str]:
