@@ -139,14 +139,14 @@ def without_search(overrides: Sequence[str]) -> list[str]:
 
 
 def log_progress(parent: Run, results: Outcome) -> None:
-    """Log what was found: on each trial that has no such metric yet, and on the parent up to now.
+    """Log what was found: on each trial where that is not known yet, and on the parent up to now.
 
     The parent's step is the number of trials.
     """
     client = MlflowClient()
     for job, one in results.found.items():
         cell = results.cells[job]
-        if SUCCESS not in cell.metrics:
+        if cell.metrics.get(SUCCESS) != one.success:
             metrics = [Metric(LOST, one.lost, 0, 0), Metric(SUCCESS, one.success, 0, 0)]
             client.log_batch(cell.run_id, metrics=metrics)
     known = list(results.found.values())

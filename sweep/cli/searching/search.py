@@ -30,9 +30,8 @@ from sweep.search import Found, Study, Suggestion, Values, require_optuna
 from sweep.search.study import AT_RANDOM, EXHAUSTED
 from sweep.tracking import run_history
 
-LEAST_BATCHES = (
-    4  # that trials come in, however wide the launcher: who is asked once learns nothing
-)
+#: That trials come in, however wide the launcher: who is asked only once has learned nothing.
+LEAST_BATCHES = 4
 
 
 @dataclass(frozen=True)
