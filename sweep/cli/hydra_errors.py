@@ -8,12 +8,12 @@ import sys
 import traceback
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import BadInput
@@ -50,7 +50,11 @@ def config_error(error: BaseException) -> BadInput | None:
         return None
     unknown = re.search(r"Could not override '(.*)'", message)
     if unknown:
-        return BadInput(f"there is no key {unknown[1]}; python run.py --help shows all")
+        having = _choices_having(unknown[1])
+        hint = (
+            f"{' and '.join(having)} {'have' if len(having) > 1 else 'has'} it; " if having else ""
+        )
+        return BadInput(f"there is no key {unknown[1]}; {hint}python run.py --help shows all")
     choice = re.search(r"Could not (?:find|load) '(.*)/(.*?)'", message)
     if choice:
         folder = Path(os.environ["PROJECT_ROOT"]) / "conf" / choice[1]
@@ -67,6 +71,23 @@ def config_error(error: BaseException) -> BadInput | None:
     if isinstance(error, InstantiationException):
         message = " ".join(message.split())
     return BadInput(message)
+
+
+def _choices_having(key: str) -> list[str]:
+    """The choices that bring a key which is not there, as they are given: badnet=file."""
+    conf = Path(os.environ["PROJECT_ROOT"]) / "conf"
+    first, *rest = key.split(".")
+    if first in ("repair", "probe") and len(rest) > 1:  # a list; each has a section of its own
+        names, group, inner = [rest[0]], first, rest[1]
+    elif first == "prune" and len(rest) > 1:
+        names, group, inner = ["*"], f"prune/{rest[0]}", rest[1]
+    else:
+        names, group, inner = ["*"], first, ".".join(rest[:1])
+    files = [path for name in names for path in sorted((conf / group).glob(f"{name}.yaml"))]
+    having = [path.stem for path in files if inner in [*cast(DictConfig, OmegaConf.load(path))]]
+    if first in ("repair", "probe"):
+        return [f"{group}=[{name}]" for name in having]
+    return [f"{group}={name}" for name in having]
 
 
 def reason_not_built(error: InstantiationException) -> str:

@@ -200,6 +200,15 @@ def test_folders_of_the_project_and_those_given_in_full_may_be_written(cell, fol
     ("overrides", "sentence"),
     [
         (["prune.fraq=1"], "there is no key prune.fraq; python run.py --help shows all"),
+        (["badnet.path=x"], "there is no key badnet.path; badnet=file has it; python run.py"),
+        (
+            ["prune.order.steps=3"],
+            "there is no key prune.order.steps; prune/order=anp and prune/order=rnp have it;",
+        ),
+        (
+            ["repair.unlearn.share=0.5"],
+            "there is no key repair.unlearn.share; repair=[unlearn] has it; python run.py --help",
+        ),
         (["prune/nonsense=1"], "there is no key prune/nonsense; python run.py --help shows all"),
         (["repair=[none]"], "there is no repair=none; expected one of finetune, fst, ft_sam"),
         (["probe=[none]"], "there is no probe=none; expected one of dose, relearn"),
