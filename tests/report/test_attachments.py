@@ -1,11 +1,14 @@
 """Curves thinned, thresholds of GoodNet, pictures made small and shared."""
 
 import base64
+import json
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
+from report_entries import entry
+from runs import parent
 
 from sweep.evaluation import detection as measured
 from sweep.report import attachments
@@ -40,6 +43,17 @@ def curve_csv(steps: int, attacked: bool = True) -> bytes:
         rest = f",{step / steps:.3f}" if attacked else ""
         rows.append(f"{step},{step - 1},conv_1,{1 - step / steps}{rest}")
     return "\n".join(rows).encode()
+
+
+def test_what_a_search_logged_names_the_cells_of_its_trials(tmp_path):
+    told = {"trials": [{"job": 2, "lost": 0.0, "success": 0.5}], "front": [2]}
+    of_search = parent("p", search="tpe")
+    place = folder(tmp_path / "p", search_dot_json=json.dumps(told).encode())
+    of_search.info._artifact_uri = place
+    entries = [entry(job, sweep=of_search) for job in (0, 2)]
+    (found,) = attachments.searches([entry(sweep=parent("other")), *entries])
+    assert found == {**told, "trials": [{"job": 2, "lost": 0.0, "success": 0.5, "cell": 2}]}
+    assert attachments.searches([entry(), entry(sweep=parent("other"))]) == []
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends_and_its_stop(tmp_path):

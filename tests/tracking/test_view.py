@@ -60,6 +60,18 @@ def test_the_charts_answer_what_a_sweep_asks():
     assert len(ids) == len(set(ids))
 
 
+def test_trials_of_a_search_are_sorted_by_what_it_goes_by_and_drawn_first():
+    told = ["search/accuracy_lost", "search/success"]
+    state = view.page_state(SWEEP, PARAMS, [*ATTACKED, *told])
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`search/success`", True)
+    assert "metrics.`search/success`" in state["selectedColumns"]
+    (first, *others), (parallel,) = charts(state)["0 The search"], charts(state)["3 What was swept"]
+    assert (first["xaxis"]["key"], first["yaxis"]["key"], others) == (*told, [])
+    assert parallel["selectedMetrics"] == ["search/success"]
+    titles = [section["name"] for section in state["compareRunSections"] if section["display"]]
+    assert titles == sorted(titles)
+
+
 def test_what_mlflow_adds_by_itself_is_folded_and_stands_behind():
     sections = view.page_state(SWEEP, PARAMS, ATTACKED)["compareRunSections"]
     shown = [section["name"] for section in sections if section["display"]]
