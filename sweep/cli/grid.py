@@ -17,6 +17,7 @@ from sweep import BadInput, NotApplicable, terminal
 from sweep.cli.checks import check, check_values, checked_parts, load_parts
 from sweep.cli.choices import require_unambiguous
 from sweep.cli.configs import overrides_text
+from sweep.cli.hydra_errors import config_error
 from sweep.cli.identity import Origin, digest
 from sweep.cli.jobs import connect
 from sweep.launching import unsent
@@ -78,6 +79,19 @@ def config_and_choices(
     require_unambiguous(cfg.hydra.runtime.choices)
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     return own, dict(cfg.hydra.runtime.choices)
+
+
+def composed(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, Mapping[str, object]]:
+    """As `config_and_choices`; BadInput also for what Hydra does not take."""
+    try:
+        return config_and_choices(config, overrides)
+    except BadInput:
+        raise
+    except Exception as error:
+        refused = config_error(error)
+        if refused is None:
+            raise
+        raise refused from error
 
 
 def require_sweeper(hydra: DictConfig, expected: str = "basic") -> None:

@@ -77,6 +77,8 @@ def _choices_having(key: str) -> list[str]:
     """The choices that bring a key which is not there, as they are given: badnet=file."""
     conf = Path(os.environ["PROJECT_ROOT"]) / "conf"
     first, *rest = key.split(".")
+    if first == "search":
+        return ["experiment=search"]
     if first in ("repair", "probe") and len(rest) > 1:  # a list; each has a section of its own
         names, group, inner = [rest[0]], first, rest[1]
     elif first == "prune" and len(rest) > 1:

@@ -25,7 +25,7 @@ from sweep.detectors.rules import MakeRule
 from sweep.estimation import Estimate, estimate
 from sweep.evaluation import ValidCurve
 from sweep.networks import shape_and_classes
-from sweep.probes import Attacker, Probe
+from sweep.probes import Attacker, Probe, requirements
 from sweep.pruning import Activations, Cut, activations_of, cut_at, scoring
 from sweep.pruning.evidence import Order
 from sweep.pruning.joint_cut import JointCut
@@ -87,6 +87,12 @@ class Parts:
             source = source.rendered()
         is_there = self.suspect.is_there(source, self.attack, self.source.classes)
         return "" if is_there else "the network is not trained yet"
+
+    @property
+    def poisoned(self) -> bool:
+        """Whether there will be poisoned test images."""
+        supply = requirements.Supply(self.source, self.attack, self.suspect.trains)
+        return supply.files is None or supply.files.poisoned_test is not None
 
     def attacker(
         self,

@@ -70,7 +70,9 @@ def answer(report: Report, panel: Panel, hits: Sequence[Hits | None]) -> Answer:
             f"{percent(bound.rates[CLEAN].value)} %)."
         )
     entries = [report.entries[place] for group in groups for place in group.cells]
-    picked = pick_of(entries[0].sweep, [entry.cell for entry in entries])
+    of_one = {entry.sweep.info.run_id if entry.whole and entry.sweep else "" for entry in entries}
+    sweep = entries[0].sweep if len(of_one) == 1 and "" not in of_one else None
+    picked = pick_of(sweep, [entry.cell for entry in entries])
     if picked.cell is not None:
         sentences.append(picked.sentence)
     headline = _headline(chosen, choices[-1])

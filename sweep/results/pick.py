@@ -68,19 +68,19 @@ def pick(cells: Sequence[Cell], by: Proxy = REVERSED, largest_drop: float = LARG
     accurate on clean validation images. Never is attack success looked at.
     """
     defenders = [cell for cell in cells if cell.finished and not cell.oracle]
-    proxies = {cell.job: value for cell in defenders if (value := by.of(cell.metrics)) is not None}
-    computed = [cell for cell in defenders if cell.job in proxies]
+    known = [(cell, by.of(cell.metrics)) for cell in defenders]
+    computed = [(cell, proxy) for cell, proxy in known if proxy is not None]
     if not computed:
         return Pick(None, NOT_COMPUTED)
-    safe = [cell for cell in computed if drop(cell) <= largest_drop + TOLERANCE]
+    safe = [(cell, proxy) for cell, proxy in computed if drop(cell) <= largest_drop + TOLERANCE]
     if not safe:
         return Pick(None, NONE_SAFE.format(100 * largest_drop))
-    best = min(safe, key=lambda cell: (proxies[cell.job], drop(cell), cell.job))
+    best, least = min(safe, key=lambda one: (one[1], drop(one[0]), one[0].job))
     success = [cell.metrics[ASR] for cell in defenders if ASR in cell.metrics]
     sentence = (
         f"The pick is cell {best.job}: of the {len(safe)} defenders' cells at most "
         f"{100 * largest_drop:g} points below B on clean validation images, {by.sentence} "
-        f"({100 * proxies[best.job]:.1f} % of the images)."
+        f"({100 * least:.1f} % of the images)."
     )
     if ASR not in best.metrics:
         return Pick(best, sentence)

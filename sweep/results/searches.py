@@ -21,13 +21,13 @@ from sweep.results.cells import ORACLE, Cell
 from sweep.results.pick import ASR, BOTH, Pick, drop, pick
 from sweep.search import Found, Space, importances
 from sweep.search.space import word
-from sweep.tracking import Log
+from sweep.tracking import Log, view
 from sweep.tracking.view import LOST, SUCCESS
 
-TAG, MOST_LOST_TAG = "search", "search.most_lost"  # of a parent: its sampler, and its constraint
+TAG, MOST_LOST_TAG = view.SEARCH, "search.most_lost"  # of a parent: sampler, and constraint
 SEARCH = "search.json"
-OBJECTIVES = ("defender", "oracle")
-ORACLE_OBJECTIVE = OBJECTIVES[1]
+ORACLE_OBJECTIVE = "oracle"
+ORACLE_SUCCESS = "search/true_success"  # what a trial of an oracle search is told
 LEAST, DOMINATED = "search/least_success", "search/dominated_share"
 MOST_LOST = 0.1  # of accuracy, up to which the front is measured
 NO_PICK = "No pick: the search looked at true attack success, which no defender knows."
@@ -146,8 +146,9 @@ def log_progress(parent: Run, results: Outcome) -> None:
     client = MlflowClient()
     for job, one in results.found.items():
         cell = results.cells[job]
-        if cell.metrics.get(SUCCESS) != one.success:
-            metrics = [Metric(LOST, one.lost, 0, 0), Metric(SUCCESS, one.success, 0, 0)]
+        told = ORACLE_SUCCESS if results.oracle else SUCCESS
+        if told not in cell.metrics:
+            metrics = [Metric(LOST, one.lost, 0, 0), Metric(told, one.success, 0, 0)]
             client.log_batch(cell.run_id, metrics=metrics)
     known = list(results.found.values())
     step, least = len(results.cells), results.history[-1] if results.cells else None

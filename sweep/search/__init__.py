@@ -5,10 +5,9 @@ Settings are words of a command line and numbers; nothing here knows a network, 
 
 from sweep.search.importance import importances
 from sweep.search.space import Setting, Space, Values
-from sweep.search.study import SAMPLERS, Found, Study, Suggestion, require_optuna
+from sweep.search.study import Found, Study, Suggestion, require_optuna
 
 __all__ = [
-    "SAMPLERS",
     "Found",
     "Setting",
     "Space",

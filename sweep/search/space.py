@@ -1,5 +1,6 @@
 """A space of settings: what each may be, and under which others it is chosen at all."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,8 @@ REPAIR = "repair"
 #: Keys that say where a curve is left. Without a repair they are readings of one curve, no trials.
 STOPS = ("prune/stop", "prune.frac", "prune.count", "prune.u", "prune.alpha", "prune.keep")
 KEYS = ("key", "choices", "low", "high", "log", "when")
-DIGITS = 3  # that a number of a range has, so that it can be read and given again
+DIGITS = 3  # that a number drawn from a range has, so that it can be read and given again
+PLAIN = re.compile(r"[\w./:@%+-]+")  # text that Hydra reads as it is
 
 Value = str | float | int
 #: What is chosen, by the names of settings: words of a command line, or numbers of a range.
@@ -54,8 +56,11 @@ class Setting:
         """What `value`, of a config, is among the values of the setting; None: none of them."""
         if self.choices:
             return word(value) if word(value) in self.choices else None
-        numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        return value if numeric and self.low <= value <= self.high else None  # type: ignore[return-value,operator]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        if self.whole and not float(value).is_integer():
+            return None
+        return value if self.low <= value <= self.high else None
 
     @classmethod
     def of(cls, name: str, given: object) -> "Setting":
@@ -103,26 +108,33 @@ class Space:
         """The space that a yaml gives; BadInput where a setting, or what it hangs on, cannot be."""
         settings = [Setting.of(str(name), value) for name, value in given.items() if value]
         for place, setting in enumerate(settings):
-            before = [other.name for other in settings[:place]]
-            for other in setting.when or ():
-                if other not in before:
-                    raise BadInput(
-                        f"search.space.{setting.name} is chosen by what {other} is; expected the "
-                        f"name of a setting before it: {', '.join(before) or 'there is none'}"
-                    )
+            _check_conditions(setting, {other.name: other for other in settings[:place]})
         keys = [setting.key for setting in settings]
+        if "strategy" in keys:
+            raise BadInput(
+                "search.space sets strategy, which is all of it at once; expected its parts, and "
+                "whole strategies in search.first"
+            )
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice:
             raise BadInput(f"search.space sets {twice} twice; expected each key once")
         return cls(settings, repaired)
 
-    def without(self, names: Sequence[str]) -> "Space":
-        """The space without some settings, and without what is chosen by these."""
+    def fixing(self, given: Mapping[str, Any]) -> "Space":
+        """The space where some settings, by name, are given: without these, and what hangs on
+        them only as far as it is chosen under what is given."""
         kept: list[Setting] = []
+        gone = {setting.name for setting in self.settings if setting.name in given}
         for setting in self.settings:
-            if setting.name not in names and not set(setting.when or ()) & set(names):
-                kept.append(setting)
-        return Space(kept, self.repaired)
+            when = dict(setting.when or {})
+            met = [_is_one_of(given[name], when.pop(name)) for name in list(when) if name in given]
+            if setting.name in gone:
+                continue
+            if all(met) and not set(when) & gone:
+                kept.append(replace(setting, when=when))
+            else:
+                gone.add(setting.name)
+        return replace(self, settings=kept)
 
     def repairs(self, values: Values) -> bool:
         """Whether B' is repaired where these values are chosen."""
@@ -143,13 +155,12 @@ class Space:
         if name not in values:
             return False
         (setting,) = (setting for setting in self.settings if setting.name == name)
-        value = setting.choices.get(str(values[name]), values[name])
-        return value in any_of or (isinstance(value, list) and any(one in value for one in any_of))
+        return _is_one_of(setting.choices.get(str(values[name]), values[name]), any_of)
 
     def overrides(self, values: Values) -> list[str]:
         """The words of a command line that choose these values."""
         return [
-            f"{setting.key}={word(values[setting.name])}"
+            f"{setting.key}={_quoted(setting, values[setting.name])}"
             for setting in self.settings
             if setting.name in values
         ]
@@ -168,6 +179,12 @@ class Space:
             for value in setting.ends
         ]
         return [(setting, value, values) for setting, value, values in found if values is not None]
+
+    @property
+    def never_chosen(self) -> list[Setting]:
+        """The settings that hang on what no other one is."""
+        possible = {setting.name for setting, _, _ in self.single_choices()}
+        return [setting for setting in self.settings if setting.name not in possible]
 
     def without_choice(self, name: str, choice: Value) -> "Space":
         """The space in which a setting of several choices is never this one."""
@@ -199,16 +216,36 @@ class Space:
 def word(value: object) -> str:
     """A value as it is given on the command line.
 
-    >>> word(["finetune", "unlearn"]), word([]), word(None), word(True), word(0.012345)
-    ('[finetune,unlearn]', '[]', 'null', 'true', '0.0123')
+    >>> word(["finetune", "unlearn"]), word([]), word(None), word(True), word(0.02)
+    ('[finetune,unlearn]', '[]', 'null', 'true', '0.02')
     """
     if isinstance(value, list | tuple):
         return f"[{','.join(map(word, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.{DIGITS}g}"
     return "null" if value is None else str(value)
+
+
+def _quoted(setting: Setting, value: Value) -> str:
+    """A value as Hydra reads it: text in quotes where it holds signs that mean something there."""
+    text = word(value)
+    plain = not isinstance(setting.choices.get(text), str) or PLAIN.fullmatch(text)
+    return text if plain else "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _is_one_of(value: object, any_of: Sequence[Any]) -> bool:
+    """Whether a value is one of these, or as a list holds one."""
+    return value in any_of or (isinstance(value, list) and any(one in value for one in any_of))
+
+
+def _check_conditions(setting: Setting, before: Mapping[str, Setting]) -> None:
+    """Raise BadInput where a setting hangs on none before it."""
+    for name in setting.when or ():
+        if name not in before:
+            raise BadInput(
+                f"search.space.{setting.name} is chosen by what {name} is; expected the name of a "
+                f"setting before it: {', '.join(before) or 'there is none'}"
+            )
 
 
 def _items(when: Mapping[str, Sequence[Any]] | None) -> list[tuple[str, Sequence[Any]]]:

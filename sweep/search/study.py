@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweep import BadInput
-from sweep.search.space import Setting, Space, Value, Values, word
+from sweep.search.space import DIGITS, Setting, Space, Value, Values, word
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
     from optuna import Trial
 
-SAMPLERS = ("tpe", "random")
 AT_RANDOM = 5  # suggestions in turn that were tried before, after which they are drawn at random
 EXHAUSTED = 100  # and after which nothing new is looked for
 LOSS = "accuracy lost"  # the constraint's name
@@ -61,7 +60,7 @@ class Study:
         self.space, self.most_lost = space, most_lost
         optuna = _optuna()
         samplers = optuna.samplers
-        self._random = samplers.RandomSampler(seed=seed)
+        self._random = samplers.RandomSampler(seed=seed + 1)  # not what tpe draws at first
         self._sampler = samplers.TPESampler(seed=seed) if sampler == "tpe" else self._random
         self._study: OptunaStudy = optuna.create_study(directions=["minimize", "minimize"])
 
@@ -107,7 +106,7 @@ def _suggest(trial: Trial, setting: Setting) -> Value:
     if setting.whole:
         return trial.suggest_int(setting.name, int(setting.low), int(setting.high), log=setting.log)
     drawn = trial.suggest_float(setting.name, setting.low, setting.high, log=setting.log)
-    return float(word(drawn))
+    return min(setting.high, max(setting.low, float(f"{drawn:.{DIGITS}g}")))
 
 
 def _distribution(setting: Setting) -> Any:

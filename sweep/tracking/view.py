@@ -26,6 +26,7 @@ DETECTION, FALSE_ALARM = "goodnet/detection_rate", "goodnet/false_alarm_rate"
 CHANNELS, FRACTION = "prune/channels", "prune/fraction"
 CURVES = ("curve/attack_success_rate", "curve/clean_accuracy")
 DETECTOR = tuple(f"detector/{rate}" for rate in ("auroc", "detection_rate", "false_alarm_rate"))
+SEARCH = "search"  # tag of a parent whose cells are trials
 LOST, SUCCESS = "search/accuracy_lost", "search/success"  # of a search's trials: its objectives
 COLUMNS = (SUCCESS, LOST, ASR, CLEAN, DETECTION, FALSE_ALARM, CHANNELS, *DETECTOR)
 TABLE, CHARTS = "TABLE", "CHART"
@@ -128,6 +129,8 @@ def save(parent: Run, runs: Sequence[Run], params: Sequence[str]) -> str:
         _add_sweep(client, run, sweep)
     logged = {name for run in runs for name in run.data.params}
     metrics = {name for run in runs for name in run.data.metrics}
+    if SEARCH not in parent.data.tags:  # of a grid, some of whose cells were trials before
+        metrics -= {LOST, SUCCESS}
     oracles = any(run.data.tags.get("threat_model") == "oracle" for run in runs)
     shown = [name for name in params if name in logged]
     value = shortened_state(sweep, shown, metrics, oracles=oracles)

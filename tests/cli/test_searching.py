@@ -6,13 +6,14 @@ from pathlib import Path
 
 import hydra
 import pytest
-from omegaconf import DictConfig, read_write
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from sweep import BadInput
 from sweep.cli import program
 from sweep.cli.grid import config_and_choices, require_sweeper
 from sweep.cli.searching import checking
 from sweep.cli.searching.request import make_multirun, read, values_of
+from sweep.cli.settings.search import Search
 from sweep.cli.sweeps import Sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,10 +81,39 @@ def test_a_cell_without_repairs_is_left_at_the_reading_that_the_yaml_says(compos
     assert "prune.keep=safe" not in request.overrides({**values, "repair": "[finetune]"})
 
 
+@pytest.mark.parametrize(
+    ("given", "stop"),
+    [
+        ("prune.frac=0.01", ["prune/stop=accuracy_drop", "prune.keep=safe"]),
+        ("prune/stop=knee", []),
+        ("prune.stop._target_=sweep.stops.knee", []),
+    ],
+)
+def test_a_stop_that_the_command_line_gives_is_where_the_curve_is_left(composed, given, stop):
+    request = read(composed(given))
+    assert request.fixed == ([given] if given.startswith("prune.frac") else [])
+    words = request.overrides({"repair": "[]"})
+    assert words[:2] == [given, "recheck=true"]
+    assert words[2 : 2 + len(stop)] == stop
+
+
+def test_a_function_in_the_place_of_a_choice_fixes_it(composed):
+    request = read(composed("prune.order._target_=sweep.orders.clp"))
+    assert "order" not in {setting.name for setting in request.space.settings}
+    assert request.fixed == ["prune.order._target_=sweep.orders.clp"]
+
+
+def test_a_yaml_of_ones_own_needs_a_space_alone(composed):
+    assert read(composed("search=default")).trials == 40
+    bare = Search.model_validate({"space": {"order": {"key": "prune/order", "choices": ["clp"]}}})
+    whole = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "search" / "default.yaml"))
+    assert bare.model_dump(exclude={"space"}) == {k: v for k, v in whole.items() if k != "space"}
+
+
 def test_a_repair_that_the_command_line_gives_makes_the_stop_a_part_of_the_trial(composed):
-    fixed = read(composed("repair=[finetune]")).space
+    fixed = read(composed("repair=[unlearn]")).space
     chosen = [setting.name for setting in fixed.settings if fixed.is_chosen(setting, {})]
-    assert "frac" in chosen
+    assert {"frac", "share", "corruption"} <= set(chosen)
     assert "rho" not in {setting.name for setting in fixed.settings}
     fixed = read(composed("repair=[]")).space
     assert "frac" not in [one.name for one in fixed.settings if fixed.is_chosen(one, {})]
@@ -115,6 +145,14 @@ def test_the_sweeper_without_the_experiment_is_refused(composed):
         read(composed("hydra/sweeper=search", search=""))
 
 
+def test_an_experiment_that_builds_on_a_search_is_refused(composed):
+    config = composed()
+    with read_write(config):
+        config.hydra.overrides.task.append("experiment=mine")
+    with pytest.raises(BadInput, match="expected experiment=search search=NAME, and a yaml in"):
+        read(config)
+
+
 def test_an_oracle_search_needs_no_recheck(composed):
     request = read(composed("search.objective=oracle"))
     assert request.oracle
@@ -129,7 +167,7 @@ def test_a_strategy_that_comes_first_is_placed_in_the_space_as_far_as_it_lies_th
     assert values["order"] == "mean_activation"
     assert (values["repair"], values["frac"], values["keep"]) == ("[unlearn]", "0.002", "safe")
     cfg, choices = config_and_choices(config, [*request.base, "strategy=lab"])
-    assert "frac" not in values_of(request.space, cfg, choices)
+    assert values_of(request.space, cfg, choices) == {}  # its curve is left elsewhere
 
 
 def test_what_does_not_apply_is_left_out_and_the_rest_is_kept(composed):
@@ -138,6 +176,9 @@ def test_what_does_not_apply_is_left_out_and_the_rest_is_kept(composed):
     kept = {setting.name: [*setting.choices] for setting in request.space.settings}
     assert kept["semantics"] == ["zero"]  # DeepID has no BatchNormalization
     assert any("prune.semantics=gamma" in line for line in left_out)
+    never = "search.space.rho is left out: it is chosen where repair is ft_sam, which never is"
+    assert never in left_out
+    assert not {"rho", "alpha", "share"} & set(kept)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +189,8 @@ def test_what_does_not_apply_is_left_out_and_the_rest_is_kept(composed):
         (["search.space.layer.choices=[auto,conv_9]"], ["conv_9", "(in: prune.layer=conv_9)"]),
         (['search.first=["strategy=lab prune.frac=2"]'],
          ["prune.frac is 2", "(in: strategy=lab prune.frac=2)"]),
+        (["search.space.order.choices=[clp,nonsense]"],
+         ["there is no prune/order=nonsense", "(in: prune/order=nonsense)"]),
         (["search.space.semantics.choices=[gamma,zero]"],
          ["needs a BatchNormalization", "prune.semantics=gamma"]),
     ],
@@ -159,6 +202,13 @@ def test_what_is_wrong_is_told_all_at_once_and_nothing_starts(composed, override
     assert str(refused.value).startswith("nothing was started.\n")
     for words in says:
         assert words in str(refused.value)
+
+
+def test_an_oracle_search_without_poisoned_images_is_refused(composed, monkeypatch):
+    monkeypatch.setattr("sweep.cli.parts.Parts.poisoned", property(lambda parts: False))
+    config = composed(*SMALL, "search.objective=oracle")
+    with pytest.raises(BadInput, match="there are no poisoned test images"):
+        checking.checked(config, read(config))
 
 
 def test_an_oracle_search_may_have_oracles_in_its_space(composed):

@@ -118,7 +118,7 @@ def test_more_trials_go_on_behind_those_that_there_are(project, resumed):
 
 def test_a_search_for_no_time_tries_what_is_given_and_says_so(project, resumed):
     printed = words(project.run(*SEARCH, "search.trials=9", "search.minutes=0.0001", exits=0))
-    assert "search.minutes=0.0001 are over, with 8 trials left" in printed
+    assert re.search(r"search.minutes=0.0001 are over, with [89] trials left", printed)
 
 
 def test_a_dry_run_shows_the_space_and_begins_nothing(project, resumed):
@@ -133,14 +133,15 @@ def test_a_space_that_is_exhausted_ends_the_search(project, resumed):
     small = (*TINY, "search.space.repair.choices=[[]]", "search.space.order.choices=[clp]")
     small += ("search.objective=oracle", "search.first=[]", "~search.space.layer")
     printed = words(project.run("experiment=search", *small, "search.trials=9", exits=0))
-    assert "the space holds nothing that was not tried" in printed
+    assert "nothing was suggested that was not tried before" in printed
     assert "No pick: the search looked at true attack success, which no defender knows." in printed
     oracle = max(parents(project), key=lambda run: run.info.start_time)
     assert oracle.data.tags["threat_model"] == "oracle"
 
 
 def test_two_workers_are_given_two_trials_at_a_time(project, resumed):
-    more = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "search.objective=oracle")
+    more = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "search.batch=2")
+    more += ("search.objective=oracle",)
     printed = words(project.run(*SEARCH, *more, "search.trials=5", exits=0))
     assert "up to 5 trials, 2 at a time" in printed
     assert "5 trials, 5 of them finished" in printed

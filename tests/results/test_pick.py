@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sweep.results.cells import FINISHED, Cell
-from sweep.results.pick import NONE_SAFE, NOT_COMPUTED, RESIDUAL, pick
+from sweep.results.pick import BOTH, NONE_SAFE, NOT_COMPUTED, RESIDUAL, pick
 
 
 def cell(job: int, residual: float | None, drop: float = 0.01, asr: float | None = 0.5, **more):
@@ -56,3 +56,15 @@ def test_oracles_and_cells_that_did_not_end_are_never_picked():
 def test_where_triggers_were_not_reversed_anew_there_is_no_pick_and_that_is_said():
     assert pick([cell(0, None)]).sentence == NOT_COMPUTED
     assert pick([]).cell is None
+
+
+def test_cells_of_several_sweeps_that_have_one_number_keep_their_own_proxy():
+    first, second = cell(0, 0.4), replace(cell(0, 0.2), run_id="other")
+    assert pick([first, second]).cell is second
+    assert "20.0 % of the images" in pick([first, second]).sentence
+
+
+def test_of_two_rates_the_mean_counts_and_one_that_is_missing_makes_it_unknown():
+    both = {RESIDUAL: 0.2, "repaired/corruption_success": 0.6}
+    assert BOTH.of(both) == pytest.approx(0.4)
+    assert BOTH.of({RESIDUAL: 0.2}) is None

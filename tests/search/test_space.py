@@ -44,13 +44,13 @@ def test_where_to_stop_is_no_trial_of_its_own_without_a_repair():
 
 @pytest.mark.parametrize("repaired", [True, False])
 def test_where_no_setting_repairs_the_command_line_says_whether_there_is_a_repair(repaired):
-    alone = space(repaired).without(["repair"])
+    alone = Space.of({name: GIVEN[name] for name in ("order", "frac")}, repaired)
     assert [setting.name for setting in alone.settings] == ["order", "frac"]
     assert chosen(alone) == (["order", "frac"] if repaired else ["order"])
 
 
 def test_the_words_of_a_command_line_choose_the_values_in_turn():
-    values = {"order": "clp", "repair": "[unlearn,finetune]", "frac": "0.02", "share": 0.61234}
+    values = {"order": "clp", "repair": "[unlearn,finetune]", "frac": "0.02", "share": 0.612}
     assert space().overrides(values) == [
         "prune/order=clp",
         "repair=[unlearn,finetune]",
@@ -72,6 +72,33 @@ def test_each_choice_and_each_end_of_a_range_stands_beside_what_it_needs():
         assert [*values] == chosen(space(), **values)
 
 
+def test_what_hangs_on_what_is_given_is_searched_where_that_holds_it_and_no_longer_hangs_on_it():
+    left = space().fixing({"repair": ["unlearn"]})
+    assert [one.name for one in left.settings] == ["order", "frac", "share"]
+    assert "share" in chosen(Space(left.settings, True))
+    deeper = {"key": "seed", "choices": [1, 2], "when": {"share": 0.5}}
+    for repair in ([], ["finetune"]):
+        left = space(deeper=deeper).fixing({"repair": repair})
+        assert [one.name for one in left.settings] == ["order", "frac"]
+
+
+def test_text_that_means_something_on_the_command_line_stands_in_quotes():
+    odd = {"key": "tracking.experiment", "choices": ["a,b", "it's", "plain", None]}
+    of_odd = Space.of({"odd": odd})
+    words = [of_odd.overrides({"odd": value})[0] for value in of_odd.settings[0].choices]
+    assert words == [
+        "tracking.experiment='a,b'", "tracking.experiment='it\\'s'", "tracking.experiment=plain",
+        "tracking.experiment=null",
+    ]  # fmt: skip
+
+
+def test_what_hangs_on_what_no_other_is_is_never_chosen():
+    never = {"key": "seed", "choices": [1], "when": {"repair": "nad"}}
+    assert [one.name for one in space(never=never).never_chosen] == ["never"]
+    assert [one.name for one in space().fixing({"repair": []}).never_chosen] == ["frac"]
+    assert space().never_chosen == []
+
+
 def test_a_choice_can_be_taken_out():
     left = space().without_choice("order", "clp")
     assert [*left.settings[0].choices] == ["anp"]
@@ -90,6 +117,11 @@ def test_a_value_of_a_config_is_found_among_the_choices_or_within_the_range():
 def test_a_range_of_whole_numbers_is_one():
     given = {"steps": {"key": "prune.order.steps", "low": 10, "high": 100, "log": True}}
     assert Space.of(given).settings[0].whole
+    assert [Space.of(given).settings[0].read(value) for value in (20, 20.5, 200)] == [
+        20,
+        None,
+        None,
+    ]
     assert not space().settings[3].whole
 
 
@@ -114,6 +146,7 @@ def test_what_is_null_is_left_out():
         ({"key": "seed", "choices": [1], "when": {"later": 1}},
          "is chosen by what later is; expected the name of a setting before it: order, repair"),
         ({"key": "prune/order", "choices": ["rnp"]}, "sets prune/order twice"),
+        ({"key": "strategy", "choices": ["lab"]}, "sets strategy, which is all of it at once"),
     ],
 )  # fmt: skip
 def test_what_is_no_setting_is_refused(setting, says):

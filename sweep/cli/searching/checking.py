@@ -7,11 +7,16 @@ from omegaconf import DictConfig
 
 from sweep import BadInput, NotApplicable, terminal
 from sweep.cli.checks import check, check_values, checked_parts, load_parts
-from sweep.cli.grid import config_of_cell
+from sweep.cli.grid import composed
 from sweep.cli.searching.request import Request
+from sweep.search import Setting
 from sweep.search.space import word
 
 SHOWN = 3  # choices that an error befell
+NO_POISONED = (
+    "search.objective=oracle goes by true attack success, and there are no poisoned test images: "
+    "bd/bd_test.h5 under data.root or data.poisoned_test; leave it out"
+)
 
 
 def checked(config: DictConfig, request: Request) -> tuple[Request, list[str]]:
@@ -20,7 +25,9 @@ def checked(config: DictConfig, request: Request) -> tuple[Request, list[str]]:
     Raises BadInput, with every sentence there is, where a choice, or what comes first, cannot be.
     """
     wrong: dict[str, list[str]] = {}
-    space, left_out = request.space, []
+    never, space = request.space.never_chosen, request.space
+    left_out = [f"search.space.{one.name} is left out: {_why(one)}" for one in never]
+    space = replace(space, settings=[one for one in space.settings if one not in never])
     singles = space.single_choices()
     with terminal.progress("checking", len(singles) + len(request.first), "choices") as done:
         load_parts()
@@ -51,7 +58,7 @@ def _told(
 ) -> str:
     """Why a cell does not apply to the network, "" where it does; what is wrong goes to `wrong`."""
     try:
-        cfg = config_of_cell(config, list(overrides))
+        cfg, _ = composed(config, list(overrides))
         check_values(cfg)
         parts = checked_parts(cfg)
         check(cfg, parts)
@@ -60,6 +67,8 @@ def _told(
     except BadInput as error:
         wrong.setdefault(str(error), []).append(name)
         return ""
+    if request.oracle and not parts.poisoned:
+        wrong.setdefault(NO_POISONED, []).append(name)
     if parts.threat_model == "oracle" and not request.oracle:
         wrong.setdefault(
             "an order that looks at poisoned images, which no defender has, came in a search by "
@@ -73,3 +82,11 @@ def _listed(names: Sequence[str]) -> str:
     """The first of these names; what is wrong with one that all others stand beside is in all."""
     more = len(names) - SHOWN
     return "; ".join([*names[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _why(setting: Setting) -> str:
+    """Why a setting is never chosen."""
+    if not setting.when:
+        return "without a repair the stop is no trial of its own"
+    met = [f"{name} is {' or '.join(map(word, any_of))}" for name, any_of in setting.when.items()]
+    return f"it is chosen where {' and '.join(met)}, which never is"

@@ -11,12 +11,14 @@ from sweep import BadInput
 from sweep.cli.configs import to_dict
 from sweep.cli.grid import config_and_choices, overrides_of_cells
 from sweep.cli.schema import check
+from sweep.cli.settings.search import Search
 from sweep.results.searches import ORACLE_OBJECTIVE, without_search
 from sweep.search import Space, Values
 from sweep.search.space import REPAIR
 
 MULTIRUN = "hydra.mode=MULTIRUN"
 RECHECK = "recheck=true"
+TARGET = "._target_"  # how a key ends that puts a function in place of a choice
 
 
 @dataclass(frozen=True)
@@ -60,64 +62,89 @@ def read(config: DictConfig) -> Request:
             f"experiment=search came with a grid of {len(cells)} cells; expected one value for "
             f"each key: what is to be searched stands in search.space"
         )
+    base = without_search(cells[0])
+    for word in base:
+        _refuse_what_fixes_all(word)
     cfg, choices = config_and_choices(config, cells[0])
     check(to_dict(cfg))
     if "search" not in cfg or choices.get("search") is None:
         raise BadInput("the sweeper search came without a space; expected experiment=search")
-    given = to_dict(cfg.search)
-    base = without_search(cells[0])
-    if given["objective"] != ORACLE_OBJECTIVE and "recheck" not in map(_key, base):
-        base.append(RECHECK)
-    if given["objective"] != ORACLE_OBJECTIVE and not cfg.recheck:
+    given = Search.model_validate(to_dict(cfg.search))
+    oracle = given.objective == ORACLE_OBJECTIVE
+    if not oracle and not cfg.recheck:
         raise BadInput(
             "experiment=search came with recheck=false, and it goes by what the recheck finds; "
             f"leave it out, or set search.objective={ORACLE_OBJECTIVE}, which no defender has"
         )
-    for word in base:
-        if _key(word) == "strategy":
-            raise BadInput(
-                f"experiment=search came with {word}, which fixes all that is searched; leave it "
-                f"out: search.first has the strategies that are tried first"
-            )
-    space = Space.of(given["space"], repaired=bool(_chosen(cfg, REPAIR)))
-    fixed = {_key(word): word for word in base}
-    names = [setting.name for setting in space.settings if setting.key in fixed]
-    left = space.without(names)
+    if not oracle and "recheck" not in map(_key, base):
+        base.append(RECHECK)
+    space = Space.of(given.space, repaired=bool(_chosen(cfg, choices, REPAIR)))
+    words = {_dotted(_key(word).removesuffix(TARGET)): word for word in base}
+    fixed = [setting for setting in space.settings if _dotted(setting.key) in words]
+    left = space.fixing({one.name: _chosen(cfg, choices, one.key) for one in fixed})
     if not left.settings:
         raise BadInput("search.space holds nothing to be searched; expected a setting or more")
     return Request(
         base,
         left,
-        [fixed[setting.key] for setting in space.settings if setting.name in names],
-        [shlex.split(words) for words in given["first"]],
-        given["unrepaired"],
-        given["trials"],
-        given["minutes"],
-        given["batch"],
-        given["sampler"],
-        given["seed"],
-        given["most_lost"],
-        given["objective"],
+        [words[_dotted(setting.key)] for setting in fixed],
+        [shlex.split(words) for words in given.first],
+        _unrepaired(given.unrepaired, words),
+        given.trials,
+        given.minutes,
+        given.batch,
+        given.sampler,
+        given.seed,
+        given.most_lost,
+        given.objective,
     )
 
 
+def _refuse_what_fixes_all(word: str) -> None:
+    """Raise BadInput for a word of the command line that leaves nothing to be searched."""
+    key, _, value = word.partition("=")
+    if key == "strategy":
+        raise BadInput(
+            f"experiment=search came with {word}, which fixes all that is searched; leave it out: "
+            f"search.first has the strategies that are tried first"
+        )
+    if key == "experiment":
+        raise BadInput(
+            f"experiment={value} came with the sweeper of a search, whose trials would be searches "
+            f"themselves; expected experiment=search search=NAME, and a yaml in conf/search/"
+        )
+
+
+def _unrepaired(words: Sequence[str], given: Mapping[str, str]) -> list[str]:
+    """The words that say where the curve is left, without those that the command line has given.
+
+    Where it gives a stop, that is left to it altogether.
+    """
+    if "prune.stop" in given:
+        return []
+    return [word for word in words if _dotted(_key(word)) not in given]
+
+
 def values_of(space: Space, cfg: DictConfig, choices: Mapping[str, object]) -> Values:
-    """What of the space a cell has that was not suggested, as far as it lies in the space."""
+    """What of the space a cell has that was not suggested, as far as it lies in the space.
+
+    Nothing where it repairs nothing: its curve is left elsewhere than those of the space.
+    """
     values: dict[str, Any] = {}
     for setting in space.settings:
         if space.is_chosen(setting, values):
-            key = setting.key
-            chosen = choices[key] if "/" in key else _chosen(cfg, key)
-            value = setting.read(chosen)
+            value = setting.read(_chosen(cfg, choices, setting.key))
             if value is not None:
                 values[setting.name] = value
-    return values
+    return values if _chosen(cfg, choices, REPAIR) else {}
 
 
-def _chosen(cfg: DictConfig, key: str) -> Any:
-    """The value of a key of the command line, of `repair` the names of the repairs, in turn."""
+def _chosen(cfg: DictConfig, choices: Mapping[str, object], key: str) -> Any:
+    """The value of a key of the command line, of a group its choice, of `repair` the repairs."""
     if key == REPAIR:
         return [str(name) for name, node in cfg.repair.items() if node and "_target_" in node]
+    if key in choices:
+        return choices[key]
     value = OmegaConf.select(cfg, key)
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
@@ -131,4 +158,8 @@ def make_multirun(config: DictConfig) -> None:
 
 
 def _key(word: str) -> str:
-    return word.partition("=")[0].lstrip("+")
+    return word.partition("=")[0].lstrip("+~")
+
+
+def _dotted(key: str) -> str:
+    return key.replace("/", ".")

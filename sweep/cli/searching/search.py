@@ -15,6 +15,7 @@ from sweep import BadInput, terminal, tracking
 from sweep.cli.configs import command
 from sweep.cli.grid import (
     compose_once,
+    composed,
     config_and_choices,
     config_of_cell,
     digest_of,
@@ -61,8 +62,9 @@ class Search(Sweep):
         self.study = Study(self.request.space, request.sampler, request.seed, request.most_lost)
         self.cfg = config_of_cell(config, list(request.base))
         self._connect(self.cfg, ())
-        self.launcher = launcher_of(config.hydra, request.trials)
-        self.width = request.batch or min(self.launcher.width, -(-request.trials // LEAST_BATCHES))
+        most = request.batch or max(1, request.trials // LEAST_BATCHES)
+        self.launcher = launcher_of(config.hydra, most)
+        self.width = request.batch or min(self.launcher.width, most)
         for line in left_out:
             terminal.print_line(line)
         terminal.print_line(self._sentence)
@@ -102,20 +104,18 @@ class Search(Sweep):
 
     def rounds(self) -> Iterator[Sequence[int]]:
         """The cells to launch: batch by batch what is to be tried next, until nothing is left."""
-        started = time.monotonic()
+        started, minutes = time.monotonic(), self.request.minutes
         given = [self._given(words) for words in self.request.first[: self.request.trials]]
-        for start in range(0, len(given), self.width):
-            yield from self._round(given[start : start + self.width])
         while (left := self.request.trials - len(self.trials) - self.refused) > 0:
             if self.plan.stopped:
                 return
-            minutes = self.request.minutes
             if minutes is not None and time.monotonic() > started + 60 * minutes:
                 terminal.print_line(f"search.minutes={minutes:g} are over, with {left} trials left")
                 return
-            batch = self._ask(min(self.width, left))
+            batch, given = given[: self.width], given[self.width :]
+            batch = batch or self._ask(min(self.width, left))
             if not batch:
-                terminal.print_line("the space holds nothing that was not tried")
+                terminal.print_line("nothing was suggested that was not tried before")
                 return
             yield from self._round(batch)
 
@@ -134,7 +134,7 @@ class Search(Sweep):
             suggestion = self.study.ask(at_random=repeats >= AT_RANDOM)
             overrides = self.request.overrides(suggestion.values)
             try:
-                digest = digest_of(config_of_cell(self.config, overrides))
+                digest = digest_of(composed(self.config, overrides)[0])
             except BadInput as error:  # of choices that can be, but not together
                 terminal.print_line(f"{' '.join(overrides)}: {error}")
                 self.study.tell(suggestion, None)
@@ -199,6 +199,8 @@ class Search(Sweep):
         self, log: tracking.Log, table: Sequence[Cell], runs: Sequence[Run], repeat: str
     ) -> str:
         log.tags({"cells": len(table)})
+        if self.trials:
+            searches.log_progress(self.parent, self._outcome(table))  # of a batch that was cut off
         searches.log_outcome(log, self._outcome(table))
         return super()._log_outcome(log, table, runs, repeat)
 

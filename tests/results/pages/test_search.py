@@ -1,5 +1,7 @@
 """The page on searches, from runs alone: correlations, replays on a grid, searches that ran."""
 
+import sys
+
 import numpy as np
 import pytest
 from mlflow.entities import Run
@@ -49,7 +51,7 @@ def read(cells=None, parents=None) -> reading.Read:
 def test_a_network_has_each_cell_once_and_no_oracle_and_nothing_that_is_not_rechecked():
     again = [
         cell("a", "[]", "0.02", name="a[]0.02"),
-        cell("a", "[]", "0.02", threat_model="oracle"),
+        cell("a", "[]", "0.02", name="oracle", threat_model="oracle"),
     ]
     plain = run("x", {"repaired/attack_success_rate": 0.1}, {}, job="0", threat_model="defender")
     found = read([*grid(), *again, plain])
@@ -116,6 +118,30 @@ def test_a_grid_that_failed_or_is_small_or_of_several_networks_is_not_replayed()
     others = [cell("a", repair, "0.02", name=f"o{repair}", network_digest="m") for repair in LEFT]
     assert not read([*grid(), *others]).grids
     assert page.figure(read(grid()[:10])) is None
+
+
+def test_a_grid_whose_repair_is_given_has_its_stops_as_trials():
+    cells = [cell("abcd"[at % 4], "[unlearn]", frac, name=f"u{at}{frac}") for at in range(4)
+             for frac in ("0.002", "0.004", "0.006", "0.01", "0.02")]  # fmt: skip
+    orders = "prune/order=a,b,c,d repair=[unlearn] prune.frac=0.002,0.004,0.006,0.01,0.02"
+    (of_grid,) = read(cells, [parent("p", orders)]).grids
+    assert replays.replay(of_grid, seeds=1).cells == 20
+
+
+def test_where_nothing_is_better_than_doing_nothing_there_is_no_replay():
+    cells = grid()
+    for one in cells:
+        one.data.metrics["repaired/valid_accuracy"] = 0.5
+    (of_grid,) = read(cells).grids
+    assert replays.replay(of_grid) is None
+    assert page.figure(read(cells)) is None
+
+
+def test_without_optuna_the_rest_of_the_page_is_written(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    text = page.page(read())
+    assert "A search beside a grid" not in text
+    assert "Is the proxy worth anything?" in text
 
 
 def test_the_figure_has_a_row_for_each_grid():

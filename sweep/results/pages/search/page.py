@@ -1,11 +1,12 @@
 """The page: the proxy beside true attack success, searches in measured grids, searches that ran."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from matplotlib.figure import Figure
 from mlflow.entities import Run
 
+from sweep import BadInput
 from sweep.results.cells import Cell, cell_of
 from sweep.results.figures.run import BLUE, GREY, percent_axis
 from sweep.results.pages import markdown
@@ -15,6 +16,7 @@ from sweep.results.pages.search.reading import Network, Read, Sweep
 from sweep.results.pages.search.replays import SAMPLERS, Replay
 from sweep.results.pick import ASR, BOTH, CORRUPTION, RESIDUAL
 from sweep.results.searches import pick_of
+from sweep.search import require_optuna
 from sweep.terminal import percent
 
 FIGURE = "search.png"
@@ -39,9 +41,14 @@ LIMITS = """\
 - Cells of one network are not independent draws: orders and repairs repeat in them."""
 
 
+#: By the proxy's names its correlation with true attack success, and the interval.
+Correlations = Mapping[str, tuple[float, tuple[float, float] | None]]
+
+
 def page(read: Read) -> str:
     """The text of the page; its figure is `figure`."""
-    paragraphs = [_on_top(read.networks), "## Is the proxy worth anything?", _ranks(read.networks)]
+    known = {network.name: _correlations(network) for network in read.networks}
+    paragraphs = [_on_top(known), "## Is the proxy worth anything?", _ranks(read.networks, known)]
     replayed = _replayed(read.grids)
     if replayed:
         paragraphs += ["## A search beside a grid", *_grids(replayed)]
@@ -77,7 +84,7 @@ def figure(read: Read) -> Figure | None:
     return drawn
 
 
-def _correlations(network: Network) -> dict[str, tuple[float, tuple[float, float] | None]]:
+def _correlations(network: Network) -> Correlations:
     """By the proxy's names its correlation with true attack success, and the interval."""
     metrics = [cell.data.metrics for cell in network.cells]
     true = [of_cell[ASR] for of_cell in metrics]
@@ -95,10 +102,9 @@ def _correlations(network: Network) -> dict[str, tuple[float, tuple[float, float
     return found
 
 
-def _on_top(networks: Sequence[Network]) -> str:
+def _on_top(correlations: Mapping[str, Correlations]) -> str:
     """Whether the proxy is worth anything, in a sentence."""
-    known = {network.name: _correlations(network) for network in networks}
-    known = {name: found for name, found in known.items() if "proxy" in found}
+    known = {name: found for name, found in correlations.items() if "proxy" in found}
     if not known:
         return wrap(
             "Whether the proxy is worth anything is not known: no network has five rechecked cells "
@@ -114,10 +120,10 @@ def _on_top(networks: Sequence[Network]) -> str:
     return wrap(f"{sentence} It is low on: {', '.join(low)}." if low else sentence)
 
 
-def _ranks(networks: Sequence[Network]) -> str:
+def _ranks(networks: Sequence[Network], correlations: Mapping[str, Correlations]) -> str:
     rows = []
     for network in networks:
-        found = _correlations(network)
+        found = correlations[network.name]
         asr = [cell.data.metrics[ASR] for cell in network.cells]
         words = [_correlation(*found[name]) if name in found else DASH for name in NAMES]
         rows.append([network.name, str(len(network.cells)), spread(asr), *words])
@@ -130,6 +136,11 @@ def _correlation(rank: float, ends: tuple[float, float] | None) -> str:
 
 
 def _replayed(grids: Sequence[Sweep]) -> list[tuple[Sweep, Replay]]:
+    """The replays in these grids; none where the extra `search` is not installed."""
+    try:
+        require_optuna()
+    except BadInput:
+        return []
     found = [(grid, replays.replay(grid)) for grid in grids]
     return [(grid, one) for grid, one in found if one is not None]
 
@@ -161,7 +172,7 @@ def _grids(replayed: Sequence[tuple[Sweep, Replay]]) -> list[str]:
 def _searches(searches: Sequence[Sweep]) -> str:
     rows = []
     for search in searches:
-        cells = {run.info.run_id: _cell(run) for run in search.cells}
+        cells = {run.info.run_id: cell_of(at, {}, run) for at, run in enumerate(search.cells)}
         chosen = pick_of(search.parent, list(cells.values())).cell
         answer = next(
             (cells[run.info.run_id] for run in search.cells if _strategy(run) == "answer"), None
@@ -172,10 +183,6 @@ def _searches(searches: Sequence[Sweep]) -> str:
             rows.append([*row, *(_rate(cell, rate) for rate in (ASR, "repaired/clean_accuracy"))])
     heads = ["network", "trials", "", "proxy", "true ASR", "B' clean"]
     return table(heads, rows, "lrl")
-
-
-def _cell(run: Run) -> Cell:
-    return cell_of(int(run.data.tags.get("job", 0)), {}, run)
 
 
 def _strategy(run: Run) -> str:

@@ -37,14 +37,20 @@ class Replay:
 
 
 def replay(grid: Sweep, seeds: int = SEEDS) -> Replay | None:
-    """Let studies search in what a grid has measured; None where its command sweeps nothing."""
+    """Let studies search in what a grid has measured.
+
+    None where its command sweeps nothing, or none of its cells is better than doing nothing.
+    """
     swept = _swept(grid.parent)
+    repaired = grid.cells[0].data.params.get(REPAIR, "[]") != "[]"
     if not swept:
         return None
-    space = Space.of({name: _setting(name, grid.cells) for name in swept})
+    space = Space.of({name: _setting(name, grid.cells) for name in swept}, repaired)
     table = _table(space, grid.cells)
     told = {row: _by_proxy(cell) for row, cell in table.items()}
     true = {row: _by_attack(cell) for row, cell in table.items()}
+    if not all(_dominated(list(found.values())) for found in (told, true)):
+        return None
     curves: list[dict[str, NDArray[np.float64]]] = [{}, {}]
     for sampler in SAMPLERS:
         studies = (Study(space, sampler, seed, LARGEST_DROP) for seed in range(seeds))
@@ -75,9 +81,7 @@ def needed(curves: NDArray[np.float64]) -> list[int]:
 def _swept(parent: Run) -> list[str]:
     """The params that a grid's command gives several values of."""
     words = [word.partition("=") for word in overrides(parent)]
-    keys = [
-        key for key, _, value in words if re.search(r",(?![^\[]*\])|^(glob|range|choice)\(", value)
-    ]
+    keys = [key for key, _, value in words if SEVERAL.search(value)]
     return [key.lstrip("+").replace("/", ".") for key in keys]
 
 
