@@ -54,7 +54,9 @@ def test_a_network_has_each_cell_once_and_no_oracle_and_nothing_that_is_not_rech
         cell("a", "[]", "0.02", name="oracle", threat_model="oracle"),
     ]
     plain = run("x", {"repaired/attack_success_rate": 0.1}, {}, job="0", threat_model="defender")
-    found = read([*grid(), *again, plain])
+    wrecked = cell("a", "[]", "0.02", name="wrecked")
+    wrecked.data.metrics["repaired/valid_accuracy"] = 0.84
+    found = read([*grid(), *again, plain, wrecked])
     (network,) = found.networks
     assert (network.name, len(network.cells)) == ("faces blend seed 7", 24)
 

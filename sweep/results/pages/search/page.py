@@ -33,7 +33,8 @@ LEGEND = """\
   trigger, and the best corruption, found anew, turn into a class; the mean of both. Each of the two
   stands beside it, and the larger of them.
 - **Correlation**: Spearman's, over the cells of one network; 1: what does less by the proxy does
-  less in truth. In brackets: 95 % intervals, by a bootstrap of the cells.
+  less in truth. In brackets: 95 % intervals, by a bootstrap of the cells. Cells that lose more than
+  10 points are left out: a wrecked B' heeds no trigger either.
 - **Share of the grid's**: of what the grid's front dominates (at most 10 points lost, any success),
   how much the front of the trials so far does; by the proxy, which the search is told, and by true
   attack success on test images, which it is not."""

@@ -11,7 +11,7 @@ from sweep import BadInput
 from sweep.results.cells import FINISHED, reused_run_ids
 from sweep.results.pages.sweeps import PARENT, case_name
 from sweep.results.pick import ASR, BOTH
-from sweep.results.searches import ORACLE_OBJECTIVE, TAG
+from sweep.results.searches import MOST_LOST, ORACLE_OBJECTIVE, TAG
 from sweep.tracking import run_history, store
 
 LEAST_CELLS = 20  # of a grid, below which nothing is searched in it
@@ -19,7 +19,10 @@ LEAST_CELLS = 20  # of a grid, below which nothing is searched in it
 
 @dataclass(frozen=True)
 class Network:
-    """One network B with its images: what it is called, and the cells there, each once."""
+    """One network B with its images: what it is called, and the cells there, each once.
+
+    Without those that lose more than `searches.MOST_LOST`: a wrecked B' heeds no trigger either.
+    """
 
     name: str
     cells: Sequence[Run]
@@ -62,7 +65,7 @@ def of_runs(cells: Sequence[Run], parents: Sequence[Run]) -> Read:
     rechecked = [cell for cell in cells if is_rechecked(cell)]
     rechecked.sort(key=lambda run: run.info.start_time)
     by_network: dict[tuple[str, str], dict[str, Run]] = {}
-    for cell in rechecked:
+    for cell in filter(is_worth_something, rechecked):
         tags = cell.data.tags
         place = (tags.get("network_digest", ""), tags.get("data_digest", ""))
         by_network.setdefault(place, {})[tags.get(run_history.CELL, cell.info.run_id)] = cell
@@ -89,6 +92,12 @@ def is_rechecked(cell: Run) -> bool:
     metrics, tags = cell.data.metrics, cell.data.tags
     known = BOTH.of(metrics) is not None and ASR in metrics
     return known and cell.info.status == FINISHED and tags.get("threat_model") != ORACLE_OBJECTIVE
+
+
+def is_worth_something(cell: Run) -> bool:
+    """Whether B' loses no more than what fronts are measured up to; beyond it is no network."""
+    metrics = cell.data.metrics
+    return metrics["badnet/valid_accuracy"] - metrics["repaired/valid_accuracy"] <= MOST_LOST
 
 
 def network_name(cell: Run) -> str:
