@@ -20,6 +20,7 @@ def cell(order: str, repair: str, frac: str, proxy: float | None = None, **more:
         "badnet/valid_accuracy": 0.95,
         "repaired/valid_accuracy": 0.95 - lost,
         "badnet/clean_accuracy": 0.94,
+        "badnet/attack_success_rate": 1.0,
         "repaired/clean_accuracy": 0.94 - lost,
         "repaired/attack_success_rate": left,
         "repaired/reversed_trigger_success": 0.05,
@@ -56,9 +57,27 @@ def test_a_network_has_each_cell_once_and_no_oracle_and_nothing_that_is_not_rech
     plain = run("x", {"repaired/attack_success_rate": 0.1}, {}, job="0", threat_model="defender")
     wrecked = cell("a", "[]", "0.02", name="wrecked")
     wrecked.data.metrics["repaired/valid_accuracy"] = 0.84
-    found = read([*grid(), *again, plain, wrecked])
+    weak = cell("a", "[]", "0.02", name="weak", network_digest="w")
+    weak.data.metrics["badnet/attack_success_rate"] = 0.4  # no implant
+    found = read([*grid(), *again, plain, wrecked, weak])
     (network,) = found.networks
     assert (network.name, len(network.cells)) == ("faces blend seed 7", 24)
+
+
+def test_networks_of_one_name_are_told_apart():
+    others = [
+        cell("a", repair, "0.02", name=f"o{repair}", network_digest="0123456789") for repair in LEFT
+    ]
+    names = [network.name for network in read([*grid(), *others]).networks]
+    assert names == ["faces blend seed 7", "faces blend seed 7 (01234567)"]
+
+
+def test_the_commands_are_of_all_sweeps_whose_cells_are_shown_also_of_one_that_was_cut_off():
+    cut = parent("p", GRID, ended="KILLED")
+    elsewhere = parent("q", "seed=1,2")
+    text = page.page(read(parents=[cut, elsewhere]))
+    assert "python run.py prune/order=a,b,c,d" in text
+    assert "seed=1,2" not in text
 
 
 def test_the_proxy_that_ranks_as_the_truth_does_is_told_on_top():

@@ -55,8 +55,7 @@ def page(read: Read) -> str:
         paragraphs += ["## A search beside a grid", *_grids(replayed)]
     if read.searches:
         paragraphs += ["## Searches that ran", _searches(read.searches)]
-    sweeps = [sweep.parent for sweep in (*read.grids, *read.searches)]
-    paragraphs += ["## Where it comes from", _origin(read.networks), commands(sweeps)]
+    paragraphs += ["## Where it comes from", _origin(read.networks), commands(read.parents)]
     return markdown.page(TITLE, INTRODUCTION, paragraphs, LEGEND, LIMITS)
 
 

@@ -8,7 +8,8 @@ from mlflow import MlflowException
 from mlflow.entities import Run
 
 from sweep import BadInput
-from sweep.results.cells import FINISHED, reused_run_ids
+from sweep.evaluation.implant import IMPLANTED
+from sweep.results.cells import FINISHED, implant_of, reused_run_ids
 from sweep.results.pages.sweeps import PARENT, case_name
 from sweep.results.pick import ASR, BOTH
 from sweep.results.searches import MOST_LOST, ORACLE_OBJECTIVE, TAG
@@ -39,11 +40,12 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Read:
-    """All that the page tells of: networks, grids, searches."""
+    """All that the page tells of: networks, grids, searches, and the sweeps of all these cells."""
 
     networks: Sequence[Network]
     grids: Sequence[Sweep]
     searches: Sequence[Sweep]
+    parents: Sequence[Run] = ()
 
 
 def read(uri: str | None, experiment: str) -> Read:
@@ -69,10 +71,12 @@ def of_runs(cells: Sequence[Run], parents: Sequence[Run]) -> Read:
         tags = cell.data.tags
         place = (tags.get("network_digest", ""), tags.get("data_digest", ""))
         by_network.setdefault(place, {})[tags.get(run_history.CELL, cell.info.run_id)] = cell
-    networks = [
-        Network(network_name(next(iter(same.values()))), list(same.values()))
-        for same in by_network.values()
-    ]
+    networks: dict[str, Network] = {}
+    for (digest, _), same in by_network.items():
+        of_network = list(same.values())
+        name = network_name(of_network[0])
+        name = f"{name} ({digest[:8]})" if name in networks else name
+        networks[name] = Network(name, of_network)
     grids: list[Sweep] = []
     searches: list[Sweep] = []
     for parent in sorted(parents, key=lambda run: run.info.start_time):
@@ -84,13 +88,20 @@ def of_runs(cells: Sequence[Run], parents: Sequence[Run]) -> Read:
         elif len(sweep.cells) >= LEAST_CELLS:
             grids = [grid for grid in grids if grid.name != sweep.name]  # the latest counts
             grids.append(sweep)
-    return Read(networks, grids, searches)
+    shown = [cell for network in networks.values() for cell in network.cells]
+    of_shown = {cell.data.tags.get(PARENT) for cell in [*shown, *_cells_of([*grids, *searches])]}
+    made_by = [parent for parent in parents if parent.info.run_id in of_shown]
+    return Read(list(networks.values()), grids, searches, made_by)
+
+
+def _cells_of(sweeps: Sequence[Sweep]) -> list[Run]:
+    return [cell for sweep in sweeps for cell in sweep.cells]
 
 
 def is_rechecked(cell: Run) -> bool:
-    """Whether both the proxy and the true attack success of a defender's cell are known."""
+    """Whether proxy and true attack success of a defender's cell are known, on an implant."""
     metrics, tags = cell.data.metrics, cell.data.tags
-    known = BOTH.of(metrics) is not None and ASR in metrics
+    known = BOTH.of(metrics) is not None and ASR in metrics and implant_of(cell) == IMPLANTED
     return known and cell.info.status == FINISHED and tags.get("threat_model") != ORACLE_OBJECTIVE
 
 
@@ -103,7 +114,8 @@ def is_worth_something(cell: Run) -> bool:
 def network_name(cell: Run) -> str:
     """What the network of a cell is called: its case, attack and seed, or its file."""
     params = cell.data.params
-    words = [case_name(cell)]
+    people = params.get("data.identities")
+    words = [f"faces of {people} people" if people else case_name(cell)]
     if params.get("badnet") == "trained":
         words += [params.get("attack", ""), f"seed {params.get('badnet.seed', '0')}"]
         words += [params["badnet.architecture"]] if "badnet.architecture" in params else []
