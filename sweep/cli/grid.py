@@ -29,7 +29,7 @@ T = TypeVar("T")
 #: gives, and of a search.
 SWEEPERS = {
     "basic": f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}",
-    "search": "hydra_plugins.prunesweep.SearchSweeper",
+    "search": "hydra_plugins.prunesweep.SearchSweeper",  # conf/hydra/sweeper/search.yaml
 }
 
 _compose = ConfigLoaderImpl.load_sweep_config

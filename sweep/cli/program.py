@@ -26,13 +26,6 @@ from sweep.cli.sweeps import Sweep
 from sweep.launching import pools, submitted
 from sweep.tracking import store
 
-ConfigStore.instance().store(  # what experiment=search chooses
-    name="search",
-    group="hydra/sweeper",
-    node={"_target_": SWEEPERS["search"], "max_batch_size": None, "params": {}},
-    provider="prunesweep",
-)
-
 
 def launch(main: Callable[[], None]) -> None:
     """Run Hydra's `main`; of a sweep that is interrupted the cells are compared all the same."""

@@ -202,7 +202,7 @@ def test_the_command_reads_cells_of_a_sweep_that_was_killed(tmp_path, capsys):
     written, *not_written = capsys.readouterr().out.splitlines()
     assert written == f"Written: {folder / 'answer.md'}"
     assert [line.partition(": no finished cell")[0] for line in not_written] == [
-        f"Not written: {folder / name}" for name in ("detectors.md", "strategies.md")
+        f"Not written: {folder / name}" for name in ("detectors.md", "search.md", "strategies.md")
     ]
     assert (folder / "strategies.md").read_text() == "of another machine"
     text = (folder / "answer.md").read_text()
