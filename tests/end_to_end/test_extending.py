@@ -15,6 +15,7 @@ from mlflow.entities import Run
 
 from sweep.evaluation.intervals import images_of
 from sweep.inspection import Verdict
+from sweep.results import searches
 from sweep.training.corruptions import Compared
 
 ROOT = next(path for path in Path(__file__).resolve().parents if (path / "run.py").is_file())
@@ -30,10 +31,12 @@ CHEAP = {
 }
 #: Files of a run that none of the examples has.
 NOT_HERE = {"figures/verdict.png", "signs.csv", "verdict.csv", "traceback.txt", "README.md"}
+NOT_HERE |= {"trials.csv", "search.json", "figures/search.png"}  # of a search
 NOT_HERE |= {f"figures/{maps}/LAYER.png" for maps in ("activations", "KEY/channels")}
 #: Tags that only some runs have, or a checkout under git.
 TAGS_NOT_HERE = {"pick", "error", "status", "verdict", "reused.A", "git_commit", "git_dirty"}
 TAGS_NOT_HERE |= {"recheck"}  # of a run that is asked for it
+TAGS_NOT_HERE |= {"search", "search.most_lost"}
 TAGS_NOT_HERE |= {"heartbeat"}  # of a run that takes longer
 
 
@@ -191,10 +194,13 @@ def test_every_metric_of_a_run_is_told_and_no_others(left):
     names |= set(signs.metrics) | {"pick/rank_by_attack_success"}
     names |= {"repaired/reversed_trigger_success", "repaired/highest_loss"}
     names |= {"repaired/corruption_success", "badnet/corruption_success"}
+    names |= {searches.LOST, searches.SUCCESS, searches.ORACLE_SUCCESS}
+    names |= {searches.LEAST, searches.DOMINATED}
     rows = told("Metrics")
     assert unexplained(names, rows) == set()
     assert unused(names, rows) == set()
     without = ("curve/", "tradeoff/", "time/", "prune/", "inspect/", "cells/", "pick/")
+    without += ("search/",)
     bare = {name for name in names if images_of(name) is None and not name.startswith(without)}
     assert {name.split("/")[1] for name in bare} == {
         *("defense_effectiveness", "reversed_trigger_success", "threshold", "seconds_per_1000"),

@@ -22,6 +22,9 @@ TINY = (
 SPACE = ("search.space.repair.choices=[[],[finetune]]", "search.space.order.choices=[clp,l1_norm]")
 SEARCH = ("experiment=search", *TINY, *SPACE, 'search.first=["strategy=lab"]')
 
+#: How a line begins that tells of a trial that is done.
+DONE = re.compile(r"^(\d) of 3[,:]", re.MULTILINE)
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
@@ -33,7 +36,7 @@ def killed(project) -> str:
     """What a search of three trials prints, whose process is killed after its first."""
     sweep = Sweep(project, *SEARCH, "search.trials=3")
     deadline = time.monotonic() + 200
-    while " of 3" not in sweep.printed and time.monotonic() < deadline:
+    while not DONE.search(sweep.printed) and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(sweep.process.pid, signal.SIGKILL)
     sweep.wait()
@@ -62,7 +65,7 @@ def words(printed: str) -> str:
 
 
 def test_the_same_command_goes_on_where_it_was_killed(project, killed, resumed):
-    before = int(re.findall(r"(\d) of 3", killed)[-1])
+    before = int(DONE.findall(killed)[-1])
     trial = "1 trial" if before == 1 else f"{before} trials"
     assert f"{trial} finished before" in words(resumed)
     finished = [run for run in project.runs() if "job" in run.data.tags]
