@@ -35,7 +35,7 @@ def project(tmp_path_factory) -> Project:
 def killed(project) -> str:
     """What a search of three trials prints, whose process is killed after its first."""
     sweep = Sweep(project, *SEARCH, "search.trials=3")
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 500
     while not DONE.search(sweep.printed) and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(sweep.process.pid, signal.SIGKILL)

@@ -251,7 +251,7 @@ def test_the_command_registers_the_pick_of_a_sweep(registry):
 
 
 @pytest.mark.parametrize(
-    ("cell", "why"), [({"residual": None}, NOT_COMPUTED), ({"valid": 0.9}, NONE_SAFE)]
+    ("cell", "why"), [({"residual": None}, NOT_COMPUTED), ({"valid": 0.9}, NONE_SAFE.format(2))]
 )
 def test_without_a_pick_nothing_is_registered_and_that_is_said(registry, cell, why):
     said = registry.command(registry.sweep(cell), registry.name, exits=2)
