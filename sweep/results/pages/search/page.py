@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from mlflow.entities import Run
 
 from sweep import BadInput
@@ -77,7 +78,9 @@ def figure(read: Read) -> Figure | None:
                 low, high = curves[sampler].min(0), curves[sampler].max(0)
                 ax.fill_between(trials, low, high, color=colour, alpha=0.2, linewidth=0)
             ax.axvline(found.cells / 4, color="black", linestyle=":", label="a quarter of the grid")
-            ax.set(title=f"{grid.name}, {by}", xlabel="trials", xlim=(1, found.cells))
+            ax.set_title(f"{grid.name}, {by}", fontsize="medium")
+            ax.set(xlabel="trials", xlim=(1, found.cells))
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             percent_axis(ax, "y", "share of the grid's")
             ax.grid(alpha=0.3)
     rows[0][0].legend()
