@@ -51,15 +51,20 @@ class Launcher:
             logs = str(settings["submitit_folder"]).partition("/%")[0]
             if slurm:
                 width = int(settings.get("array_parallelism") or 1)
-                return cls(name, False, width, 0, None, threads, True, logs, writes=True)
+                return cls(
+                    name, width=width, threads=threads, elsewhere=True, logs=logs, writes=True
+                )
             at_once = max(1, workers.cores() // (threads or 1))
             threads = threads or workers.threads_of(at_once)
-            return cls(name, False, at_once, 0, at_once, threads, logs=logs, writes=True)
+            return cls(
+                name, width=at_once, at_once=at_once, threads=threads, logs=logs, writes=True
+            )
         if target == RAY:
             init, remote = settings["ray"]["init"], settings["ray"]["remote"]
             threads = max(1, int(remote.get("num_cpus") or 1))
             width = max(1, int(init.get("num_cpus") or workers.cores()) // threads)
-            return cls(name, False, width, 0, None, threads, init.get("address") is not None)
+            elsewhere = init.get("address") is not None
+            return cls(name, width=width, threads=threads, elsewhere=elsewhere)
         return cls(name)
 
     def require(self, uri: str) -> None:
