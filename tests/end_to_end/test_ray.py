@@ -1,8 +1,6 @@
 """Cells as tasks of Ray: on a cluster of its own, and on one that is there."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -12,7 +10,7 @@ import pytest
 from crashes import SMALL, Project, survived
 from program import ENVIRONMENT
 from services import Guard, MlflowServer, free_port, told_in, with_password
-from started_sweeps import LONG, Sweep, running
+from started_sweeps import LONG, Sweep, end_one_at_work
 
 pytestmark = pytest.mark.services
 pytest.importorskip("ray", reason="needs the extra ray, in an environment of its own")
@@ -29,8 +27,7 @@ def project(prepared, tmp_path) -> Project:
 
 def test_a_cluster_of_its_own_tells_clean_lines_and_a_killed_worker_loses_its_cell_alone(project):
     sweep = Sweep(project, CELLS, "hydra.launcher.ray.init.num_cpus=2", *LONG)
-    at_work = running(project, 2)
-    os.kill(int(at_work[0].data.tags["pid"]), signal.SIGKILL)
+    end_one_at_work(project)
     assert sweep.wait() == 1, sweep.printed
     for noise in ("Traceback", "pid=", "Warning", "INFO", "oneDNN"):
         assert noise not in sweep.printed

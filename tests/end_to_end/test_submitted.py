@@ -9,7 +9,7 @@ import pytest
 from crashes import SMALL, Project, survived
 from program import ENVIRONMENT
 from services import MlflowServer
-from started_sweeps import LONG, Sweep, running
+from started_sweeps import LONG, Sweep, end_one_at_work, running
 
 pytestmark = pytest.mark.services
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra slurm")
@@ -24,8 +24,7 @@ def project(prepared, tmp_path) -> Project:
 
 def test_jobs_of_this_machine_tell_how_they_go_and_a_killed_one_is_lost_alone(project):
     sweep = Sweep(project, CELLS, *LONG)
-    at_work = running(project, 2)
-    os.kill(int(at_work[0].data.tags["pid"]), signal.SIGKILL)
+    end_one_at_work(project)
     assert sweep.wait() == 1, sweep.printed
     assert "Traceback" not in sweep.printed
     assert "its job ended without a result" in sweep.words

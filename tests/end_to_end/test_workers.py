@@ -8,7 +8,7 @@ import mlflow
 import psutil
 import pytest
 from crashes import SMALL, Project, survived
-from started_sweeps import LONG, Sweep, running
+from started_sweeps import LONG, Sweep, end_one_at_work, running
 
 pytestmark = pytest.mark.services
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs the extra joblib")
@@ -45,8 +45,7 @@ def test_two_workers_share_what_is_kept_and_say_how_far_they_are(project):
 
 def test_a_killed_worker_loses_its_cell_alone_and_the_same_command_finishes(project):
     sweep = Sweep(project, CELLS, *LONG)
-    at_work = running(project, 2)
-    os.kill(int(at_work[0].data.tags["pid"]), signal.SIGKILL)
+    end_one_at_work(project)
     assert sweep.wait() == 1, sweep.printed
     assert "Traceback" not in sweep.printed
     assert "KILLED: its worker was killed" in sweep.words
@@ -88,8 +87,7 @@ def test_an_interrupt_to_the_sweep_or_to_all_ends_workers_and_runs(
 @pytest.mark.slow
 def test_a_signal_to_a_worker_ends_its_cell_alone(project):
     sweep = Sweep(project, CELLS, *LONG)
-    at_work = running(project, 2)
-    os.kill(int(at_work[0].data.tags["pid"]), signal.SIGTERM)
+    end_one_at_work(project, signal.SIGTERM)
     assert sweep.wait() == 1, sweep.printed
     assert sorted(row["status"] for row in project.comparison()) == ["FINISHED"] * 3 + ["KILLED"]
 

@@ -1,6 +1,8 @@
 """Sweeps that tests start as a user does, beside themselves, to send signals to them."""
 
+import os
 import random
+import signal
 import time
 from collections.abc import Mapping
 
@@ -9,7 +11,7 @@ from crashes import Project
 from program import ENVIRONMENT, Started
 
 #: Cells that are at work long enough to be met.
-LONG = ("repair=[finetune]", "repair.finetune.epochs=80", "repair.finetune.patience=80")
+LONG = ("repair=[finetune]", "repair.finetune.epochs=160", "repair.finetune.patience=160")
 
 
 class Sweep:
@@ -54,3 +56,21 @@ def running(project: Project, count: int) -> list:
             return at_work
         time.sleep(0.1)
     raise TimeoutError("no cell is at work")
+
+
+def end_one_at_work(project: Project, how: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to the process of a cell that is surely at work: it is stopped, and looked at.
+
+    Two cells are at work when this begins.
+    """
+    for _ in range(20):
+        cell = running(project, 2)[0]
+        pid = int(cell.data.tags["pid"])
+        os.kill(pid, signal.SIGSTOP)
+        now = {run.info.run_id: run.info.status for run in project.runs()}
+        if now[cell.info.run_id] == "RUNNING":
+            os.kill(pid, how)
+            os.kill(pid, signal.SIGCONT)
+            return
+        os.kill(pid, signal.SIGCONT)
+    raise TimeoutError("each cell was done before it could be stopped")
