@@ -45,7 +45,8 @@ def is_current(process: Mapping[str, str | float]) -> bool:
 def is_dead(process: Mapping[str, str | float]) -> bool:
     """Return whether a process has surely ended; one of another host never has.
 
-    `process` is what `current_process` returned there; values may have become text since.
+    A zombie, whose parent has not asked yet how it went, has ended too. `process` is what
+    `current_process` returned there; values may have become text since.
     """
     if not is_here(process):
         return False
@@ -54,12 +55,13 @@ def is_dead(process: Mapping[str, str | float]) -> bool:
     except (KeyError, ValueError):
         return False
     try:
-        started = psutil.Process(pid).create_time()
+        found = psutil.Process(pid)
+        started, status = found.create_time(), found.status()
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:
         return False
-    return abs(started - recorded_start) > CLOCK
+    return status == psutil.STATUS_ZOMBIE or abs(started - recorded_start) > CLOCK
 
 
 def others_with_open(path: Path) -> list[str]:

@@ -33,6 +33,17 @@ def test_a_process_that_has_ended_is_dead():
     assert processes.is_dead(eval(told))
 
 
+def test_a_process_that_its_parent_has_not_asked_yet_how_it_went_is_dead():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        started = psutil.Process(child.pid).create_time()
+        told = {"host": HERE, "pid": child.pid, "pid_started": started}
+        assert not processes.is_dead(told)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is not reaped
+        assert psutil.pid_exists(child.pid)
+        assert processes.is_dead(told)
+
+
 PROCESSES = {
     "this one": (HERE, str(os.getpid()), str(MINE), False),
     "this one, the clock was set": (HERE, os.getpid(), MINE + 1, False),

@@ -7,11 +7,14 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from mlflow.entities import Run
+
 from sweep import processes
 from sweep.launching import progress
 from sweep.launching.plans import Plan
 from sweep.tracking import run_history
 
+LOOKS, EVERY = 25, 0.2  # for a worker that is dying, in seconds
 WORKER_KILLED = "its worker was killed, by somebody or for want of memory"
 ENDED_WITH_POOL = "its worker was ended since another one was killed; it was run again"
 
@@ -24,9 +27,7 @@ def mark_killed_workers(
     These are of workers that were ended after another one, `ended_by_pool` (pids).
     """
     cut = set()
-    for run in run_history.mark_dead_runs(plan.experiment):
-        if run.data.tags.get("sweep") != plan.parent:
-            continue
+    for run in _dead_runs(plan):
         if int(run.data.tags["pid"]) in ended_by_pool:
             cut.add(run.info.run_id)
             run_history.kill(run, ENDED_WITH_POOL)
@@ -34,6 +35,21 @@ def mark_killed_workers(
             run_history.kill(run, WORKER_KILLED)
             _tell(plan, names[int(run.data.tags["job"])], WORKER_KILLED)
     return cut
+
+
+def _dead_runs(plan: Plan) -> list[Run]:
+    """Mark the sweep's runs whose worker is dead, as soon as one is; return them.
+
+    The pool may know of it before the worker is gone for the system; one that was at no cell's work
+    has no run, which ends the wait.
+    """
+    for _ in range(LOOKS):
+        runs = run_history.mark_dead_runs(plan.experiment)
+        own = [run for run in runs if run.data.tags.get("sweep") == plan.parent]
+        if own:
+            return own
+        time.sleep(EVERY)
+    return []
 
 
 def mark_failed_jobs(plan: Plan, names: Sequence[str], cells: Sequence[int], logs: str) -> None:
@@ -54,7 +70,7 @@ def mark_ended_workers(plan: Plan, looks: int) -> None:
         running = [run for run in runs if run.info.status == "RUNNING"]
         if not any(processes.is_here(run.data.tags) for run in running):
             return
-        time.sleep(0.2)
+        time.sleep(EVERY)
 
 
 def _tell(plan: Plan, name: str, error: str) -> None:
