@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from sweep import BadInput
 from sweep.redaction import redacted
 from sweep.results.cells import MISSING, SEED_KEY, Cell, cell_of, reused_run_ids
-from sweep.results.pages.sweeps import PARENT, overrides
+from sweep.results.pages.sweeps import PARENT, overrides, without_place
 from sweep.results.searches import without_search
 from sweep.tracking import artifacts, run_history, store
 
@@ -26,8 +26,6 @@ EXPERIMENT = "prunesweep"
 AT_ONCE = 100  # run ids in one search
 NEWEST = ["attributes.start_time DESC"]
 COMPARISON = "comparison.csv"
-#: What a command gives that is about the machine, or about how it is run.
-PLACES = re.compile(r"[/\\~]")
 
 Row = Mapping[str, str]
 
@@ -80,8 +78,7 @@ def shell(command: str, given: Mapping[str, str]) -> str:
     """
     words = []
     for key, value in given.items():
-        place = key in ("data.root", "badnet.path") or PLACES.search(value)
-        words.append(shlex.quote(f"{key}={'DIR' if place else redacted(value)}"))
+        words.append(shlex.quote(without_place(f"{key}={redacted(value)}")))
     return " ".join([command, *words])
 
 

@@ -38,7 +38,7 @@ ANSWERS = "answers.npz"
 SCORES = "scores.npz"
 #: The tags that say how many images of each kind a rate is a share of.
 IMAGE_TAGS = {"valid": "images_valid", "test": "images_test", "poisoned": "images_attacked"}
-TIMES = ("badnet", "twin", "total")  # that are compared; others are looked up
+TIMES = ("badnet", "twin", "probe", "total")  # that are compared; others are looked up
 
 
 class Log:
@@ -100,7 +100,8 @@ class Log:
     def times(self) -> None:
         """Log the seconds of each stage as timing.json, and those that are compared as metrics.
 
-        `time/total` is since the run began, `time/badnet` what of it made B, `time/twin` its twin.
+        `time/total` is since the run began; of it `time/badnet` made B, `time/twin` its twin, and
+        `time/probe` probed B'.
         """
         seconds = self._seconds | {"total": time.perf_counter() - self._started}
         self.text("timing.json", json.dumps(seconds, indent=2))

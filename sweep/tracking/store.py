@@ -47,12 +47,17 @@ def _uri_in(root: Path | None) -> str:
     return f"{LOCAL}{root / 'mlflow.db'}"
 
 
+def missing(uri: str | None = None) -> Path | None:
+    """The database at `uri`, if that is a file which is not there."""
+    database = database_file(uri or default_uri())
+    return None if database is None or database.is_file() else database
+
+
 def use_existing(uri: str | None = None) -> None:
     """Point MLflow at the runs at `uri`; BadInput where it is a database that is not there."""
     uri = uri or default_uri()
     databases.require_driver(uri)
-    database = database_file(uri)
-    if database is not None and not database.is_file():
+    if database := missing(uri):
         raise BadInput(f"{database} is not there; expected the database that run.py keeps runs in")
     _leave_telling_to_us()
     mlflow.set_tracking_uri(uri)

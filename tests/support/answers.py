@@ -42,7 +42,7 @@ def cell(
     params |= {"prune.frac": "0.01", "prune.stop.frac": "0.01", "prune.order._target_": "a.b"}
     params |= {"repair": "[unlearn]", "repair.unlearn.by": "universal"} | (more or {})
     ended = tags.pop("ended", "FINISHED")
-    words = {"mlflow.parentRunId": of, "threat_model": "defender", **tags}
+    words = {"mlflow.parentRunId": of, "job": "0", "threat_model": "defender", **tags}
     told = rates() if metrics is None else metrics
     return run(f"c{next(number)}", told, params, ended, at, **words)
 

@@ -18,7 +18,7 @@ def run(name: str, metrics=None, params=None, ended="FINISHED", at=0, **tags: st
 
 def parent(name: str = "p", overrides: str = COMMAND, **more) -> Run:
     """A sweep's own run."""
-    return run(name, overrides=overrides, **{**ORIGIN, **more})
+    return run(name, overrides=overrides, **{"cells": "1", **ORIGIN, **more})
 
 
 def intervals(rates: dict[str, float]) -> dict[str, float]:

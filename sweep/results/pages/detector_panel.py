@@ -8,7 +8,7 @@ from sweep.evaluation.implant import IMPLANTED
 from sweep.results.cells import FINISHED, implant_of
 from sweep.results.pages import markdown
 from sweep.results.pages.markdown import interval, mean, metric_values, spread, table, wrap
-from sweep.results.pages.sweeps import case_name, overrides, param_values, runs_of_sweep, search
+from sweep.results.pages.sweeps import case_name, overrides, param_values, runs_of_sweep
 
 SWEEP = "experiment=detectors"
 DETECTOR_PARAM, ATTACK_PARAM = "detector", "attack"
@@ -42,12 +42,11 @@ LIMITS = """\
 Cases = Mapping[str, Sequence[Run]]
 
 
-def read(uri: str | None, experiment: str) -> tuple[list[Run], list[Run]]:
-    """The sweeps of `experiment=detectors` in MLflow's experiment, oldest first, and their cells.
+def of_runs(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """The sweeps of `experiment=detectors` among `runs`, oldest first, and their cells.
 
     Of cells that say the same, the newest.
     """
-    runs = search(uri, experiment, SWEEP)
     parents = [run for run in runs if SWEEP in overrides(run)]
     parents.sort(key=lambda run: run.info.start_time)
     newest: dict[tuple[str, str], Run] = {}

@@ -1,37 +1,35 @@
 """What was swept: of each case the latest sweep with `experiment=strategies` that ended well.
 
-`read` and `search` ask MLflow; the rest looks at runs as MLflow gives them back.
+`stored` asks MLflow; the rest looks at runs as MLflow gives them back.
 """
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from io import BytesIO
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import mlflow
-import numpy as np
 from mlflow import MlflowException
 from mlflow.entities import Run
 
 from sweep import BadInput
-from sweep.results.cells import FINISHED, reused_run_ids
-from sweep.tracking import SKIPPED, artifacts, store
+from sweep.results.cells import FINISHED, image_counts, reused_run_ids
+from sweep.tracking import SKIPPED, run_history, store
 
 SWEEP = "experiment=strategies"
 ORDER_PARAM, STOP_PARAM, SEED_PARAM = "prune.order", "prune.stop", "seed"
 PRUNED_CHANNELS = "prune/channels"
 PARENT = "mlflow.parentRunId"
+PLACE = "DIR"  # stands for a path
 
 
 @dataclass(frozen=True)
 class Case:
-    """One case: the parent run of its sweep, its cells, and how many images of each name."""
+    """One case: the parent run of its sweep, and its cells."""
 
     name: str
     sweep: Run
     cells: Sequence[Run]
-    images: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def measured(self) -> list[Run]:
@@ -44,24 +42,17 @@ class Case:
         return [cell for cell in self.cells if cell.data.tags.get("status") == SKIPPED]
 
     @property
+    def images(self) -> dict[str, int]:
+        """How many images the rates are shares of: "valid", "test", "poisoned"."""
+        return image_counts(self.measured[0]) if self.measured else {}
+
+    @property
     def seeds(self) -> list[str]:
         return sorted(param_values(self.cells, SEED_PARAM), key=int)
 
 
-def read(uri: str | None, experiment: str) -> list[Case]:
-    """The cases of the experiment at MLflow's `uri`, each with its latest finished sweep."""
-    cases = latest_cases(search(uri, experiment, SWEEP))
-    uris = [(case.measured or case.cells)[0].info.artifact_uri for case in cases]
-    answers = artifacts.read_all(uris, "answers.npz")
-    return [
-        replace(case, images=_image_counts(data)) for case, data in zip(cases, answers, strict=True)
-    ]
-
-
-def search(uri: str | None, experiment: str, sweep: str) -> list[Run]:
-    """The sweeps of the experiment whose command holds `sweep`, and their cells.
-
-    However they ended. Cells of other sweeps that were reused are among them.
+def stored(uri: str | None, experiment: str) -> list[Run]:
+    """The runs of sweeps and of cells that MLflow's experiment at `uri` holds, however they ended.
 
     Raises BadInput where MLflow cannot read what is at `uri`.
     """
@@ -70,25 +61,11 @@ def search(uri: str | None, experiment: str, sweep: str) -> list[Run]:
         existing = mlflow.get_experiment_by_name(experiment)
         if existing is None:
             return []
-        ids = [existing.experiment_id]
-        sweeps = f"tags.overrides LIKE '%{sweep}%'"
-        runs = mlflow.search_runs(ids, filter_string=sweeps, output_format="list")
-        for parent in list(runs):
-            cells = f"tags.`{PARENT}` = '{parent.info.run_id}'"
-            runs += mlflow.search_runs(ids, filter_string=cells, output_format="list")
-        known = {run.info.run_id for run in runs}
-        reused = dict.fromkeys(run_id for parent in runs for run_id in reused_run_ids(parent))
-        return runs + [mlflow.get_run(run_id) for run_id in reused if run_id not in known]
+        where = existing.experiment_id
+        return run_history.parents(where) + run_history.cell_runs(where)
     except MlflowException as error:
-        reason = str(error).splitlines()[0]
-        uri = mlflow.get_tracking_uri()
-        raise BadInput(f"{uri} cannot be read by MLflow ({reason})") from error
-
-
-def _image_counts(answers: bytes | None) -> dict[str, int]:
-    """How many images of each name an answers.npz is about: "valid", "test", "poisoned"."""
-    arrays = {} if answers is None else np.load(BytesIO(answers))
-    return {name.removesuffix("_label"): len(arrays[name]) for name in arrays if "_label" in name}
+        reason, place = str(error).splitlines()[0], mlflow.get_tracking_uri()
+        raise BadInput(f"{place} cannot be read by MLflow ({reason})") from error
 
 
 def runs_of_sweep(sweep: Run, runs: Sequence[Run]) -> list[Run]:
@@ -124,14 +101,29 @@ def overrides(run: Run) -> list[str]:
     return re.split(r" (?=~|\+*[\w./@]+=)", run.data.tags.get("overrides", ""))
 
 
+def is_place(key: str, value: str) -> bool:
+    """Whether what is set as `key` says where files lie on some machine.
+
+    >>> is_place("data.root", "images"), is_place("tracking.uri", "sqlite:////home/me/mlflow.db")
+    (True, True)
+    """
+    return key.lstrip("+") in ("data.root", "badnet.path") or bool(re.search(r"[/\\~]", value))
+
+
+def without_place(override: str) -> str:
+    """An override; where files lie on some machine is nobody's business.
+
+    >>> without_place("badnet.path=/home/me/b.keras"), without_place("prune/order=clp")
+    ('badnet.path=DIR', 'prune/order=clp')
+    """
+    key, equals, value = override.partition("=")
+    return f"{key}={PLACE}" if equals and is_place(key, value) else override
+
+
 def command(sweep: Run) -> str:
-    """The command of a sweep for a shell; where files lie on some machine is nobody's business."""
-    words = []
-    for override in filter(None, overrides(sweep)):
-        key, equals, value = override.partition("=")
-        is_path = key.lstrip("+") in ("data.root", "badnet.path") or re.search(r"[/\\~]", value)
-        words.append(shlex.quote(f"{key}={'DIR' if is_path else value}" if equals else override))
-    return " ".join(["python run.py", *words])
+    """The command of a sweep for a shell."""
+    words = map(without_place, filter(None, overrides(sweep)))
+    return " ".join(["python run.py", *map(shlex.quote, words)])
 
 
 def param_values(cells: Iterable[Run], param: str) -> list[str]:

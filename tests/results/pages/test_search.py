@@ -46,7 +46,7 @@ def grid() -> list[Run]:
 
 def read(cells=None, parents=None) -> reading.Read:
     cells = grid() if cells is None else cells
-    return reading.of_runs(cells, [parent("p", GRID)] if parents is None else parents)
+    return reading.of_runs([*cells, *([parent("p", GRID)] if parents is None else parents)])
 
 
 def test_a_network_has_each_cell_once_and_no_oracle_and_nothing_that_is_not_rechecked():

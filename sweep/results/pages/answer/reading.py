@@ -1,8 +1,6 @@
-"""The strategy runs of `experiment=answer`: `read` asks MLflow, the rest looks at runs of it."""
+"""The strategy runs of `experiment=answer`, of all that a store holds."""
 
-import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from mlflow.entities import Run
 
@@ -19,28 +17,12 @@ from sweep.results.pages.answer.runs import (
     is_measured,
     trained,
 )
-from sweep.results.pages.sweeps import overrides, runs_of_sweep, search
-from sweep.tracking import SKIPPED, artifacts
+from sweep.results.pages.sweeps import overrides, runs_of_sweep
+from sweep.tracking import SKIPPED
 
 SWEEP = "experiment=answer"
 RATE_PARAM = "attack.rate"
 PROBES = ("relearn/", "dose/")
-
-
-def read(uri: str | None, experiment: str) -> list[StrategyRun]:
-    """Return the strategy runs of the experiment at MLflow's `uri`.
-
-    Raises BadInput where it cannot be read.
-    """
-    runs = newest_strategy_runs(search(uri, experiment, SWEEP))
-    probed = [run for run in runs if run.measured and _probes(run.cell)]
-    timings = artifacts.read_all([run.cell.info.artifact_uri for run in probed], "timing.json")
-    seconds = {
-        run.cell.info.run_id: json.loads(timing)["probe"]
-        for run, timing in zip(probed, timings, strict=True)
-        if timing is not None
-    }
-    return [replace(run, seconds_probed=seconds.get(run.cell.info.run_id, 0.0)) for run in runs]
 
 
 def newest_strategy_runs(runs: Sequence[Run]) -> list[StrategyRun]:

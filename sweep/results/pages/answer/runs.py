@@ -47,7 +47,6 @@ class StrategyRun:
     budget: how many clean images it was given, see `budgets`.
     ledger: the cell on that network that tells whether the attack took hold of it.
     judged, probed: of equal cells the newest that has a verdict, and the newest that has probes.
-    seconds_probed: how long the probes of `cell` took.
     """
 
     cell: Run
@@ -58,7 +57,6 @@ class StrategyRun:
     ledger: Run
     judged: Run
     probed: Run
-    seconds_probed: float = 0.0
 
     @property
     def case(self) -> str:

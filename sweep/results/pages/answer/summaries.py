@@ -16,7 +16,7 @@ from sweep.results.pages.markdown import DASH, interval, metric_values, spread, 
 from sweep.terminal import percent
 
 ANSWER = "answer"
-TRAINED = ("badnet", "twin")
+OTHERS = ("badnet", "twin", "probe")  # times of what is no part of a strategy
 
 Column = Callable[[Sequence[StrategyRun]], str]
 
@@ -136,8 +136,8 @@ def median_time(runs: Sequence[StrategyRun]) -> str:
     for run in runs:
         metrics = run.cell.data.metrics
         if "time/total" in metrics:
-            trained = sum(metrics.get(f"time/{name}", 0.0) for name in TRAINED)
-            times.append(metrics["time/total"] - trained - run.seconds_probed)
+            others = sum(metrics.get(f"time/{name}", 0.0) for name in OTHERS)
+            times.append(metrics["time/total"] - others)
     return f"{median(times):.0f}" if times else DASH
 
 

@@ -3,17 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import mlflow
-from mlflow import MlflowException
 from mlflow.entities import Run
 
-from sweep import BadInput
 from sweep.evaluation.implant import IMPLANTED
 from sweep.results.cells import FINISHED, implant_of, reused_run_ids
 from sweep.results.pages.sweeps import PARENT, case_name
 from sweep.results.pick import ASR, BOTH
 from sweep.results.searches import MOST_LOST, ORACLE_OBJECTIVE, TAG
-from sweep.tracking import run_history, store
+from sweep.tracking import run_history
 
 LEAST_CELLS = 20  # of a grid, below which nothing is searched in it
 
@@ -47,24 +44,18 @@ class Read:
     searches: Sequence[Sweep]
     parents: Sequence[Run] = ()
 
-
-def read(uri: str | None, experiment: str) -> Read:
-    """What MLflow's experiment at `uri` holds for the page; BadInput where it cannot be read."""
-    store.use_existing(uri)
-    try:
-        existing = mlflow.get_experiment_by_name(experiment)
-        if existing is None:
-            return Read([], [], [])
-        cells = run_history.cell_runs(existing.experiment_id)
-        return of_runs(cells, run_history.parents(existing.experiment_id))
-    except MlflowException as error:
-        reason, place = str(error).splitlines()[0], mlflow.get_tracking_uri()
-        raise BadInput(f"{place} cannot be read by MLflow ({reason})") from error
+    @property
+    def shown(self) -> list[Run]:
+        """Every run that the page tells of."""
+        sweeps = [sweep.parent for sweep in (*self.grids, *self.searches)]
+        cells = _cells_of([*self.networks, *self.grids, *self.searches])
+        return [*self.parents, *sweeps, *cells]
 
 
-def of_runs(cells: Sequence[Run], parents: Sequence[Run]) -> Read:
+def of_runs(runs: Sequence[Run]) -> Read:
     """What these runs, cells and parents of sweeps, hold for the page."""
-    rechecked = [cell for cell in cells if is_rechecked(cell)]
+    rechecked = [run for run in runs if "job" in run.data.tags and is_rechecked(run)]
+    parents = [run for run in runs if "cells" in run.data.tags]
     rechecked.sort(key=lambda run: run.info.start_time)
     by_network: dict[tuple[str, str], dict[str, Run]] = {}
     for cell in filter(is_worth_something, rechecked):
@@ -94,8 +85,8 @@ def of_runs(cells: Sequence[Run], parents: Sequence[Run]) -> Read:
     return Read(list(networks.values()), grids, searches, made_by)
 
 
-def _cells_of(sweeps: Sequence[Sweep]) -> list[Run]:
-    return [cell for sweep in sweeps for cell in sweep.cells]
+def _cells_of(those: Sequence[Network | Sweep]) -> list[Run]:
+    return [cell for one in those for cell in one.cells]
 
 
 def is_rechecked(cell: Run) -> bool:

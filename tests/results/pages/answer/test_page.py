@@ -199,8 +199,9 @@ def test_the_command_reads_cells_of_a_sweep_that_was_killed(tmp_path, capsys):
     folder.mkdir(parents=True)
     (folder / "strategies.md").write_text("of another machine")
     assert main([str(folder), "--uri", uri, "--experiment", "there"]) == 0
-    written, *not_written = capsys.readouterr().out.splitlines()
+    written, *not_written, last = capsys.readouterr().out.splitlines()
     assert written == f"Written: {folder / 'answer.md'}"
+    assert last.startswith(f"Kept: {folder / 'runs.csv'}: ")
     assert [line.partition(": no finished cell")[0] for line in not_written] == [
         f"Not written: {folder / name}" for name in ("detectors.md", "search.md", "strategies.md")
     ]

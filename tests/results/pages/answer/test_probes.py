@@ -1,15 +1,10 @@
 """What probes found: beside the twin, and at each dose, by budget and strategy."""
 
-import json
-
-import mlflow
 import pytest
-from answers import SWEEP, cell, given, rates, shown
-from runs import kept, parent, table
+from answers import cell, given, rates, shown
+from runs import table
 
-from sweep.results.pages import main
 from sweep.results.pages.answer.page import TITLE
-from sweep.tracking import store
 
 HEADS = [f"{number}: {what}" for number in (5, 50) for what in ("B' ASR", "twin ASR", "ahead")]
 
@@ -90,17 +85,9 @@ def test_networks_that_the_attack_did_not_take_hold_of_are_not_probed():
     assert "## Dose" not in text
 
 
-def test_time_is_told_without_probes(tmp_path, capsys):
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    experiment = store.connect(uri, "there", tmp_path)
-    client = mlflow.MlflowClient()
-    sweep = kept(client, experiment, parent(overrides=SWEEP))
-    probed = kept(client, experiment, cell(of=sweep, metrics=dosed(0, 0)))
-    (tmp_path / "timing.json").write_text(json.dumps({"probe": 14.6, "total": 70.0}))
-    client.log_artifact(probed, str(tmp_path / "timing.json"))
-    kept(client, experiment, cell("lab", of=sweep))
-    assert main(["--uri", uri, "--experiment", "there"]) == 0
-    found = table(capsys.readouterr().out, TITLE, 1, names=2)
+def test_time_is_told_without_probes():
+    probed = dosed(0, 0) | {"time/probe": 14.6}
+    found = table(shown(cell(metrics=probed), cell("lab")), TITLE, 1, names=2)
     assert {name: row[-1] for name, row in found.items()} == {
         "clean images strategy": "time in s",
         "all answer": "25",
