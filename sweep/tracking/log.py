@@ -100,8 +100,7 @@ class Log:
     def times(self) -> None:
         """Log the seconds of each stage as timing.json, and those that are compared as metrics.
 
-        `time/total` is since the run began; of it `time/badnet` made B, `time/twin` its twin, and
-        `time/probe` probed B'.
+        `time/total` is since the run began; what made B and its twin, and probed B', is told apart.
         """
         seconds = self._seconds | {"total": time.perf_counter() - self._started}
         self.text("timing.json", json.dumps(seconds, indent=2))
