@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import keras
 import numpy as np
@@ -63,6 +64,8 @@ class Recheck:
             "repaired/reversed_trigger_success": self.reversed_triggers,
             "repaired/corruption_success": self.worst_corruption[0],
             "badnet/corruption_success": float(badnet),
+            "repaired/corruption_excess": excess(self.corruptions),
+            "badnet/corruption_excess": excess(self.badnet_corruptions),
             "repaired/highest_loss": self.highest_loss,
         }
 
@@ -137,6 +140,20 @@ def recheck(defender: Defender, repaired: keras.Model, learned: int) -> Recheck:
         corruptions=_into_classes(most_heeded(now)),
         badnet_corruptions=_into_classes(most_heeded(defender)),
     )
+
+
+def excess(shares: Mapping[str, NDArray[np.float64]]) -> float:
+    """Return how far one class stands out of what corruptions turn images into, in 0..1.
+
+    shares: by family, of each class, (classes,). Of a family the largest, less the median class's:
+    what networks heed by nature makes many classes, and a backdoor one or a few. Of all families
+    the mean.
+
+    >>> excess({"flow": np.array([0.9, 0.2, 0.1]), "tint": np.array([0.3, 0.3, 0.3])})
+    0.35
+    """
+    above = [float(of_class.max() - np.median(of_class)) for of_class in shares.values()]
+    return fmean(above)
 
 
 def _into_classes(found: Mapping[str, Heeded]) -> dict[str, NDArray[np.float64]]:

@@ -48,6 +48,8 @@ def test_nothing_speaks_against_a_network_that_lost_little_and_that_nothing_turn
         "repaired/reversed_trigger_success": 0.2,
         "repaired/corruption_success": 0.1,
         "badnet/corruption_success": 0.97,
+        "repaired/corruption_excess": 0.0,
+        "badnet/corruption_excess": pytest.approx(0.87 / 2),
         "repaired/highest_loss": pytest.approx(0.0157, abs=1e-4),
     }
 

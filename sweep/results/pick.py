@@ -13,6 +13,7 @@ from sweep.results.cells import Cell
 LARGEST_DROP = 0.02  # of B's accuracy on clean validation images, that a pick may cost
 RESIDUAL = "repaired/reversed_trigger_success"
 CORRUPTION = "repaired/corruption_success"
+EXCESS = "repaired/corruption_excess"
 ASR = "repaired/attack_success_rate"
 NOT_COMPUTED = (
     "No pick: triggers were not reversed anew in B'; give recheck=true, and the comparison names "
@@ -43,7 +44,8 @@ class Proxy:
 
 REVERSED = Proxy([RESIDUAL], "reversed triggers do least there")
 BOTH = Proxy(
-    [RESIDUAL, CORRUPTION], "reversed triggers and corruptions together do least there, in the mean"
+    [RESIDUAL, EXCESS],
+    "reversed triggers do least there, and corruptions least for one class alone, in the mean",
 )
 
 

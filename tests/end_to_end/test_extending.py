@@ -193,7 +193,8 @@ def test_every_metric_of_a_run_is_told_and_no_others(left):
     signs = Verdict(image, 100, 1.0, (0, 1), corruptions, reference_accuracy=0.9, **beside)
     names |= set(signs.metrics) | {"pick/rank_by_attack_success"}
     names |= {"repaired/reversed_trigger_success", "repaired/highest_loss"}
-    names |= {"repaired/corruption_success", "badnet/corruption_success"}
+    of_corruptions = ("corruption_success", "corruption_excess")
+    names |= {f"{of}/{name}" for of in ("repaired", "badnet") for name in of_corruptions}
     names |= {searches.LOST, searches.SUCCESS, searches.ORACLE_SUCCESS}
     names |= {searches.LEAST, searches.DOMINATED}
     rows = told("Metrics")
@@ -204,7 +205,7 @@ def test_every_metric_of_a_run_is_told_and_no_others(left):
     bare = {name for name in names if images_of(name) is None and not name.startswith(without)}
     assert {name.split("/")[1] for name in bare} == {
         *("defense_effectiveness", "reversed_trigger_success", "threshold", "seconds_per_1000"),
-        *("auroc", "corruption_success", "highest_loss"),
+        *("auroc", "highest_loss", *of_corruptions),
     }
 
 

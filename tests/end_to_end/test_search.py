@@ -81,7 +81,7 @@ def test_trials_are_cells_that_know_what_they_were_told(project, resumed):
     assert [row["trial"] for row in rows] == list("012")
     for row in rows:
         metrics = runs[row["run_id"]].data.metrics
-        told = metrics["repaired/reversed_trigger_success"], metrics["repaired/corruption_success"]
+        told = metrics["repaired/reversed_trigger_success"], metrics["repaired/corruption_excess"]
         assert metrics["search/success"] == pytest.approx(sum(told) / 2)
         lost = metrics["badnet/valid_accuracy"] - metrics["repaired/valid_accuracy"]
         assert metrics["search/accuracy_lost"] == pytest.approx(lost)

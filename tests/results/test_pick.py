@@ -65,6 +65,6 @@ def test_cells_of_several_sweeps_that_have_one_number_keep_their_own_proxy():
 
 
 def test_of_two_rates_the_mean_counts_and_one_that_is_missing_makes_it_unknown():
-    both = {RESIDUAL: 0.2, "repaired/corruption_success": 0.6}
+    both = {RESIDUAL: 0.2, "repaired/corruption_excess": 0.6}
     assert BOTH.of(both) == pytest.approx(0.4)
     assert BOTH.of({RESIDUAL: 0.2}) is None

@@ -10,7 +10,7 @@ from runs import parent
 
 from sweep.results import searches
 from sweep.results.cells import FINISHED, Cell
-from sweep.results.pick import CORRUPTION, RESIDUAL
+from sweep.results.pick import EXCESS, RESIDUAL
 from sweep.results.searches import NO_PICK, Outcome, found, pick_of, without_search
 from sweep.search import Found, Space
 
@@ -19,7 +19,7 @@ ASR = "repaired/attack_success_rate"
 
 def cell(job: int, lost: float, reversed_: float, corrupted: float, asr=0.5, **overrides) -> Cell:
     metrics = {"badnet/valid_accuracy": 0.95, "repaired/valid_accuracy": 0.95 - lost, ASR: asr}
-    metrics |= {RESIDUAL: reversed_, CORRUPTION: corrupted}
+    metrics |= {RESIDUAL: reversed_, EXCESS: corrupted}
     metrics |= {"badnet/clean_accuracy": 0.94, "repaired/clean_accuracy": 0.94 - lost}
     metrics |= {"badnet/attack_success_rate": 1.0}
     known = {"threat_model": "defender", "status": FINISHED, "error": "", "run_id": f"run{job}"}
@@ -57,8 +57,8 @@ def test_a_trial_is_told_by_accuracy_and_by_the_mean_of_reversed_triggers_and_co
 
 def test_what_has_not_finished_or_was_not_rechecked_is_told_as_failed():
     assert found(CELLS[5], "defender") is None
-    assert found(cell_without(CORRUPTION), "defender") is None
-    assert found(cell_without(CORRUPTION), "oracle").success == 0.5
+    assert found(cell_without(EXCESS), "defender") is None
+    assert found(cell_without(EXCESS), "oracle").success == 0.5
 
 
 def test_true_attack_success_moves_neither_front_nor_pick():

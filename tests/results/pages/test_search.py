@@ -25,6 +25,7 @@ def cell(order: str, repair: str, frac: str, proxy: float | None = None, **more:
         "repaired/attack_success_rate": left,
         "repaired/reversed_trigger_success": 0.05,
         "repaired/corruption_success": left if proxy is None else proxy,
+        "repaired/corruption_excess": left if proxy is None else proxy,
         "prune/channels": 9.0 if frac == "0.02" else 5.0,
     }
     params = {"case": "faces", "badnet": "trained", "attack": "blend", "badnet.seed": "7"}
@@ -86,7 +87,7 @@ def test_the_proxy_that_ranks_as_the_truth_does_is_told_on_top():
     row = table(text, "Is the proxy worth anything?")["faces blend seed 7"]
     assert row[0] == "24"
     assert row[2].startswith("1.00 (1.00 to 1.00)")
-    assert row[4] == "-"  # reversed triggers: the same everywhere
+    assert row[3] == "-"  # reversed triggers: the same everywhere
 
 
 def test_a_proxy_that_is_worth_nothing_is_told_on_top_too():

@@ -15,7 +15,7 @@ from sweep.results.pages.markdown import DASH, commands, commit, date, spread, t
 from sweep.results.pages.search import ranks, replays
 from sweep.results.pages.search.reading import Network, Read, Sweep
 from sweep.results.pages.search.replays import SAMPLERS, Replay
-from sweep.results.pick import ASR, BOTH, CORRUPTION, RESIDUAL
+from sweep.results.pick import ASR, BOTH, CORRUPTION, EXCESS, RESIDUAL
 from sweep.results.searches import pick_of
 from sweep.search import require_optuna
 from sweep.terminal import percent
@@ -27,12 +27,13 @@ INTRODUCTION = (
     "finds sooner what a grid would, and what searches came to. What they are is told in "
     "[search.md](../search.md)."
 )
-NAMES = ("proxy", "larger", "reversed", "corruptions")
+NAMES = ("proxy", "reversed", "excess", "corruptions")
 GOOD = 0.7  # of a correlation, from which the proxy is called worth something on a network
 LEGEND = """\
-- **Proxy**: of B', the share of clean validation images of other classes that the best reversed
-  trigger, and the best corruption, found anew, turn into a class; the mean of both. Each of the two
-  stands beside it, and the larger of them.
+- **Proxy**: of B', the mean of two shares of clean validation images, both found anew. *Reversed*:
+  those of other classes that the best reversed trigger turns into its class. *Excess*: those that
+  the best corruption of a family turns into a class, above what becomes the median class, in the
+  mean over families. Beside them the *corruptions* alone: the largest share that one turns.
 - **Correlation**: Spearman's, over the cells of one network; 1: what does less by the proxy does
   less in truth. In brackets: 95 % intervals, by a bootstrap of the cells. Cells that lose more than
   10 points are left out: a wrecked B' heeds no trigger either.
@@ -93,8 +94,8 @@ def _correlations(network: Network) -> Correlations:
     true = [of_cell[ASR] for of_cell in metrics]
     proxies = {
         "proxy": [BOTH.of(of_cell) or 0.0 for of_cell in metrics],
-        "larger": [max(of_cell[RESIDUAL], of_cell[CORRUPTION]) for of_cell in metrics],
         "reversed": [of_cell[RESIDUAL] for of_cell in metrics],
+        "excess": [of_cell[EXCESS] for of_cell in metrics],
         "corruptions": [of_cell[CORRUPTION] for of_cell in metrics],
     }
     found = {}
