@@ -193,7 +193,7 @@ function drawSearch() {
   }
   $("search-note").textContent = (DATA.searches.some((search) => search.oracle)
     ? "It looked at true attack success, which no defender knows: a bound, never a defence. "
-    : "The proxy is what reversed triggers and corruptions, found anew on B', still do to clean validation images, the mean of both. ") +
+    : "The proxy is what reversed triggers, and corruptions for one class above others, found anew on B', still do to clean validation images, the mean of both. ") +
     "The line is the front: no trial lost less accuracy with less success. What a setting explains is its share of the variance between the trials that have it.";
   DATA.searches.forEach((search, at) => {
     const [trials, history, settings] = [...target.children].slice(3 * at);

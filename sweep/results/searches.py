@@ -36,8 +36,8 @@ LEGEND = (
     "nobody who chose."
 )
 PROXY = (
-    "proxy: clean validation images of other classes that the best reversed trigger, and the best "
-    "corruption, found anew on B', turn into a class, the mean of both."
+    "proxy: clean validation images that the best reversed trigger turns into its class, and that "
+    "corruptions turn into one class above others, both found anew on B', the mean of both."
 )
 
 
