@@ -55,8 +55,9 @@ class Read:
 def of_runs(runs: Sequence[Run]) -> Read:
     """What these runs, cells and parents of sweeps, hold for the page."""
     rechecked = [run for run in runs if "job" in run.data.tags and is_rechecked(run)]
-    parents = [run for run in runs if "cells" in run.data.tags]
     rechecked.sort(key=lambda run: run.info.start_time)
+    parents = [run for run in runs if "cells" in run.data.tags]
+    parents.sort(key=lambda run: run.info.start_time)
     by_network: dict[tuple[str, str], dict[str, Run]] = {}
     for cell in filter(is_worth_something, rechecked):
         tags = cell.data.tags
@@ -70,7 +71,7 @@ def of_runs(runs: Sequence[Run]) -> Read:
         networks[name] = Network(name, of_network)
     grids: list[Sweep] = []
     searches: list[Sweep] = []
-    for parent in sorted(parents, key=lambda run: run.info.start_time):
+    for parent in parents:
         sweep = _sweep(parent, rechecked)
         if sweep is None:
             continue
